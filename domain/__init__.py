@@ -1,0 +1,1 @@
+"""What may happen: aggregates as pure functions, their events, the ports and the errors."""

@@ -1,0 +1,175 @@
+"""Everything that refold refuses, ordered by what the caller can do about it.
+
+    Failure
+    ├── Refused        tell the person: asking again gives the same answer
+    │   ├── BadInput
+    │   ├── Claimed, CommandIdTaken
+    │   ├── Filling, Moved, ForeignTarget
+    │   └── … one class per rule of an aggregate, defined beside it
+    ├── Conflict       read again, decide again
+    ├── Unreadable     stop and look
+    │   ├── BrokenLog, LogWentBack
+    │   └── NewerSchema, StaleProjection, Undecodable, UnknownType
+    └── Unavailable    retry the same, with the same command id
+        └── NoSuchStore
+
+The message of each is one sentence with the values in it; the attributes carry the facts.
+"""
+
+
+class Failure(Exception):
+    """The root of every error that refold raises on purpose."""
+
+
+# --- tell the person ------------------------------------------------------------
+
+
+class Refused(Failure):
+    """The answer is no, and it stays no."""
+
+
+class BadInput(Refused):
+    """What was given cannot be read: a truncated file, a malformed argument."""
+
+
+class Claimed(Refused):
+    """A value that has to be unique belongs to another stream."""
+
+    def __init__(self, kind: str, holder: str) -> None:
+        super().__init__(f"this {kind} is already taken by {holder}")
+        self.kind = kind
+        self.holder = holder
+
+
+class CommandIdTaken(Refused):
+    """A command id was used before, for another stream."""
+
+    def __init__(self, command_id: str, stream: str) -> None:
+        super().__init__(f"command id {command_id} was already used on {stream}")
+        self.command_id = command_id
+        self.stream = stream
+
+
+class Moved(Refused):
+    """The store is sealed; its history goes on at `successor` (an address without password)."""
+
+    def __init__(self, successor: str) -> None:
+        super().__init__(f"this store has moved to {successor}")
+        self.successor = successor
+
+
+class Filling(Refused):
+    """The store is the target of an unfinished copy and takes no commands yet."""
+
+    def __init__(self) -> None:
+        super().__init__("this store is being filled by a copy; finish the copy first")
+
+
+class ForeignTarget(Refused):
+    """The target of a copy holds events that the source does not have."""
+
+
+# --- read again, decide again -----------------------------------------------------
+
+
+class Conflict(Failure):
+    """The stream is not at the version that the caller saw."""
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(f"{stream} is at version {actual}, not {expected}")
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+# --- stop and look ----------------------------------------------------------------
+
+
+class Unreadable(Failure):
+    """Something stored is not what it should be; nothing is guessed."""
+
+
+class UnknownType(Unreadable):
+    """The log holds an event type or schema that this version of refold does not know."""
+
+    def __init__(self, type: str, schema: int) -> None:
+        super().__init__(
+            f"event type {type} with schema {schema} is not known to this version of refold"
+        )
+        self.type = type
+        self.schema = schema
+
+
+class Undecodable(Unreadable):
+    """The data of an event is not what its type and schema promise."""
+
+    def __init__(self, position: int, type: str, why: str) -> None:
+        super().__init__(f"event {position} of type {type} cannot be decoded: {why}")
+        self.position = position
+        self.type = type
+
+
+class NewerSchema(Unreadable):
+    """The store was made by a newer refold."""
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(
+            f"the store has schema {found}, this version of refold knows up to {known}"
+        )
+        self.found = found
+        self.known = known
+
+
+class BrokenLog(Unreadable):
+    """A hole, or a seal that does not fit its events: damage or tampering."""
+
+    def __init__(self, partition: int, first: int, last: int, what: str) -> None:
+        super().__init__(
+            f"partition {partition} is damaged between positions {first} and {last}: {what}"
+        )
+        self.partition = partition
+        self.first = first
+        self.last = last
+
+
+class LogWentBack(Unreadable):
+    """A query table was folded from events that the log no longer has."""
+
+    def __init__(self, projection: str, position: int) -> None:
+        super().__init__(
+            f"table {projection} was folded up to position {position}, where the log now holds"
+            f" another event or none; fold it again with refold rebuild {projection}"
+        )
+        self.projection = projection
+        self.position = position
+
+
+class StaleProjection(Unreadable):
+    """A query table was folded by another version of its projection."""
+
+    def __init__(self, projection: str, found: int, known: int) -> None:
+        super().__init__(
+            f"table {projection} was folded by version {found}, this refold has version {known};"
+            f" fold it again with refold rebuild {projection}"
+        )
+        self.projection = projection
+        self.found = found
+        self.known = known
+
+
+# --- retry the same ---------------------------------------------------------------
+
+
+class Unavailable(Failure):
+    """The store cannot be reached, or did not say whether a command went in.
+
+    Trying again with the same command id is always safe.
+    """
+
+
+class NoSuchStore(Unavailable):
+    """There is no store at this address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"there is no store at {address}; create it with refold init")
+        self.address = address

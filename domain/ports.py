@@ -1,0 +1,229 @@
+"""What the domain asks of a store: the records of the log and the promises of its backends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from refold.domain.errors import Conflict, Refused
+
+# --- records ----------------------------------------------------------------------
+
+
+class Recorded(NamedTuple):
+    """One event as it is stored, byte for byte: a tuple, because a copy moves millions of them.
+
+    `position` counts 1, 2, 3 … within `partition`, `version` within `stream`, `command_no` from 0
+    within `command_id`. `recorded_at` is µs since 1970 UTC and never goes back in a partition.
+    """
+
+    partition: int
+    position: int
+    stream: str
+    version: int
+    type: str
+    schema: int
+    data: bytes
+    metadata: bytes
+    recorded_at: int
+    command_id: str
+    command_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record of the log and the value that it means."""
+
+    recorded: Recorded
+    value: object
+
+
+# --- commands and their outcomes --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An encoded event that has no place in the log yet."""
+
+    type: str
+    schema: int
+    data: bytes
+    metadata: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Events for one stream; `expected` is the version before them, None for any version."""
+
+    stream: str
+    expected: int | None
+    events: tuple[NewEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A value that only one stream may hold, such as a user name."""
+
+    kind: str
+    value: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What goes in as a whole or not at all. It has at least one write, and each an event.
+
+    All its streams belong to one partition. Claims are released before others are taken.
+    """
+
+    id: str
+    writes: tuple[Write, ...]
+    takes: tuple[Claim, ...] = ()
+    releases: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A command is in the log; these are the facts of its last event.
+
+    `again` tells that the command was in the log before: this is its first outcome.
+    """
+
+    partition: int
+    position: int
+    stream: str
+    version: int
+    again: bool = False
+
+
+Outcome = Appended | Refused | Conflict
+
+
+# --- the log ----------------------------------------------------------------------
+
+
+class EventLog(Protocol):
+    """An append-only log of events with dense positions."""
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Append each command whole or not at all and return one outcome for each, in order.
+
+        A member that conflicts or is refused (`Claimed`, `CommandIdTaken`, `Moved`, `Filling`)
+        does not disturb the others; a later member sees what an earlier one did. A command
+        whose id is in the log already gives its first outcome, whatever else it holds.
+
+        Raises `Unavailable` when the store stays silent: the same commands may then be in the
+        log or not, and appending them again tells which.
+        """
+        ...
+
+    def stream(self, stream: str) -> list[Recorded]:
+        """Return the events of `stream` in the order of their versions."""
+        ...
+
+    def family(self, family: str) -> list[Recorded]:
+        """Return the events of all streams of `family` in the order of their positions."""
+        ...
+
+    def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
+        """Return up to `limit` events behind position `after`, in order, without a hole."""
+        ...
+
+
+# --- the store around the log -----------------------------------------------------
+
+
+class State(Enum):
+    """What a store does with commands: takes them, waits for a copy's end, or sends them on."""
+
+    OPEN = "open"
+    FILLING = "filling"
+    SEALED = "sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a partition stands; `position` is 0 when it is empty."""
+
+    partition: int
+    position: int
+    state: State
+    successor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`store_id` names this place, `log_id` the history that it holds: copies share the latter."""
+
+    store_id: str
+    log_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The hash chain of a partition up to a position that is a multiple of the grid."""
+
+    partition: int
+    position: int
+    chain: bytes
+
+
+class Place(Protocol):
+    """A store as operators see it: its names, its heads and its state."""
+
+    def identity(self) -> Identity:
+        """Return the ids of this store."""
+        ...
+
+    def heads(self) -> list[Head]:
+        """Return the head of every partition, in order."""
+        ...
+
+    def change_state(
+        self, state: State, *, successor: str | None = None, log_id: str | None = None
+    ) -> list[Head]:
+        """Put the store into `state` and return the heads at that instant.
+
+        Waits for appends that are under way; none goes in behind it unless `state` is open.
+        `log_id`, when given, becomes the store's: a copy takes its source's.
+        """
+        ...
+
+
+class Sealed(Protocol):
+    """The seals of a log."""
+
+    def seals(self, partition: int) -> list[Seal]:
+        """Return the seals of `partition` in the order of their positions."""
+        ...
+
+    def add_seals(self, seals: Sequence[Seal]) -> None:
+        """Keep `seals`; one that stands already is left as it is."""
+        ...
+
+
+class Replica(Protocol):
+    """What a copy reads and writes beside the events."""
+
+    def receive(self, records: Sequence[Recorded]) -> None:
+        """Append `records` exactly as they are, behind the head of their partition.
+
+        Raises `Refused` unless the store is filling and the positions follow the head.
+        """
+        ...
+
+    def claims(self) -> tuple[list[Head], list[Claim]]:
+        """Return the heads and all claims, in the order of kind and value, at one instant."""
+        ...
+
+    def replace_claims(self, claims: Sequence[Claim]) -> None:
+        """Make `claims` the only ones. Raises `Refused` unless the store is filling."""
+        ...
+
+
+class Log(EventLog, Place, Sealed, Replica, Protocol):
+    """Everything that a backend of the log offers."""
+
+    def close(self) -> None:
+        """Let go of files and connections; a closed log is not used again."""
+        ...

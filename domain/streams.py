@@ -1,0 +1,70 @@
+"""Names of streams: `kind-key` or `kind-key/part/…`, and what they tell.
+
+The *kind* is the text before the first `-`, plus the first part's name if there is one: `file`,
+`file/tag_vote`. The *family* is everything before the first `/`: a file and all its votes.
+"""
+
+from hashlib import sha256
+from typing import Final
+from zlib import crc32
+
+from refold.domain.errors import Refused
+
+LONGEST_PART: Final = 256
+"""Bytes of one part once encoded; a longer one is replaced by `~` and its SHA-256."""
+
+
+class IllFormedText(Refused):
+    """A text holds what no id, name or tag may hold."""
+
+
+def name(kind: str, key: str, *parts: str) -> str:
+    """Return the stream of `kind` for `key`: `name("file/tag_vote", sha, tag, voter)`.
+
+    Raises `IllFormedText` when a part holds NUL or a lone surrogate.
+    """
+    root, _, branch = kind.partition("/")
+    tail = "".join(f"/{part(text)}" for text in parts)
+    return f"{root}-{part(key)}/{branch}{tail}" if branch else f"{root}-{part(key)}"
+
+
+def part(text: str) -> str:
+    """Return `text` as one part of a stream name: never with a `/`, at most 256 bytes."""
+    check_text("id", text)
+    encoded = text.replace("%", "%25").replace("/", "%2F")
+    if encoded.startswith("~"):
+        encoded = "%7E" + encoded[1:]
+    if len(encoded.encode()) > LONGEST_PART:
+        return "~" + sha256(text.encode()).hexdigest()
+    return encoded
+
+
+def kind(stream: str) -> str:
+    """Return the kind of `stream`: `file/tag_vote` for `file-ab/tag_vote/pdf/ada`."""
+    root, _, branch = stream.partition("/")
+    return root.partition("-")[0] + ("/" + branch.partition("/")[0] if branch else "")
+
+
+def family(stream: str) -> str:
+    """Return the text before the first `/`."""
+    return stream.partition("/")[0]
+
+
+def family_key(stream: str) -> str:
+    """Return the key of the family as it stands in the name (encoded): `ab` for `file-ab/…`."""
+    return family(stream).partition("-")[2]
+
+
+def partition(stream: str, partitions: int) -> int:
+    """Return the partition, 0-based, that keeps `stream`; a family is never split."""
+    return crc32(family(stream).encode()) % partitions
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise `IllFormedText` when `text` holds NUL or a lone surrogate."""
+    if "\0" in text:
+        raise IllFormedText(f"{what} {text!r} holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise IllFormedText(f"{what} {text!r} holds a lone surrogate") from error

@@ -1,0 +1,1 @@
+"""How it is kept: codec, logs, query tables, copying, legacy readers, configuration."""

@@ -1,0 +1,71 @@
+"""What a copy, a move or a verification found out: the proof that a person can read and keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from refold.infrastructure.folding import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class TableProof:
+    """A query table of the target, as read back.
+
+    `source` is the digest of the source's table; None when it could not be compared, because it
+    stood at another position or was filled by another version.
+    """
+
+    name: str
+    target: Digest
+    source: Digest | None
+
+
+@dataclass(slots=True)
+class Certificate:
+    """The comparison of two stores up to one position.
+
+    `sealed_before` tells up to which position the source's log was sealed before this run: what
+    lies above is copied and compared, but nobody can say that it was not changed earlier.
+    """
+
+    source: str
+    target: str
+    log_id: str
+    position: int = 0
+    chain: bytes = b""
+    sealed_before: int = 0
+    types: dict[str, int] = field(default_factory=dict)
+    tables: Sequence[TableProof] = ()
+    claims: int = 0
+    differences: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def equal(self) -> bool:
+        """Tell whether nothing that was compared differs."""
+        return not self.differences
+
+    def document(self) -> dict[str, Any]:
+        """Return the certificate as `--json` prints it. No event refers to a blob yet."""
+        return {
+            "equal": self.equal,
+            "source": self.source,
+            "target": self.target,
+            "log_id": self.log_id,
+            "partitions": [{"partition": 0, "position": self.position, "chain": self.chain.hex()}],
+            "sealed_before": self.sealed_before,
+            "types": dict(sorted(self.types.items())),
+            "tables": [
+                {
+                    "name": table.name,
+                    "rows": table.target.rows,
+                    "digest": table.target.hex,
+                    "compared": table.source is not None,
+                }
+                for table in self.tables
+            ],
+            "claims": self.claims,
+            "blobs": {"count": 0, "missing": 0},
+            "differences": self.differences,
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,147 @@
+"""The hash chain over a partition of the log, and the seals that stand on it every 1 000 events.
+
+    chain(0) = SHA-256("refold log 1" ‖ partition)
+    chain(n) = SHA-256(chain(n - 1) ‖ record n)
+
+A record enters as its numbers (partition, position, version, schema, recorded_at, command_no) and
+then its texts and bytes (stream, type, data, metadata, command_id); each field as its length in
+bytes (8 bytes, big-endian) and its bytes, a number as 8 bytes, signed. A golden file holds this.
+"""
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from struct import Struct
+from typing import Final, Protocol
+
+from refold.domain.errors import BrokenLog
+from refold.domain.ports import EventLog, Recorded, Seal, Sealed
+
+GRID: Final = 1_000
+"""Positions between two seals."""
+
+PAGE: Final = 5_000
+"""Records read at once when a whole log is read."""
+
+_NUMBERS: Final = Struct(">QqQqQqQqQqQq")
+_LENGTH: Final = Struct(">Q")
+
+
+def genesis(partition: int) -> bytes:
+    """Return the chain of an empty partition."""
+    return sha256(b"refold log 1" + partition.to_bytes(8, "big")).digest()
+
+
+def link(chain: bytes, record: Recorded) -> bytes:
+    """Return the chain after `record`."""
+    stream, type = record.stream.encode(), record.type.encode()
+    command_id = record.command_id.encode()
+    length = _LENGTH.pack
+    return sha256(
+        b"".join(
+            (
+                chain,
+                _NUMBERS.pack(
+                    8,
+                    record.partition,
+                    8,
+                    record.position,
+                    8,
+                    record.version,
+                    8,
+                    record.schema,
+                    8,
+                    record.recorded_at,
+                    8,
+                    record.command_no,
+                ),
+                length(len(stream)),
+                stream,
+                length(len(type)),
+                type,
+                length(len(record.data)),
+                record.data,
+                length(len(record.metadata)),
+                record.metadata,
+                length(len(command_id)),
+                command_id,
+            )
+        )
+    ).digest()
+
+
+def digest(record: Recorded) -> bytes:
+    """Return the SHA-256 of one record alone."""
+    return link(b"", record)
+
+
+def pages(log: EventLog, partition: int, after: int, until: int) -> Iterator[list[Recorded]]:
+    """Yield the events behind `after` up to and with `until`, in pages, without a hole.
+
+    Raises `BrokenLog` where a position is missing.
+    """
+    while after < until:
+        page = log.page(partition, after, min(PAGE, until - after))
+        for position, record in enumerate(page, after + 1):
+            if record.position != position:
+                raise BrokenLog(partition, position, record.position - 1, "events are missing")
+        if not page:
+            raise BrokenLog(partition, after + 1, until, "events are missing")
+        yield page
+        after = page[-1].position
+
+
+class Walk:
+    """Follows a partition from its first event, comparing with the seals that stand.
+
+    `position` and `chain` tell how far it came, `fresh` the seals that it found missing.
+    """
+
+    def __init__(self, partition: int, seals: Iterable[Seal]) -> None:
+        self.partition = partition
+        self.position = 0
+        self.chain = genesis(partition)
+        self.fresh: list[Seal] = []
+        self._standing = {seal.position: seal.chain for seal in seals}
+
+    @classmethod
+    def resume(cls, last: Seal) -> "Walk":
+        """Return a walk that starts behind a seal that is taken as it stands."""
+        walk = cls(last.partition, ())
+        walk.position, walk.chain = last.position, last.chain
+        return walk
+
+    def over(self, page: Iterable[Recorded]) -> None:
+        """Go over the next events. Raises `BrokenLog` with the block whose seal does not fit."""
+        chain = self.chain
+        for record in page:
+            chain = link(chain, record)
+            if record.position % GRID == 0:
+                self._compare(record.position, chain)
+            self.position, self.chain = record.position, chain
+
+    def _compare(self, position: int, chain: bytes) -> None:
+        standing = self._standing.get(position)
+        if standing is None:
+            self.fresh.append(Seal(self.partition, position, chain))
+        elif standing != chain:
+            first = position - GRID + 1
+            raise BrokenLog(self.partition, first, position, "its seal does not fit its events")
+
+
+def seal(log: "SealedLog", partition: int, until: int) -> int:
+    """Seal all full blocks up to `until` and return the position of the last seal.
+
+    Goes on behind the last seal that stands; `copy` and `verify` are what compares them all.
+    """
+    standing = log.seals(partition)
+    walk = Walk.resume(standing[-1]) if standing else Walk(partition, ())
+    sealable = until - until % GRID
+    for page in pages(log, partition, walk.position, sealable):
+        walk.over(page)
+        log.add_seals(walk.fresh)
+        walk.fresh.clear()
+    return walk.position
+
+
+class SealedLog(EventLog, Sealed, Protocol):
+    """A log that keeps seals."""

@@ -1,0 +1,207 @@
+"""Copies a store to another place, or moves it there, and proves that nothing was lost.
+
+The records go over byte for byte in the order of their positions, and are read back. The target's
+own head is the cursor: whatever broke off goes on from there, and a second run finds nothing to do.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+
+from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
+from refold.domain.ports import Claim, Head, Recorded, State
+from refold.infrastructure.certificate import Certificate, TableProof
+from refold.infrastructure.chain import Walk, pages
+from refold.infrastructure.folding import PARTITION, Digest
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many positions of it are done, of how many."""
+
+
+def copy(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
+    """Bring `target` to where `source` stands now, and compare them there.
+
+    The source stays open. The target takes no commands until it is equal. Raises `ForeignTarget`
+    when it holds another history, `BrokenLog` when the source is damaged; what differs otherwise is
+    in the certificate.
+    """
+    return _Copy(source, target, progress or _quietly).certified()
+
+
+def move(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
+    """Copy `source`, seal it, copy what was appended meanwhile, compare, and open `target`.
+
+    When they differ, and this run sealed the source, it is opened again. Raises what `copy` raises, and `Moved` when the
+    source was sealed for another target.
+    """
+    copying = _Copy(source, target, progress or _quietly)
+    address = target.address.public
+    [head] = source.log.heads()
+    if head.state is State.SEALED and head.successor != address:
+        raise Moved(head.successor or "an unknown address")
+    copying.carry(head.position)
+    source.log.change_state(State.SEALED, successor=address)
+    certificate = None
+    try:
+        certificate = copying.certified()
+    finally:
+        if head.state is State.OPEN and not (certificate and certificate.equal):
+            source.log.change_state(State.OPEN)
+    return certificate
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A source at one position: its claims, and the digests of those tables that stand there."""
+
+    position: int
+    claims: list[Claim]
+    digests: dict[str, Digest]
+
+
+class _Copy:
+    """One run of a copy: a walk over both logs, side by side."""
+
+    def __init__(self, source: Store, target: Store, progress: Progress) -> None:
+        self._source, self._target, self._progress = source, target, progress
+        self._started = monotonic()
+        standing = source.log.seals(PARTITION)
+        self._sealed_before = standing[-1].position if standing else 0
+        self._types: Counter[str] = Counter()
+        self._differences: list[str] = []
+        _check_target(source, target)
+        self._from = Walk(PARTITION, standing)
+        self._to = Walk(PARTITION, target.log.seals(PARTITION))
+
+    def certified(self) -> Certificate:
+        """Carry over what is missing, compare everything, and open the target if it is equal."""
+        view = _view(self._source)
+        self.carry(view.position)
+        if not self._differences:
+            self._restore_claims(view)
+        tables = [] if self._differences else self._compare_tables(view)
+        if not self._differences:
+            self._source.log.add_seals(self._from.fresh)
+            self._target.log.add_seals(self._to.fresh)
+            if _head(self._target).state is not State.OPEN:
+                self._target.log.change_state(State.OPEN)
+        return Certificate(
+            source=self._source.address.public,
+            target=self._target.address.public,
+            log_id=self._source.log.identity().log_id,
+            position=self._from.position,
+            chain=self._from.chain,
+            sealed_before=self._sealed_before,
+            types=dict(self._types),
+            tables=tables,
+            claims=len(view.claims),
+            differences=self._differences,
+            seconds=monotonic() - self._started,
+        )
+
+    def carry(self, until: int) -> None:
+        """Compare what is at the target already, then copy up to `until` and read it back."""
+        there = min(_head(self._target).position, until)
+        self._compare(there)
+        if self._differences or there >= until:
+            return
+        self._fill()
+        with ThreadPoolExecutor(1) as writer:
+            writing: Future[None] | None = None
+            for page in self._pages(self._from, self._source, until, "copy"):
+                if writing:
+                    writing.result()
+                writing = writer.submit(self._target.log.receive, page)
+            if writing:
+                writing.result()
+        self._compare(until)
+
+    def _compare(self, until: int) -> None:
+        """Walk over both logs up to `until`; the first block that differs is named."""
+        for _ in self._pages(self._from, self._source, until, "compare"):
+            pass
+        try:
+            for _ in self._pages(self._to, self._target, until, "read back"):
+                pass
+        except BrokenLog as broken:
+            self._differences.append(f"target: {broken}")
+            return
+        if self._to.position == self._from.position and self._to.chain != self._from.chain:
+            self._differences.append(_first_difference(self._source, self._target, until))
+
+    def _pages(self, walk: Walk, store: Store, until: int, what: str) -> Iterator[list[Recorded]]:
+        for page in pages(store.log, PARTITION, walk.position, until):
+            walk.over(page)
+            if walk is self._from:
+                self._types.update(record.type for record in page)
+            self._progress(what, walk.position, until)
+            yield page
+
+    def _fill(self) -> None:
+        """Close the target for all but this copy; it takes over the source's history."""
+        self._target.log.change_state(State.FILLING, log_id=self._source.log.identity().log_id)
+
+    def _restore_claims(self, view: _View) -> None:
+        if self._target.log.claims()[1] == view.claims:
+            return
+        if _head(self._target).state is State.FILLING:
+            self._target.log.replace_claims(view.claims)
+        elif _head(self._target).position == view.position:
+            self._differences.append("the claims differ")
+
+    def _compare_tables(self, view: _View) -> list[TableProof]:
+        self._progress("fold", 0, view.position)
+        self._target.folder.catch_up(view.position)
+        proofs = []
+        for projection in catalog.ALL:
+            position, digest = self._target.folder.digest(projection)
+            original = view.digests.get(projection.NAME) if position == view.position else None
+            if original not in (None, digest):
+                self._differences.append(f"table {projection.NAME} differs")
+            proofs.append(TableProof(projection.NAME, digest, original))
+        return proofs
+
+
+def _check_target(source: Store, target: Store) -> None:
+    ours, theirs = source.log.identity(), target.log.identity()
+    if ours.store_id == theirs.store_id:
+        raise Refused(f"{target.address.public} is the source itself")
+    if ours.log_id != theirs.log_id and _head(target).position:
+        raise ForeignTarget(
+            f"{target.address.public} holds {_head(target).position} events of another history"
+        )
+
+
+def _view(source: Store) -> _View:
+    """Return claims and digests at one position, as far as others do not fold meanwhile."""
+    [head], claims = source.log.claims()
+    source.folder.catch_up(head.position)
+    digests = {projection.NAME: source.folder.digest(projection) for projection in catalog.ALL}
+    return _View(
+        head.position,
+        claims,
+        {name: digest for name, (position, digest) in digests.items() if position == head.position},
+    )
+
+
+def _first_difference(source: Store, target: Store, until: int) -> str:
+    both = zip(
+        pages(source.log, PARTITION, 0, until), pages(target.log, PARTITION, 0, until), strict=True
+    )
+    for ours, theirs in both:
+        for record, other in zip(ours, theirs, strict=True):
+            if record != other:
+                return f"the logs differ from position {record.position} on"
+    return "the logs differ"
+
+
+def _head(store: Store) -> Head:
+    return store.log.heads()[PARTITION]
+
+
+def _quietly(what: str, done: int, total: int) -> None:
+    """Report nothing."""

@@ -1,0 +1,153 @@
+"""The log in this process's memory: gone with the process, and otherwise like the others."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
+from time import time_ns
+from uuid import uuid4
+
+from refold.domain import streams
+from refold.domain.errors import Refused
+from refold.domain.ports import (
+    Appended,
+    Claim,
+    Command,
+    Head,
+    Identity,
+    Outcome,
+    Recorded,
+    Seal,
+    State,
+)
+from refold.infrastructure.sorting import Facts, Known, by_partition, sort
+
+
+class MemoryLog:
+    """A `Log` whose promises end with the process."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self._lock = Lock()
+        self._identity = Identity(uuid4().hex, uuid4().hex)
+        self._heads = [Head(number, 0, State.OPEN, None) for number in range(partitions)]
+        self._events: list[list[Recorded]] = [[] for _ in range(partitions)]
+        self._streams: defaultdict[str, list[Recorded]] = defaultdict(list)
+        self._families: defaultdict[str, list[Recorded]] = defaultdict(list)
+        self._commands: dict[str, list[Recorded]] = {}
+        self._claims: dict[tuple[str, str], str] = {}
+        self._seals: dict[tuple[int, int], bytes] = {}
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        with self._lock:
+            for partition, indexes in by_partition(commands, len(self._heads)).items():
+                members = [commands[index] for index in indexes]
+                sorted = sort(members, self._facts(partition, members), time_ns() // 1_000)
+                self._keep(sorted.records)
+                for claim in sorted.released:
+                    del self._claims[claim.kind, claim.value]
+                for claim in sorted.taken:
+                    self._claims[claim.kind, claim.value] = claim.stream
+                outcomes.update(zip(indexes, sorted.outcomes, strict=True))
+        return [outcomes[index] for index in range(len(commands))]
+
+    def _facts(self, partition: int, commands: Sequence[Command]) -> Facts:
+        events = self._events[partition]
+        return Facts(
+            head=self._heads[partition],
+            recorded_at=events[-1].recorded_at if events else 0,
+            versions={
+                write.stream: len(self._streams[write.stream])
+                for command in commands
+                for write in command.writes
+                if write.stream in self._streams
+            },
+            commands={
+                command.id: _known(self._commands[command.id])
+                for command in commands
+                if command.id in self._commands
+            },
+            claims=dict(self._claims),
+        )
+
+    def _keep(self, records: Sequence[Recorded]) -> None:
+        for record in records:
+            self._events[record.partition].append(record)
+            self._streams[record.stream].append(record)
+            self._families[streams.family(record.stream)].append(record)
+            self._commands.setdefault(record.command_id, []).append(record)
+            self._heads[record.partition] = replace(
+                self._heads[record.partition], position=record.position
+            )
+
+    def stream(self, stream: str) -> list[Recorded]:
+        with self._lock:
+            return list(self._streams.get(stream, ()))
+
+    def family(self, family: str) -> list[Recorded]:
+        with self._lock:
+            return list(self._families.get(family, ()))
+
+    def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
+        with self._lock:
+            return self._events[partition][after : after + limit]
+
+    def identity(self) -> Identity:
+        return self._identity
+
+    def heads(self) -> list[Head]:
+        with self._lock:
+            return list(self._heads)
+
+    def change_state(
+        self, state: State, *, successor: str | None = None, log_id: str | None = None
+    ) -> list[Head]:
+        with self._lock:
+            self._heads = [replace(head, state=state, successor=successor) for head in self._heads]
+            if log_id is not None:
+                self._identity = replace(self._identity, log_id=log_id)
+            return list(self._heads)
+
+    def seals(self, partition: int) -> list[Seal]:
+        with self._lock:
+            return [
+                Seal(number, position, chain)
+                for (number, position), chain in sorted(self._seals.items())
+                if number == partition
+            ]
+
+    def add_seals(self, seals: Sequence[Seal]) -> None:
+        with self._lock:
+            for seal in seals:
+                self._seals.setdefault((seal.partition, seal.position), seal.chain)
+
+    def receive(self, records: Sequence[Recorded]) -> None:
+        with self._lock:
+            for record in records:
+                head = self._heads[record.partition]
+                if head.state is not State.FILLING or record.position != head.position + 1:
+                    raise Refused(
+                        f"event {record.position} cannot follow position {head.position}"
+                        f" of a store that is {head.state.value}"
+                    )
+                self._keep([record])
+
+    def claims(self) -> tuple[list[Head], list[Claim]]:
+        with self._lock:
+            claims = [Claim(*key, stream) for key, stream in sorted(self._claims.items())]
+            return list(self._heads), claims
+
+    def replace_claims(self, claims: Sequence[Claim]) -> None:
+        with self._lock:
+            if any(head.state is not State.FILLING for head in self._heads):
+                raise Refused("claims are replaced only while a store is being filled")
+            self._claims = {(claim.kind, claim.value): claim.stream for claim in claims}
+
+    def close(self) -> None:
+        """Keep everything: the log lives as long as the object."""
+
+
+def _known(records: Sequence[Recorded]) -> Known:
+    first, last = records[0], records[-1]
+    outcome = Appended(last.partition, last.position, last.stream, last.version, again=True)
+    return Known(first.stream, outcome)

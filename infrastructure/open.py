@@ -1,0 +1,85 @@
+"""Opens a store at an address, and makes it where that is asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from refold.domain.errors import NoSuchStore
+from refold.infrastructure import address, schema
+from refold.infrastructure.address import Memory, Postgres, Sqlite
+from refold.infrastructure.memory.log import MemoryLog
+from refold.infrastructure.postgres import rows as postgres_rows
+from refold.infrastructure.postgres.connection import connect as connect_postgres
+from refold.infrastructure.postgres.log import PostgresLog
+from refold.infrastructure.sqlite import rows as sqlite_rows
+from refold.infrastructure.sqlite.connection import connect as connect_sqlite
+from refold.infrastructure.sqlite.log import SqliteLog
+from refold.infrastructure.store import Store
+
+
+def open_store(url: str, *, create: bool = False) -> Store:
+    """Return the store at `url`; with `create`, make it and bring its schema up to date.
+
+    Safe to call from eight processes at once. Raises `NoSuchStore` where there is none and none
+    is to be made, `Unavailable` when it cannot be reached, `NewerSchema` when a newer refold made
+    it, `BadInput` for an address that cannot be read. It never falls back to another store.
+    """
+    place = address.parse(url)
+    match place:
+        case Memory():
+            return Store(place, MemoryLog(), sqlite_rows.tables_in_memory())
+        case Sqlite():
+            return _open_sqlite(place, create=create)
+        case Postgres():
+            return _open_postgres(place, create=create)
+
+
+def _open_sqlite(place: Sqlite, *, create: bool) -> Store:
+    if not create and not place.path.exists():
+        raise NoSuchStore(place.public)
+    with _transaction(
+        sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
+    ) as c:
+        c.exec_driver_sql("BEGIN IMMEDIATE")
+        _prepare(c, place, None, create=create)
+    return Store(place, SqliteLog(place.path), sqlite_rows.tables_in(place.tables))
+
+
+def _open_postgres(place: Postgres, *, create: bool) -> Store:
+    engine = sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect_postgres(place.url, autocommit=False)
+    )
+    with _transaction(engine) as connection:
+        if create:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(724100)")
+            if not sa.inspect(connection).has_schema(place.schema):
+                connection.execute(sa.schema.CreateSchema(place.schema))
+        _prepare(connection, place, place.schema, create=create)
+    return Store(
+        place,
+        PostgresLog(place.url, place.schema),
+        postgres_rows.tables_in(place.url, place.schema),
+    )
+
+
+def _prepare(
+    connection: sa.Connection,
+    place: Sqlite | Postgres,
+    namespace: str | None,
+    *,
+    create: bool,
+) -> None:
+    if create:
+        schema.upgrade(connection, namespace)
+    elif schema.found(connection, namespace) is None:
+        raise NoSuchStore(place.public)
+
+
+@contextmanager
+def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""The log and the query tables in PostgreSQL."""

@@ -1,0 +1,327 @@
+"""The log in PostgreSQL."""
+
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic, sleep, time_ns
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import UniqueViolation
+from psycopg_pool import ConnectionPool
+
+from refold.domain.errors import Refused
+from refold.domain.ports import (
+    Appended,
+    Claim,
+    Command,
+    Head,
+    Identity,
+    Outcome,
+    Recorded,
+    Seal,
+    State,
+)
+from refold.infrastructure.postgres.connection import CONNECT_SECONDS, unavailable
+from refold.infrastructure.sorting import Facts, Known, by_partition, sort
+from refold.infrastructure.statements import statements
+
+SILENT_SECONDS: Final = 20.0
+"""How long a store may stay silent before a call gives up with `Unavailable`."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
+
+
+class PostgresLog:
+    """A `Log` in one schema of a database; safe for many threads and processes."""
+
+    def __init__(self, address: str, schema: str) -> None:
+        """Open the log in `schema`, which is up to date. Raises `Unavailable`."""
+        self._address = address
+        quoted = sql.Identifier(schema).as_bytes(None)
+        self._sql = {
+            name: text.replace(b"refold.", quoted + b".")
+            for name, text in statements(__package__ or "").items()
+        }
+        self._pool = ConnectionPool(
+            address,
+            min_size=1,
+            max_size=8,
+            timeout=CONNECT_SECONDS,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": 0,
+                "connect_timeout": CONNECT_SECONDS,
+            },
+            open=True,
+        )
+        self._partitions = len(self.heads())
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        for partition, indexes in by_partition(commands, self._partitions).items():
+            members = [commands[index] for index in indexes]
+            result = self._patiently(
+                lambda connection: self._append(connection, partition, members)
+            )
+            outcomes.update(zip(indexes, result, strict=True))
+        return [outcomes[index] for index in range(len(commands))]
+
+    def _append(
+        self, connection: Connection, partition: int, commands: Sequence[Command]
+    ) -> list[Outcome]:
+        if all(map(_is_exact, commands)):
+            outcomes = self._append_exact(connection, partition, commands)
+            if outcomes is not None:
+                return outcomes
+        return self._append_locked(connection, partition, commands)
+
+    def _append_exact(
+        self, connection: Connection, partition: int, commands: Sequence[Command]
+    ) -> list[Outcome] | None:
+        """Append on the fast path; None where the locked one has to decide."""
+        guards, rows = _exact_rows(commands)
+        try:
+            row = connection.execute(
+                self._sql["append_exact"],
+                (partition, _now(), *_columns(guards, 2), *_columns(rows, 8)),
+            ).fetchone()
+        except UniqueViolation:
+            return None
+        if row is None or row[0] is None:
+            return None
+        outcomes: list[Outcome] = []
+        position = row[0]
+        for command in commands:
+            position += sum(len(write.events) for write in command.writes)
+            last = command.writes[-1]
+            version = (last.expected or 0) + len(last.events)
+            outcomes.append(Appended(partition, position, last.stream, version))
+        return outcomes
+
+    def _append_locked(
+        self, connection: Connection, partition: int, commands: Sequence[Command]
+    ) -> list[Outcome]:
+        with connection.transaction():
+            result = sort(commands, self._facts(connection, partition, commands), _now())
+            if result.records:
+                connection.execute(self._sql["insert_events"], _columns(result.records, 11))
+            for name, claims in (
+                ("release_claims", result.released),
+                ("take_claims", result.taken),
+            ):
+                if claims:
+                    connection.execute(self._sql[name], _columns(map(_row, claims), 3))
+        return result.outcomes
+
+    def _facts(self, connection: Connection, partition: int, commands: Sequence[Command]) -> Facts:
+        """Lock the head, then read; each statement sees all that was committed before the lock."""
+        state, successor = self._row(connection, "lock_head", partition) or ("open", None)
+        position, recorded_at = self._row(connection, "read_last", partition) or (0, 0)
+        streams = sorted({write.stream for command in commands for write in command.writes})
+        claims = {
+            (claim.kind, claim.value)
+            for command in commands
+            for claim in (*command.takes, *command.releases)
+        }
+        ids = [command.id for command in commands]
+        return Facts(
+            Head(partition, position, State(state), successor),
+            recorded_at,
+            versions=dict(connection.execute(self._sql["read_versions"], (streams,)).fetchall()),
+            commands={
+                id: Known(stream, Appended(*end, again=True))
+                for id, stream, *end in connection.execute(self._sql["read_commands"], (ids,))
+            },
+            claims={
+                (kind, value): stream
+                for kind, value, stream in (
+                    connection.execute(self._sql["read_holders"], _columns(claims, 2))
+                    if claims
+                    else ()
+                )
+            },
+        )
+
+    def _row(self, connection: Connection, name: str, *parameters: object) -> Any:
+        return connection.execute(self._sql[name], parameters).fetchone()
+
+    def stream(self, stream: str) -> list[Recorded]:
+        return self._records("read_stream", stream)
+
+    def family(self, family: str) -> list[Recorded]:
+        return self._records("read_family", family, family, family)
+
+    def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
+        return self._records("read_page", partition, after, limit)
+
+    def identity(self) -> Identity:
+        return Identity(*self._read("read_identity")[0])
+
+    def heads(self) -> list[Head]:
+        return [_head(row) for row in self._read("read_heads")]
+
+    def change_state(
+        self, state: State, *, successor: str | None = None, log_id: str | None = None
+    ) -> list[Head]:
+        def change(connection: Connection) -> list[Head]:
+            with connection.transaction():
+                connection.execute(self._sql["change_state"], (state.value, successor))
+                if log_id is not None:
+                    connection.execute(self._sql["change_log_id"], (log_id,))
+                return [_head(row) for row in connection.execute(self._sql["read_heads"])]
+
+        return self._patiently(change)
+
+    def seals(self, partition: int) -> list[Seal]:
+        return [Seal(*row) for row in self._read("read_seals", partition)]
+
+    def add_seals(self, seals: Sequence[Seal]) -> None:
+        rows = [(seal.partition, seal.position, seal.chain) for seal in seals]
+        if rows:
+            self._patiently(
+                lambda connection: connection.execute(self._sql["add_seals"], _columns(rows, 3))
+            )
+
+    def receive(self, records: Sequence[Recorded]) -> None:
+        if not records:
+            return
+        first, last = records[0], records[-1]
+
+        def write(connection: Connection) -> None:
+            with connection.transaction():
+                state, _ = self._row(connection, "lock_head", first.partition)
+                position, _ = self._row(connection, "read_last", first.partition) or (0, 0)
+                if position == last.position and self._holds(connection, last):
+                    return  # an earlier try whose connection broke had gone in
+                if state != State.FILLING.value or first.position != position + 1:
+                    raise Refused(
+                        f"event {first.position} cannot follow position {position}"
+                        f" of a store that is {state}"
+                    )
+                with connection.cursor().copy(self._sql["copy_events"]) as copy:
+                    copy.set_types(_TYPES)
+                    for record in records:
+                        copy.write_row(record)
+
+        self._patiently(write)
+
+    def _holds(self, connection: Connection, record: Recorded) -> bool:
+        parameters = (record.partition, record.position - 1, 1)
+        return Recorded(*self._row(connection, "read_page", *parameters)) == record
+
+    def claims(self) -> tuple[list[Head], list[Claim]]:
+        def read(connection: Connection) -> tuple[list[Head], list[Claim]]:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                heads = [_head(row) for row in connection.execute(self._sql["read_heads"])]
+                return heads, [Claim(*row) for row in connection.execute(self._sql["read_claims"])]
+
+        return self._patiently(read)
+
+    def replace_claims(self, claims: Sequence[Claim]) -> None:
+        def replace(connection: Connection) -> None:
+            with connection.transaction():
+                heads = map(_head, connection.execute(self._sql["read_heads"]))
+                if any(head.state is not State.FILLING for head in heads):
+                    raise Refused("claims are replaced only while a store is being filled")
+                connection.execute(self._sql["clear_claims"])
+                if claims:
+                    connection.execute(self._sql["take_claims"], _columns(map(_row, claims), 3))
+
+        self._patiently(replace)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # --- connections ----------------------------------------------------------------
+
+    def _records(self, name: str, *parameters: object) -> list[Recorded]:
+        return list(map(Recorded._make, self._read(name, *parameters)))
+
+    def _read(self, name: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self._patiently(
+            lambda connection: connection.execute(
+                self._sql[name], parameters, binary=True
+            ).fetchall()
+        )
+
+    def _patiently(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a connection; when that breaks, again on another, until time is up.
+
+        A connection that broke at COMMIT may have committed. `work` that appends is safe to run
+        again: its command ids and the head's lock decide what the first try came to.
+        """
+        deadline = monotonic() + SILENT_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                with self._pool.connection() as connection:
+                    return work(connection)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                if monotonic() + pause > deadline:
+                    raise unavailable(self._address, error) from None
+            sleep(pause)
+            pause = min(2 * pause, 1.0)
+            self._pool.check()
+
+
+_TYPES: Final = [
+    "int4", "int8", "text", "int8", "text", "int4", "bytea", "bytea", "int8", "text", "int4",
+]  # fmt: skip
+
+
+def _now() -> int:
+    return time_ns() // 1_000
+
+
+def _is_exact(command: Command) -> bool:
+    return not (command.takes or command.releases) and all(
+        write.expected is not None for write in command.writes
+    )
+
+
+def _exact_rows(
+    commands: Sequence[Command],
+) -> tuple[list[tuple[str, int]], list[tuple[object, ...]]]:
+    """Return the events that must exist already, and the new ones without their positions."""
+    guards: list[tuple[str, int]] = []
+    rows: list[tuple[object, ...]] = []
+    ends: dict[str, int] = {}
+    for command in commands:
+        number = 0
+        for write in command.writes:
+            version = write.expected or 0
+            if version and ends.get(write.stream) != version:
+                guards.append((write.stream, version))
+            for event in write.events:
+                version += 1
+                rows.append(
+                    (
+                        write.stream,
+                        version,
+                        event.type,
+                        event.schema,
+                        event.data,
+                        event.metadata,
+                        command.id,
+                        number,
+                    )
+                )
+                number += 1
+            ends[write.stream] = version
+    return guards, rows
+
+
+def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]:
+    """Return rows as one array a column: one statement then carries them all."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def _head(row: Sequence[Any]) -> Head:
+    partition, position, state, successor = row
+    return Head(partition, position, State(state), successor)
+
+
+def _row(claim: Claim) -> tuple[str, str, str]:
+    return claim.kind, claim.value, claim.stream

@@ -1,0 +1,2 @@
+-- The ids of the store.
+SELECT store_id, log_id FROM refold.store

@@ -1,0 +1,2 @@
+-- The seals of a partition. Parameter: partition (int).
+SELECT partition, position, chain FROM refold.seals WHERE partition = %b ORDER BY position

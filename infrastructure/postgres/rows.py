@@ -1,0 +1,200 @@
+"""Rows of query tables in PostgreSQL: bulk statements, views with comments, GIN for search."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.dialects.postgresql import TSVECTOR
+
+from refold.infrastructure.postgres import tsquery
+from refold.infrastructure.postgres.connection import connect
+from refold.infrastructure.tables import Hits, Tables
+from refold.projections.projection import Key, Projection, Row
+from refold.projections.query import Query
+
+SEARCH: Final = "search"
+"""The column that a search looks at."""
+
+
+def tables_in(address: str, schema: str) -> Tables:
+    """Return the query tables in `schema` of the database at `address`."""
+    engine = sa.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(address, autocommit=False)
+    )
+    return Tables(engine, PostgresRows(schema), schema)
+
+
+class PostgresRows:
+    """`Rows` of PostgreSQL."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Take a lock that ends with the transaction; it is the fence of all checkpoints."""
+        connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+            {"name": f"refold tables {self._schema}"},
+        )
+
+    @contextmanager
+    def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        with (
+            engine.connect().execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            ) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def physical(self, projection: Projection, name: str) -> sa.Table:
+        table = projection.TABLE.to_metadata(
+            sa.MetaData(schema=self._schema), schema=self._schema, name=name
+        )
+        if projection.SEARCH:
+            table.append_column(
+                sa.Column(SEARCH, TSVECTOR, comment="what refold search looks at: its own words")
+            )
+        return table
+
+    def create(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        table.create(connection)
+
+    def drop(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        table.drop(connection)
+
+    def create_indexes(
+        self, connection: sa.Connection, table: sa.Table, projection: Projection
+    ) -> None:
+        for columns in projection.INDEXES:
+            name = f"{table.name}_{'_'.join(columns)}"
+            sa.Index(name, *(table.c[column] for column in columns)).create(connection)
+        if projection.SEARCH:
+            name = f"{table.name}_{SEARCH}"
+            sa.Index(name, table.c[SEARCH], postgresql_using="gin").create(connection)
+
+    def show(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        """Replace the view, with its comments; the grants on it stay."""
+        view = self._quoted(projection.NAME)
+        columns = ", ".join(column.name for column in table.columns)
+        physical = self._quoted(table.name)
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
+        _retrying(connection, f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {physical}")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        for what, comment in [
+            (f"VIEW {view}", table.comment),
+            *((f"COLUMN {view}.{column.name}", column.comment) for column in table.columns),
+        ]:
+            quoted = (comment or "").replace("'", "''").replace("%", "%%")
+            connection.exec_driver_sql(f"COMMENT ON {what} IS '{quoted}'")
+
+    def load(
+        self, connection: sa.Connection, table: sa.Table, keys: Sequence[Key]
+    ) -> Iterable[Row]:
+        names = [column.name for column in table.columns if column.name != SEARCH]
+        key = [column.name for column in table.primary_key.columns]
+        cursor = _cursor(connection)
+        cursor.execute(
+            f"SELECT {', '.join(f't.{name}' for name in names)} FROM {self._quoted(table.name)} t"
+            f" JOIN unnest({_arrays(table, key)}) AS k ({', '.join(key)}) USING ({', '.join(key)})",
+            _columns(keys),
+        )
+        return cursor  # type: ignore[no-any-return]
+
+    def save(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        projection: Projection,
+        rows: Sequence[Row],
+    ) -> None:
+        names = [column.name for column in table.columns]
+        key = [column.name for column in table.primary_key.columns]
+        columns = _columns(rows)
+        search = projection.SEARCH
+        if search:
+            columns.append([tsquery.vector(search(row)) for row in rows])
+        selected = ", ".join(f"{name}::tsvector" if name == SEARCH else name for name in names)
+        replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+        _cursor(connection).execute(
+            f"INSERT INTO {self._quoted(table.name)} ({', '.join(names)}) SELECT {selected}"
+            f" FROM unnest({_arrays(table, names)}) AS n ({', '.join(names)})"
+            f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {replaced}",
+            columns,
+        )
+
+    def remove(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        projection: Projection,
+        keys: Sequence[Key],
+    ) -> None:
+        key = [column.name for column in table.primary_key.columns]
+        _cursor(connection).execute(
+            f"DELETE FROM {self._quoted(table.name)} t"
+            f" USING unnest({_arrays(table, key)}) AS k ({', '.join(key)})"
+            f" WHERE {' AND '.join(f't.{name} = k.{name}' for name in key)}",
+            _columns(keys),
+        )
+
+    def search(
+        self, connection: sa.Connection, table: sa.Table, query: Query, limit: int, offset: int
+    ) -> Hits:
+        everywhere = tsquery.render(query)
+        found = f"FROM {self._quoted(table.name)} WHERE {SEARCH} @@ %s::tsquery"
+        candidates = connection.exec_driver_sql(
+            f"SELECT count(*) FROM (SELECT {found} LIMIT {Hits.MOST + 1}) AS found", (everywhere,)
+        ).scalar_one()
+        rows = connection.exec_driver_sql(
+            f"""
+            WITH hits AS MATERIALIZED (
+                SELECT key, name, added_position, {SEARCH} {found}
+                ORDER BY added_position DESC LIMIT {Hits.MOST}
+            )
+            SELECT key, name FROM hits
+            ORDER BY NOT {SEARCH} @@ %s::tsquery, NOT {SEARCH} @@ %s::tsquery, added_position DESC
+            LIMIT %s OFFSET %s
+            """,
+            (
+                everywhere,
+                tsquery.render(query, tsquery.NAME),
+                tsquery.render(query, tsquery.NAME + tsquery.TAGS),
+                limit,
+                offset,
+            ),
+        )
+        return Hits.of(candidates, rows)
+
+    def _quoted(self, name: str) -> str:
+        return f'"{self._schema}"."{name}"'
+
+
+def _retrying(connection: sa.Connection, statement: str) -> None:
+    """Run `statement` again until it gets its lock, without making readers queue behind it."""
+    while True:
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(statement)
+            return
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+
+
+def _arrays(table: sa.Table, names: Sequence[str]) -> str:
+    return ", ".join(
+        "%b::bigint[]" if isinstance(table.c[name].type, sa.BigInteger) else "%b::text[]"
+        for name in names
+    )
+
+
+def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    """Return rows as one array a column: one statement then carries them all."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _cursor(connection: sa.Connection) -> Any:
+    return connection.connection.cursor(binary=True)

@@ -1,0 +1,138 @@
+"""Questions that a store answers: one file, a search, where everything stands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from refold.domain import file, streams
+from refold.infrastructure.folding import PARTITION, fold_family
+from refold.infrastructure.store import Store
+from refold.infrastructure.tables import Hits
+from refold.projections import catalog, file_counts, file_tags, files
+from refold.projections.query import parse
+
+After = int | Literal["now"] | None
+"""How new an answer has to be: at least a position, all that is in the log, or as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A file with its tags and counts; times are RFC 3339."""
+
+    sha256: str
+    cid: str
+    name: str
+    type: str
+    ban_set: int
+    moderation_votes: int
+    tags: Mapping[str, int]
+    added_at: str
+    last_updated: str
+
+
+def show_file(store: Store, sha256: str) -> FileView:
+    """Return the file as the log has it now: its family is folded, no table is asked.
+
+    Raises `UnknownFile`.
+    """
+    family = streams.name("file", sha256)
+    tables = fold_family(store.family(family), (files, file_counts, file_tags))
+    for row in tables["files"].values():
+        found = files.Row._make(row)
+        counts = file_counts.Row._make(tables["file_counts"][found.sha256,])
+        tags = sorted(map(file_tags.Row._make, tables["file_tags"].values()))
+        return FileView(
+            found.key,
+            found.cid,
+            found.name,
+            found.type,
+            found.ban_set,
+            counts.moderation_votes,
+            {each.tag: each.tag_count for each in tags},
+            found.added_at,
+            counts.last_updated,
+        )
+    raise file.UnknownFile(f"no file {sha256} is known")
+
+
+def search(
+    store: Store, text: str, *, after: After = "now", limit: int = 20, offset: int = 0
+) -> Hits:
+    """Return the files that `text` finds: by name first, then by tag, then by type; newest first.
+
+    Words, "phrases", -not, or, prefix*; no text is an error. Tables that are behind `after` are
+    folded first.
+    """
+    refresh(store, after)
+    query = parse(text)
+    if not query.alternatives:
+        return Hits(0, more=False, rows=())
+    with store.tables.reading() as connection:
+        table = store.tables.current(connection)[files.NAME].table
+        return store.tables.rows.search(connection, table, query, limit, offset)
+
+
+def refresh(store: Store, after: After) -> None:
+    """Fold the tables as far as `after` asks for; tables that were never built are."""
+    store.folder.catch_up(until=0 if after is None else None if after == "now" else after)
+
+
+# --- status -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """Where a query table stands: `lag` counts the positions that it is behind.
+
+    `state` is current, behind, stale (another version fills it: rebuild) or missing.
+    """
+
+    name: str
+    generation: int | None
+    position: int
+    lag: int
+    state: Literal["current", "behind", "stale", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a store stands. `successor` is where it moved to."""
+
+    store_id: str
+    log_id: str
+    engine: str
+    state: str
+    successor: str | None
+    partitions: Sequence[tuple[int, int]]
+    projections: Sequence[ProjectionStatus]
+
+
+def status(store: Store) -> Status:
+    """Return where the store stands; folds nothing."""
+    identity, heads = store.log.identity(), store.log.heads()
+    head = heads[PARTITION]
+    with store.tables.reading() as connection:
+        current = store.tables.current(connection)
+        checkpoints = store.tables.checkpoints(connection, PARTITION)
+    projections = []
+    for projection in catalog.ALL:
+        generation = current.get(projection.NAME)
+        number = generation.number if generation else 0
+        checkpoint = checkpoints.get((projection.NAME, number))
+        position = checkpoint.position if checkpoint else 0
+        lag = head.position - position
+        state: Literal["current", "behind", "stale", "missing"] = "behind" if lag else "current"
+        if generation is None:
+            state = "missing"
+        elif not generation.is_of_this_version:
+            state = "stale"
+        projections.append(ProjectionStatus(projection.NAME, number or None, position, lag, state))
+    return Status(
+        identity.store_id,
+        identity.log_id,
+        store.address.engine,
+        head.state.value,
+        head.successor,
+        [(each.partition, each.position) for each in heads],
+        projections,
+    )

@@ -1,0 +1,39 @@
+"""Brings the log's schema of a store up to date, or says that it is newer than this refold."""
+
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+import refold.migrations
+from refold.domain.errors import NewerSchema
+
+_SCRIPTS: Final = Path(next(iter(refold.migrations.__path__)))
+NEWEST: Final = max(path.name[:4] for path in (_SCRIPTS / "versions").glob("[0-9]*.py"))
+"""The version of the log's schema that this refold works with."""
+
+
+def found(connection: sa.Connection, schema: str | None) -> str | None:
+    """Return the version of the schema in the store, None when there is none.
+
+    Raises `NewerSchema` for one that this refold does not know.
+    """
+    if not sa.inspect(connection).has_table("alembic_version", schema=schema):
+        return None
+    versions = sa.table("alembic_version", sa.column("version_num"), schema=schema)
+    version = connection.scalar(sa.select(versions.c.version_num))
+    if version is not None and version > NEWEST:
+        raise NewerSchema(version, NEWEST)
+    return str(version) if version else None
+
+
+def upgrade(connection: sa.Connection, schema: str | None) -> None:
+    """Run what is missing inside the transaction of `connection`, which holds the store's lock."""
+    if found(connection, schema) == NEWEST:
+        return
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.attributes.update(connection=connection, schema=schema)
+    command.upgrade(config, "head")

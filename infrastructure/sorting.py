@@ -1,0 +1,190 @@
+"""Decides what becomes of each command of a batch: one pure function for every backend.
+
+A backend locks the head, reads the facts that the batch asks about, sorts, and writes the result.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from refold.domain import streams
+from refold.domain.errors import (
+    Claimed,
+    CommandIdTaken,
+    Conflict,
+    Filling,
+    Moved,
+    Refused,
+)
+from refold.domain.ports import (
+    Appended,
+    Claim,
+    Command,
+    Head,
+    NewEvent,
+    Outcome,
+    Recorded,
+    State,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A command that is in the log: the stream of its first event and its outcome."""
+
+    stream: str
+    outcome: Appended
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a backend knows, under the head's lock, of all that a batch mentions.
+
+    A stream, command or claim that is not there is missing from its mapping.
+    """
+
+    head: Head
+    recorded_at: int
+    versions: dict[str, int] = field(default_factory=dict)
+    commands: dict[str, Known] = field(default_factory=dict)
+    claims: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """One outcome for each command, and what has to be written for them to be true."""
+
+    outcomes: list[Outcome]
+    records: list[Recorded]
+    released: list[Claim]
+    taken: list[Claim]
+
+
+def sort(commands: Sequence[Command], facts: Facts, now: int) -> Sorted:
+    """Decide each of `commands`, in order; `now` is the clock in µs. Changes nothing it is given.
+
+    A command that was there before keeps its first outcome, also in a store that is closed.
+    """
+    batch = _Batch(facts, max(facts.recorded_at, now))
+    outcomes = [batch.decide(command) for command in commands]
+    before, after = facts.claims, batch.claims
+    return Sorted(
+        outcomes,
+        batch.records,
+        released=_claims(
+            (key, holder) for key, holder in before.items() if after.get(key) != holder
+        ),
+        taken=_claims((key, holder) for key, holder in after.items() if before.get(key) != holder),
+    )
+
+
+def by_partition(commands: Sequence[Command], partitions: int) -> dict[int, list[int]]:
+    """Return the indexes of `commands` by the partition of their streams.
+
+    Raises `Refused` for a command that is empty or whose streams lie in two partitions.
+    """
+    indexes: dict[int, list[int]] = {}
+    for index, command in enumerate(commands):
+        homes = {streams.partition(write.stream, partitions) for write in command.writes}
+        if len(homes) != 1 or not all(write.events for write in command.writes):
+            raise Refused(
+                f"command {command.id} needs events for streams of one partition,"
+                f" not of {len(homes)}"
+            )
+        indexes.setdefault(homes.pop(), []).append(index)
+    return indexes
+
+
+class _Batch:
+    """The facts as they change while the members of a batch are decided one after the other."""
+
+    def __init__(self, facts: Facts, recorded_at: int) -> None:
+        self.head = facts.head
+        self.recorded_at = recorded_at
+        self.versions = dict(facts.versions)
+        self.commands = dict(facts.commands)
+        self.claims = dict(facts.claims)
+        self.records: list[Recorded] = []
+
+    def decide(self, command: Command) -> Outcome:
+        known = self.commands.get(command.id)
+        if known:
+            if known.stream != command.writes[0].stream:
+                return CommandIdTaken(command.id, known.stream)
+            return known.outcome
+        refusal = self._closed() or self._conflict(command) or self._claimed(command)
+        return refusal or self._accept(command)
+
+    def _closed(self) -> Refused | None:
+        match self.head.state:
+            case State.OPEN:
+                return None
+            case State.FILLING:
+                return Filling()
+            case State.SEALED:
+                return Moved(self.head.successor or "an unknown address")
+
+    def _conflict(self, command: Command) -> Conflict | None:
+        ahead: dict[str, int] = {}
+        for write in command.writes:
+            version = ahead.get(write.stream, self.versions.get(write.stream, 0))
+            if write.expected not in (None, version):
+                return Conflict(write.stream, write.expected, version)
+            ahead[write.stream] = version + len(write.events)
+        return None
+
+    def _claimed(self, command: Command) -> Claimed | None:
+        free = {(claim.kind, claim.value) for claim in command.releases if self._holds(claim)}
+        for claim in command.takes:
+            key = (claim.kind, claim.value)
+            holder = None if key in free else self.claims.get(key)
+            if holder not in (None, claim.stream):
+                return Claimed(claim.kind, holder)
+        return None
+
+    def _holds(self, claim: Claim) -> bool:
+        return self.claims.get((claim.kind, claim.value)) == claim.stream
+
+    def _accept(self, command: Command) -> Appended:
+        for claim in filter(self._holds, command.releases):
+            del self.claims[claim.kind, claim.value]
+        for claim in command.takes:
+            self.claims[claim.kind, claim.value] = claim.stream
+        number = 0
+        for write in command.writes:
+            for event in write.events:
+                self._record(write.stream, event, command.id, number)
+                number += 1
+        last = self.records[-1]
+        outcome = Appended(last.partition, last.position, last.stream, last.version)
+        self.commands[command.id] = Known(command.writes[0].stream, _again(outcome))
+        return outcome
+
+    def _record(self, stream: str, event: NewEvent, command_id: str, number: int) -> None:
+        version = self.versions.get(stream, 0) + 1
+        self.versions[stream] = version
+        self.records.append(
+            Recorded(
+                self.head.partition,
+                self.head.position + len(self.records) + 1,
+                stream,
+                version,
+                event.type,
+                event.schema,
+                event.data,
+                event.metadata,
+                self.recorded_at,
+                command_id,
+                number,
+            )
+        )
+
+
+def _again(outcome: Appended) -> Appended:
+    return replace(outcome, again=True)
+
+
+def _claims(held: Iterable[tuple[tuple[str, str], str]]) -> list[Claim]:
+    return sorted(
+        (Claim(kind, value, stream) for (kind, value), stream in held),
+        key=lambda claim: (claim.kind, claim.value),
+    )

@@ -1,0 +1,2 @@
+-- Lets go of all claims.
+DELETE FROM claims

@@ -1,0 +1,63 @@
+"""Connections to SQLite files, and what the driver's errors mean."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from refold.domain.errors import Unavailable
+
+BUSY_SECONDS: Final = 30.0
+"""How long a connection waits for another's lock."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection in WAL mode that loses no commit, in the driver's autocommit mode.
+
+    It may be used by any thread, one at a time. Raises `Unavailable` when there is no such file
+    to be had, or it is no database.
+    """
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        _into_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.DatabaseError as error:
+        raise unavailable(path, error) from error
+    return connection
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; the switch itself does not wait for locks, so it is tried again here."""
+    deadline = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or monotonic() > deadline:
+                raise
+            sleep(0.01)
+
+
+@contextmanager
+def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Run a block as one writing transaction: a deferred one could not wait for its lock."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def unavailable(path: Path, error: sqlite3.DatabaseError) -> Unavailable:
+    """Return what the caller is told of `error`: the file and SQLite's own name for it."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return Unavailable(f"the SQLite file {path} cannot be used: {name}")

@@ -1,0 +1,201 @@
+"""The log in a SQLite file."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from time import time_ns
+from typing import Final, TypeVar
+
+from refold.domain.errors import Refused
+from refold.domain.ports import (
+    Appended,
+    Claim,
+    Command,
+    Head,
+    Identity,
+    Outcome,
+    Recorded,
+    Seal,
+    State,
+)
+from refold.infrastructure.sorting import Facts, Known, by_partition, sort
+from refold.infrastructure.sqlite.connection import connect, immediate, unavailable
+from refold.infrastructure.statements import statements
+
+_SQL: Final = {name: sql.decode() for name, sql in statements(__package__ or "").items()}
+
+T = TypeVar("T")
+
+
+class SqliteLog:
+    """A `Log` in one file; safe for many threads and processes, one of them writing at a time.
+
+    Reads go through a connection of their own, so that they never wait for a commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the log at `path`, whose schema is up to date. Raises `Unavailable`."""
+        self._path = path
+        self._writing, self._reading = Lock(), Lock()
+        self._writer, self._reader = connect(path), connect(path)
+        self._partitions = len(self.heads())
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        for partition, indexes in by_partition(commands, self._partitions).items():
+            members = [commands[index] for index in indexes]
+            result = self._write(lambda writer: self._append(writer, partition, members))
+            outcomes.update(zip(indexes, result, strict=True))
+        return [outcomes[index] for index in range(len(commands))]
+
+    def _append(
+        self, writer: sqlite3.Connection, partition: int, commands: Sequence[Command]
+    ) -> list[Outcome]:
+        result = sort(commands, _facts(writer, partition, commands), time_ns() // 1_000)
+        writer.executemany(_SQL["append_event"], result.records)
+        writer.executemany(_SQL["release_claim"], map(_row, result.released))
+        writer.executemany(_SQL["take_claim"], map(_row, result.taken))
+        return result.outcomes
+
+    def stream(self, stream: str) -> list[Recorded]:
+        return self._records("read_stream", stream)
+
+    def family(self, family: str) -> list[Recorded]:
+        return self._records("read_family", family)
+
+    def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
+        return self._records("read_page", partition, after, limit)
+
+    def identity(self) -> Identity:
+        return Identity(*self._read("read_identity")[0])
+
+    def heads(self) -> list[Head]:
+        return [_head(row) for row in self._read("read_heads")]
+
+    def change_state(
+        self, state: State, *, successor: str | None = None, log_id: str | None = None
+    ) -> list[Head]:
+        def change(writer: sqlite3.Connection) -> list[Head]:
+            writer.execute(_SQL["change_state"], (state.value, successor))
+            if log_id is not None:
+                writer.execute(_SQL["change_log_id"], (log_id,))
+            return [_head(row) for row in writer.execute(_SQL["read_heads"])]
+
+        return self._write(change)
+
+    def seals(self, partition: int) -> list[Seal]:
+        return [Seal(*row) for row in self._read("read_seals", partition)]
+
+    def add_seals(self, seals: Sequence[Seal]) -> None:
+        rows = [(seal.partition, seal.position, seal.chain) for seal in seals]
+        if rows:
+            self._write(lambda writer: writer.executemany(_SQL["add_seal"], rows))
+
+    def receive(self, records: Sequence[Recorded]) -> None:
+        def write(writer: sqlite3.Connection) -> None:
+            heads = {
+                head.partition: head for head in map(_head, writer.execute(_SQL["read_heads"]))
+            }
+            for record in records[:1]:
+                head = heads[record.partition]
+                if head.state is not State.FILLING or record.position != head.position + 1:
+                    raise Refused(
+                        f"event {record.position} cannot follow position {head.position}"
+                        f" of a store that is {head.state.value}"
+                    )
+            writer.executemany(_SQL["append_event"], records)
+
+        self._write(write)
+
+    def claims(self) -> tuple[list[Head], list[Claim]]:
+        def read(writer: sqlite3.Connection) -> tuple[list[Head], list[Claim]]:
+            heads = [_head(row) for row in writer.execute(_SQL["read_heads"])]
+            return heads, [Claim(*row) for row in writer.execute(_SQL["read_claims"])]
+
+        return self._write(read)
+
+    def replace_claims(self, claims: Sequence[Claim]) -> None:
+        def replace(writer: sqlite3.Connection) -> None:
+            heads = map(_head, writer.execute(_SQL["read_heads"]))
+            if any(head.state is not State.FILLING for head in heads):
+                raise Refused("claims are replaced only while a store is being filled")
+            writer.execute(_SQL["clear_claims"])
+            writer.executemany(_SQL["take_claim"], map(_row, claims))
+
+        self._write(replace)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+
+    # --- connections ----------------------------------------------------------------
+
+    def _records(self, name: str, *parameters: object) -> list[Recorded]:
+        return list(map(Recorded._make, self._read(name, *parameters)))
+
+    def _read(self, name: str, *parameters: object) -> list[tuple[object, ...]]:
+        with self._reading:
+            try:
+                return self._reader.execute(_SQL[name], parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise unavailable(self._path, error) from error
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction; after an I/O error, once more on a fresh connection.
+
+        A commit that failed may be there after all, or be lost later, if the old connection goes
+        on. `work` decides by command ids, so running it again gives the first outcome.
+        """
+        with self._writing:
+            try:
+                with immediate(self._writer):
+                    return work(self._writer)
+            except sqlite3.OperationalError as error:
+                if not _is_poison(error):
+                    raise unavailable(self._path, error) from error
+            try:
+                self._writer.close()
+                self._writer = connect(self._path)
+                with immediate(self._writer):
+                    return work(self._writer)
+            except sqlite3.OperationalError as error:
+                raise unavailable(self._path, error) from error
+
+
+def _is_poison(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorname.startswith(("SQLITE_IOERR", "SQLITE_FULL"))
+
+
+def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Command]) -> Facts:
+    head = next(
+        head
+        for head in map(_head, writer.execute(_SQL["read_heads"]))
+        if head.partition == partition
+    )
+    clock = writer.execute(_SQL["read_clock"], (partition, head.position)).fetchone()
+    facts = Facts(head, clock[0] if clock else 0)
+    for command in commands:
+        first = writer.execute(_SQL["read_command"], (command.id,)).fetchone()
+        if first:
+            end = writer.execute(_SQL["read_command_end"], first[:2]).fetchone()
+            facts.commands[command.id] = Known(first[2], Appended(*end, again=True))
+        for write in command.writes:
+            (version,) = writer.execute(_SQL["read_version"], (write.stream,)).fetchone()
+            if version is not None:
+                facts.versions[write.stream] = version
+        for claim in (*command.takes, *command.releases):
+            key = (claim.kind, claim.value)
+            holder = writer.execute(_SQL["read_claim"], key).fetchone()
+            if holder:
+                facts.claims[key] = holder[0]
+    return facts
+
+
+def _head(row: Sequence[object]) -> Head:
+    partition, position, state, successor = row
+    return Head(partition, position, State(state), successor)  # type: ignore[arg-type]
+
+
+def _row(claim: Claim) -> tuple[str, str, str]:
+    return claim.kind, claim.value, claim.stream

@@ -1,0 +1,2 @@
+-- Who holds a claim. Parameters: kind, value.
+SELECT stream FROM claims WHERE kind = ? AND value = ?

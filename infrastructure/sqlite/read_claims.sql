@@ -1,0 +1,2 @@
+-- All claims.
+SELECT kind, value, stream FROM claims ORDER BY kind, value

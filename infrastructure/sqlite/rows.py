@@ -1,0 +1,186 @@
+"""Rows of query tables in SQLite: bulk statements, views, and FTS5 for search."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from refold.infrastructure.sqlite import match
+from refold.infrastructure.sqlite.connection import connect
+from refold.infrastructure.tables import Hits, Tables
+from refold.projections.projection import Key, Projection, Row
+from refold.projections.query import Query
+
+KEYS_AT_ONCE: Final = 500
+
+
+def tables_in(path: Path) -> Tables:
+    """Return the query tables in the file at `path`."""
+    return _tables(
+        sa.create_engine("sqlite://", creator=lambda: connect(path), poolclass=QueuePool)
+    )
+
+
+def tables_in_memory() -> Tables:
+    """Return query tables that are gone with this object; one thread uses them at a time."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    one_at_a_time = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    return _tables(sa.create_engine("sqlite://", creator=lambda: connection, **one_at_a_time))
+
+
+def _tables(engine: sa.Engine) -> Tables:
+    # The driver is in autocommit mode: transactions begin here, and only here.
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        deferred = connection.get_execution_options().get("snapshot")
+        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+    return Tables(engine, SqliteRows())
+
+
+class SqliteRows:
+    """`Rows` of SQLite."""
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Hold nothing more: BEGIN IMMEDIATE has the file's one write lock."""
+
+    @contextmanager
+    def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        with engine.connect().execution_options(snapshot=True) as connection, connection.begin():
+            yield connection
+
+    def physical(self, projection: Projection, name: str) -> sa.Table:
+        return projection.TABLE.to_metadata(sa.MetaData(), name=name)
+
+    def create(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        table.create(connection)
+        if projection.SEARCH:
+            columns = ", ".join(match.COLUMNS)
+            connection.exec_driver_sql(
+                f"CREATE VIRTUAL TABLE {_search(table)} USING fts5({columns}, tokenize='ascii')"
+            )
+
+    def drop(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        table.drop(connection)
+        if projection.SEARCH:
+            connection.exec_driver_sql(f"DROP TABLE {_search(table)}")
+
+    def create_indexes(
+        self, connection: sa.Connection, table: sa.Table, projection: Projection
+    ) -> None:
+        for columns in projection.INDEXES:
+            name = f"{table.name}_{'_'.join(columns)}"
+            sa.Index(name, *(table.c[column] for column in columns)).create(connection)
+
+    def show(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        columns = ", ".join(_names(table))
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {projection.NAME}")
+        connection.exec_driver_sql(
+            f"CREATE VIEW {projection.NAME} AS SELECT {columns} FROM {table.name}"
+        )
+
+    def load(
+        self, connection: sa.Connection, table: sa.Table, keys: Sequence[Key]
+    ) -> Iterable[Row]:
+        cursor = _cursor(connection)
+        key = [column.name for column in table.primary_key.columns]
+        one = f"({', '.join('?' * len(key))})"
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[start : start + KEYS_AT_ONCE]
+            cursor.execute(
+                f"SELECT {', '.join(_names(table))} FROM {table.name}"
+                f" WHERE ({', '.join(key)}) IN (VALUES {', '.join([one] * len(some))})",
+                [value for key in some for value in key],
+            )
+            yield from cursor
+
+    def save(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        projection: Projection,
+        rows: Sequence[Row],
+    ) -> None:
+        names = _names(table)
+        cursor = _cursor(connection)
+        cursor.executemany(
+            f"INSERT OR REPLACE INTO {table.name} ({', '.join(names)})"
+            f" VALUES ({', '.join('?' * len(names))})",
+            rows,
+        )
+        search = projection.SEARCH
+        if search:
+            place = names.index(_ROWID)
+            cursor.executemany(
+                f"INSERT OR REPLACE INTO {_search(table)} (rowid, {', '.join(match.COLUMNS)})"
+                " VALUES (?, ?, ?, ?)",
+                ((row[place], *match.row(search(row))) for row in rows),
+            )
+
+    def remove(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        projection: Projection,
+        keys: Sequence[Key],
+    ) -> None:
+        cursor = _cursor(connection)
+        where = " AND ".join(f"{column.name} = ?" for column in table.primary_key.columns)
+        if projection.SEARCH:
+            cursor.executemany(
+                f"DELETE FROM {_search(table)}"
+                f" WHERE rowid = (SELECT {_ROWID} FROM {table.name} WHERE {where})",
+                keys,
+            )
+        cursor.executemany(f"DELETE FROM {table.name} WHERE {where}", keys)
+
+    def search(
+        self, connection: sa.Connection, table: sa.Table, query: Query, limit: int, offset: int
+    ) -> Hits:
+        found = f"SELECT rowid FROM {_search(table)} WHERE {_search(table)} MATCH"
+        everywhere = match.render(query)
+        candidates = connection.exec_driver_sql(
+            f"SELECT count(*) FROM ({found} ? LIMIT {Hits.MOST + 1})", (everywhere,)
+        ).scalar_one()
+        rows = connection.exec_driver_sql(
+            f"""
+            WITH hits AS MATERIALIZED ({found} ? ORDER BY rowid DESC LIMIT {Hits.MOST})
+            SELECT key, name
+            FROM hits JOIN {table.name} ON {_ROWID} = hits.rowid
+            ORDER BY
+                hits.rowid NOT IN (
+                    {found} ? AND rowid >= (SELECT min(rowid) FROM hits)),
+                hits.rowid NOT IN (
+                    {found} ? AND rowid >= (SELECT min(rowid) FROM hits)),
+                hits.rowid DESC
+            LIMIT ? OFFSET ?
+            """,
+            (
+                everywhere,
+                match.render(query, ("name",)),
+                match.render(query, ("name", "tags")),
+                limit,
+                offset,
+            ),
+        )
+        return Hits.of(candidates, rows)
+
+
+_ROWID: Final = "added_position"
+"""The column that numbers the rows for FTS5; it also is their order, newest last."""
+
+
+def _search(table: sa.Table) -> str:
+    return f"{table.name}_search"
+
+
+def _names(table: sa.Table) -> list[str]:
+    return [column.name for column in table.columns]
+
+
+def _cursor(connection: sa.Connection) -> Any:
+    return connection.connection.cursor()

@@ -1,0 +1,2 @@
+-- Keeps a claim. Parameters: kind, value, stream.
+INSERT INTO claims (kind, value, stream) VALUES (?, ?, ?)

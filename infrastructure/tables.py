@@ -1,0 +1,319 @@
+"""Query tables as they are kept: generations behind stable views, checkpoints, bulk rows.
+
+The tables of a projection are named by generation (`files_7`); the view `files` shows the current
+one, and table `projections` says which that is. Everything here is the same for every engine but
+for `Rows`, which each engine brings along.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Protocol
+
+import sqlalchemy as sa
+
+from refold.domain.errors import StaleProjection
+from refold.projections import catalog
+from refold.projections.columns import integer, text
+from refold.projections.projection import Key, Projection, Row, fingerprint
+from refold.projections.query import Query
+
+BUILDING: Final = "building"
+CURRENT: Final = "current"
+PREVIOUS: Final = "previous"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One filling of a projection's table; `table` is what it is in this engine."""
+
+    projection: Projection
+    number: int
+    version: int
+    fingerprint: str
+    state: str
+    table: sa.Table
+
+    @property
+    def is_of_this_version(self) -> bool:
+        """Tell whether the projection that fills this table is the one at hand."""
+        return self.fingerprint == fingerprint(self.projection)
+
+    def check_version(self) -> None:
+        """Raise `StaleProjection` when another version of the projection fills this table."""
+        if not self.is_of_this_version:
+            raise StaleProjection(self.projection.NAME, self.version, self.projection.VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a generation is folded: `record_hash` is that of the record at `position`."""
+
+    projection: str
+    generation: int
+    partition: int
+    store_id: str
+    position: int
+    record_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The answer of a search: `total` is at most 10 000, `more` tells that there are others.
+
+    Each of `rows` is (key, name) of a file, in order.
+    """
+
+    MOST: ClassVar[int] = 10_000
+
+    total: int
+    more: bool
+    rows: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, candidates: int, rows: Iterable[Sequence[Any]]) -> "Hits":
+        """Return the hits in `rows`; `candidates` are counted up to one more than `MOST`."""
+        return cls(min(candidates, cls.MOST), candidates > cls.MOST, [(*row,) for row in rows])
+
+
+class Rows(Protocol):
+    """What an engine does its own way."""
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Wait until no other transaction folds; hold the others off until this one ends."""
+        ...
+
+    def physical(self, projection: Projection, name: str) -> sa.Table:
+        """Return the table called `name` that keeps the rows of `projection` in this engine."""
+        ...
+
+    def create(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        """Create `table`, and what a search of it needs but indexes."""
+        ...
+
+    def drop(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        """Drop what `create` created."""
+        ...
+
+    def create_indexes(
+        self, connection: sa.Connection, table: sa.Table, projection: Projection
+    ) -> None:
+        """Create the indexes of a filled table."""
+        ...
+
+    def show(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+        """Make the view called like the projection show `table`."""
+        ...
+
+    def load(
+        self, connection: sa.Connection, table: sa.Table, keys: Sequence[Key]
+    ) -> Iterable[Row]:
+        """Return the rows of those `keys` that have one."""
+        ...
+
+    def save(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        projection: Projection,
+        rows: Sequence[Row],
+    ) -> None:
+        """Insert or replace `rows`, and what a search finds of them."""
+        ...
+
+    def remove(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        projection: Projection,
+        keys: Sequence[Key],
+    ) -> None:
+        """Remove the rows of `keys`, and what a search finds of them."""
+        ...
+
+    def search(
+        self, connection: sa.Connection, table: sa.Table, query: Query, limit: int, offset: int
+    ) -> Hits:
+        """Return what `query` finds: by name first, then by tags, then by type, newest first."""
+        ...
+
+    def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that sees one instant."""
+        ...
+
+
+class Tables:
+    """The query tables of one store."""
+
+    def __init__(self, engine: sa.Engine, rows: Rows, schema: str | None = None) -> None:
+        """Create the two tables of the registry where they are missing."""
+        self._engine = engine
+        self.rows = rows
+        metadata = sa.MetaData(schema=schema)
+        self._generations = sa.Table(
+            "projections",
+            metadata,
+            text("name", "the query table, as its view is called", key=True),
+            _part_of_key("generation", "counts the fillings of the table"),
+            integer("version", "version of the projection that fills it"),
+            text("fingerprint", "SHA-256 of the projection's name, version and columns"),
+            text("state", "building, current or previous"),
+            comment="Which table (name_generation) is behind the view of each projection.",
+            sqlite_strict=True,
+        )
+        self._checkpoints = sa.Table(
+            "checkpoints",
+            metadata,
+            text("projection", "the query table", key=True),
+            _part_of_key("generation", "its generation"),
+            _part_of_key("partition", "partition of the log"),
+            text("store_id", "the store whose log was folded"),
+            integer("position", "the last position that is in the table"),
+            sa.Column("record_hash", sa.LargeBinary, comment="SHA-256 of the record there"),
+            comment="How far each generation is folded.",
+            sqlite_strict=True,
+        )
+        with self.writing() as connection:
+            metadata.create_all(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Open the one transaction that may fold, commit it at the end."""
+        with self._engine.begin() as connection:
+            self.rows.begin_writing(connection)
+            yield connection
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that sees one instant."""
+        return self.rows.reading(self._engine)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+    # --- generations ----------------------------------------------------------------
+
+    def generations(self, connection: sa.Connection) -> list[Generation]:
+        """Return all generations of the projections of this refold, oldest first."""
+        query = sa.select(self._generations).order_by("name", "generation")
+        return [
+            self._generation(projection, *values)
+            for name, *values in connection.execute(query)
+            for projection in [catalog.named(name)]
+            if projection
+        ]
+
+    def _generation(
+        self, projection: Projection, number: int, version: int, fingerprint: str, state: str
+    ) -> Generation:
+        table = self.rows.physical(projection, f"{projection.NAME}_{number}")
+        return Generation(projection, number, version, fingerprint, state, table)
+
+    def current(self, connection: sa.Connection) -> dict[str, Generation]:
+        """Return the generation behind each view, by name."""
+        return {
+            generation.projection.NAME: generation
+            for generation in self.generations(connection)
+            if generation.state == CURRENT
+        }
+
+    def start(self, connection: sa.Connection, projection: Projection, number: int) -> Generation:
+        """Create an empty generation of `projection`, to be filled."""
+        generation = self._generation(
+            projection, number, projection.VERSION, fingerprint(projection), BUILDING
+        )
+        self.rows.create(connection, generation.table, projection)
+        connection.execute(
+            self._generations.insert().values(
+                name=projection.NAME,
+                generation=number,
+                version=generation.version,
+                fingerprint=generation.fingerprint,
+                state=BUILDING,
+            )
+        )
+        return generation
+
+    def switch(self, connection: sa.Connection, generation: Generation) -> None:
+        """Put a filled generation behind its view; the one it replaces is kept as previous."""
+        name = generation.projection.NAME
+        for other in self.generations(connection):
+            if name == other.projection.NAME and other.state == PREVIOUS:
+                self.drop(connection, other)
+        self.rows.show(connection, generation.table, generation.projection)
+        self._set_state(connection, name, CURRENT, PREVIOUS)
+        self._set_state(connection, name, BUILDING, CURRENT)
+
+    def drop(self, connection: sa.Connection, generation: Generation) -> None:
+        """Forget a generation that no view shows."""
+        self.rows.drop(connection, generation.table, generation.projection)
+        for table, column in (
+            (self._generations, self._generations.c.name),
+            (self._checkpoints, self._checkpoints.c.projection),
+        ):
+            connection.execute(
+                table.delete().where(
+                    column == generation.projection.NAME,
+                    table.c.generation == generation.number,
+                )
+            )
+
+    def _set_state(self, connection: sa.Connection, name: str, before: str, after: str) -> None:
+        table = self._generations
+        connection.execute(
+            table.update().where(table.c.name == name, table.c.state == before).values(state=after)
+        )
+
+    # --- checkpoints ----------------------------------------------------------------
+
+    def checkpoints(
+        self, connection: sa.Connection, partition: int
+    ) -> Mapping[tuple[str, int], Checkpoint]:
+        """Return the checkpoints of a partition by projection and generation."""
+        table = self._checkpoints
+        rows = connection.execute(sa.select(table).where(table.c.partition == partition))
+        return {(row[0], row[1]): Checkpoint(*row) for row in rows}
+
+    def save_checkpoint(self, connection: sa.Connection, checkpoint: Checkpoint) -> None:
+        """Keep how far a generation is folded, in the transaction that folded it."""
+        table = self._checkpoints
+        key = (
+            table.c.projection == checkpoint.projection,
+            table.c.generation == checkpoint.generation,
+            table.c.partition == checkpoint.partition,
+        )
+        values = {column.name: getattr(checkpoint, column.name) for column in table.columns}
+        if not connection.execute(table.update().where(*key).values(**values)).rowcount:
+            connection.execute(table.insert().values(**values))
+
+    # --- rows -----------------------------------------------------------------------
+
+    def load(
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
+    ) -> dict[Key, Row]:
+        """Return the rows of those `keys` that have one, as the projection's own `Row`."""
+        make, width = generation.projection.Row, len(generation.table.primary_key.columns)
+        return {
+            tuple(values[:width]): make(*values)
+            for values in self.rows.load(connection, generation.table, keys)
+        }
+
+    def save(
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        before: Mapping[Key, Row | None],
+        after: Mapping[Key, Row | None],
+    ) -> None:
+        """Write what differs between `before` and `after`."""
+        changed = {key: row for key, row in after.items() if row != before.get(key)}
+        gone = [key for key, row in changed.items() if row is None]
+        rows = [row for row in changed.values() if row is not None]
+        if gone:
+            self.rows.remove(connection, generation.table, generation.projection, gone)
+        if rows:
+            self.rows.save(connection, generation.table, generation.projection, rows)
+
+
+def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)

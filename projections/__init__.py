@@ -1,0 +1,1 @@
+"""Which questions are answered: one module per query table, each a pure fold of the log."""

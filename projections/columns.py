@@ -1,0 +1,40 @@
+"""The column types of query tables: the same values and the same order on both engines."""
+
+import re
+from typing import Final
+
+import sqlalchemy as sa
+
+
+def text(name: str, comment: str, *, key: bool = False, null: bool = False) -> sa.Column[str]:
+    """Return a text column, ordered by code points (C) on every engine."""
+    type = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+    return sa.Column(name, type, primary_key=key, nullable=null, comment=comment)
+
+
+def integer(name: str, comment: str, *, null: bool = False) -> sa.Column[int]:
+    """Return a 64-bit integer column; times are µs since 1970 UTC."""
+    type = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    return sa.Column(name, type, nullable=null, comment=comment)
+
+
+def table(name: str, comment: str, *columns: sa.Column[str] | sa.Column[int]) -> sa.Table:
+    """Return the declaration of a query table. It is never made under this name itself."""
+    return sa.Table(
+        name,
+        sa.MetaData(),
+        *columns,
+        comment=comment,
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+
+
+def storable(text: str) -> str:
+    """Return `text` as both engines can keep it: NUL as U+2400, lone surrogates as U+FFFD."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return _SURROGATE.sub("\ufffd", text.replace("\0", "\u2400"))
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")

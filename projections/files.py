@@ -1,0 +1,127 @@
+"""Files: what each is called, where it is to be found, whether it is banned, how it is tagged.
+
+The row also carries what a search looks at; counts that change with each vote are in
+`file_counts` and `file_tags`.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from refold.domain import file, times
+from refold.domain.ports import Event
+from refold.domain.streams import family_key
+from refold.projections.columns import integer, storable, table, text
+from refold.projections.words import Document, document
+
+NAME: Final = "files"
+VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
+KINDS: Final = frozenset({"file"})
+
+TABLE: Final = table(
+    NAME,
+    "One row a file: what it is called, where it is, whether it is banned, how it is tagged.",
+    text("sha256", "SHA-256 of the content, as in the stream's name: % and / encoded", key=True),
+    text("key", "the sum as it was given; differs from sha256 only for odd imported keys"),
+    text("cid", "IPFS content id"),
+    text("name", "original file name, may be empty"),
+    text("type", "extension in lower case, without dot"),
+    integer("ban_set", "0 not banned, 3 policy violation, 6 indecent, 9 malware, others imported"),
+    text("added_at", "when the file was first added, RFC 3339 as the source gave it"),
+    integer("added_at_us", "the same in microseconds since 1970 UTC"),
+    integer("added_position", "position of the file's first event in the log"),
+    text("tags", "names of the file's tags, a sorted JSON array; counts are in file_tags"),
+    text("source", "what an imported record had that no column says, JSON", null=True),
+)
+INDEXES: Final = (("cid",), ("type",), ("added_at_us", "sha256"), ("added_position",))
+
+
+class Row(NamedTuple):
+    sha256: str
+    key: str
+    cid: str = ""
+    name: str = ""
+    type: str = ""
+    ban_set: int = 0
+    added_at: str = times.ZERO_TIME
+    added_at_us: int = 0
+    added_position: int = 0
+    tags: str = "[]"
+    source: str | None = None
+
+
+def keys(event: Event) -> Iterable[tuple[str]]:
+    return [(family_key(event.recorded.stream),)]
+
+
+def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
+    """Return the row after `event`; a file that was never registered or imported has none."""
+    value = event.value
+    match value:
+        case file.Registered(sha256, cid, name, type, added_at):
+            added_at = added_at or times.text(event.recorded.recorded_at)
+            row = Row(*key, sha256, added_position=event.recorded.position)
+            return row._replace(
+                **_fields(cid, name, type),
+                added_at=added_at,
+                added_at_us=times.micros(added_at),
+            )
+        case file.Imported(sha256, record) | file.GossipApplied(sha256, _, record):
+            first = row.added_position if row else event.recorded.position
+            return Row(
+                *key,
+                sha256,
+                storable(record.cid),
+                storable(record.name),
+                storable(record.type),
+                record.ban_set,
+                record.added_at,
+                times.micros(record.added_at),
+                first,
+                _array(record.tags or ()),
+                _source(record),
+            )
+    if row is None:
+        return None
+    match value:
+        case file.Changed(cid, name, type):
+            return row._replace(**_fields(cid, name, type))
+        case file.Replaced(cid, name, type):
+            return row._replace(**_fields(cid, name, type), ban_set=0, tags="[]")
+        case file.Banned(code):
+            return row._replace(ban_set=code)
+        case file.Unbanned():
+            return row._replace(ban_set=0)
+        case file.TagAdded(tag):
+            return row._replace(tags=_array({*json.loads(row.tags), tag}))
+        case file.TagRemoved(tag):
+            return row._replace(tags=_array({*json.loads(row.tags)} - {tag}))
+        case _:
+            return row
+
+
+def SEARCH(row: Row) -> Document:  # noqa: N802 - part of the declaration, like TABLE
+    """Return what a search for this file looks at."""
+    return document(row.name, json.loads(row.tags), row.type)
+
+
+def _fields(cid: str | None, name: str | None, type: str | None) -> dict[str, str]:
+    given = {"cid": cid, "name": name, "type": type}
+    return {field: storable(text) for field, text in given.items() if text is not None}
+
+
+def _array(tags: Iterable[str]) -> str:
+    return json.dumps(sorted(tags), ensure_ascii=False, separators=(",", ":"))
+
+
+def _source(record: file.Record) -> str | None:
+    texts = {"cid": record.cid, "name": record.name, "type": record.type}
+    said = {
+        "absent": list(record.absent),
+        "extra": record.extra,
+        "null_tags": record.tags is None and "tags" not in record.absent,
+        "verbatim": {field: text for field, text in texts.items() if storable(text) != text},
+    }
+    if not any(said.values()):
+        return None
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))

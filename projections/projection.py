@@ -1,0 +1,59 @@
+"""What a query table is: a name, a version, the streams it folds, and a pure fold per key."""
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from refold.domain.ports import Event
+from refold.projections.words import Document
+
+Key = tuple[str, ...]
+Row = tuple[Any, ...]
+
+
+class Projection(Protocol):
+    """A module of this folder. `apply` is a function of its arguments and of nothing else.
+
+    `Row` is a named tuple of the columns of `TABLE`, in order; its key columns come first.
+    """
+
+    NAME: str
+    VERSION: int
+    KINDS: frozenset[str]
+    TABLE: sa.Table
+    INDEXES: tuple[tuple[str, ...], ...]
+    SEARCH: Callable[[Any], Document] | None
+
+    @property
+    def Row(self) -> Callable[..., Any]:  # noqa: N802 - it is a class
+        """Return the class of the rows."""
+        ...
+
+    def keys(self, event: Event) -> Iterable[Key]:
+        """Return the keys of all rows that `event` touches."""
+        ...
+
+    def apply(self, key: Any, row: Any, event: Event) -> Any:
+        """Return the row of `key` after `event`; None stands for no row, before and after."""
+        ...
+
+
+def fold(projection: Projection, events: Iterable[Event], rows: dict[Key, Row | None]) -> None:
+    """Bring `rows` behind `events`; they must hold every row that an event touches and exists."""
+    apply = projection.apply
+    for event in events:
+        for key in projection.keys(event):
+            rows[key] = apply(key, rows.get(key), event)
+
+
+def key_columns(projection: Projection) -> list[str]:
+    """Return the names of the columns that identify a row, in order."""
+    return [column.name for column in projection.TABLE.primary_key.columns]
+
+
+def fingerprint(projection: Projection) -> str:
+    """Return the SHA-256 of name, version and columns: rows of another one are not to be mixed."""
+    columns = ",".join(f"{column.name}:{column.nullable}" for column in projection.TABLE.columns)
+    return sha256(f"{projection.NAME} {projection.VERSION} {columns}".encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""A query, as a person types it into a search box: words, "phrases", -not, or, prefix*.
+
+Every text is a query: what cannot be understood is skipped, and what is left empty finds
+nothing. The engines render what `parse` returns; they never see what was typed.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from refold.projections.words import words, words_being_typed
+
+MOST_TERMS: Final = 64
+MOST_WORDS: Final = 64  # of one term; a longer phrase is sought by its beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One thing to look for: a word, or several in a row within one field or tag."""
+
+    words: tuple[str, ...]
+    prefix: bool = False  # the last word may go on
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Alternatives, of which one has to fit; one fits if all of its terms do.
+
+    Each alternative has a term that is not negated. Without alternatives nothing is found.
+    """
+
+    alternatives: tuple[tuple[Term, ...], ...] = ()
+
+
+def parse(text: str) -> Query:
+    """Return the query in `text`: `or` parts alternatives, everything else is a term.
+
+    A word that is several tokens (libgo-12) is a phrase. Within quotes nothing is an operator;
+    a missing quote is at the end. Only the first 64 terms are used. Never raises.
+    """
+    alternatives: list[list[Term]] = [[]]
+    for term in _terms(text):
+        if term is None:
+            alternatives.append([])
+        else:
+            alternatives[-1].append(term)
+    return Query(tuple(tuple(terms) for terms in alternatives if _can_match(terms)))
+
+
+def _can_match(terms: list[Term]) -> bool:
+    return not all(term.negated for term in terms)
+
+
+def _terms(text: str) -> Iterator[Term | None]:
+    """Yield the terms, and None for each `or`."""
+    room = MOST_TERMS
+    for piece in _PIECE.finditer(text):
+        if piece["or"]:
+            yield None
+        elif term := _term(piece):
+            yield term
+            room -= 1
+        if not room:
+            return
+
+
+_PIECE: Final = re.compile(
+    r"""
+      (?P<or> (?<!\S) (?i:or) (?!\S) )
+    | (?P<minus> -* ) (?: "(?P<phrase> [^"]* )"? (?P<star> \*? ) | (?P<word> [^\s"]+ ) )
+    """,
+    re.VERBOSE,
+)
+
+
+def _term(piece: re.Match[str]) -> Term | None:
+    text = piece["word"] or piece["phrase"] or ""
+    prefix = bool(piece["star"]) or (piece["word"] or "").endswith("*")
+    found = words_being_typed(text) if prefix else words(text)
+    if not found:
+        return None
+    whole = len(found) <= MOST_WORDS
+    return Term(tuple(found[:MOST_WORDS]), prefix and whole, negated=bool(piece["minus"]))

@@ -1,0 +1,118 @@
+"""Words: how the text of a file becomes the tokens that search looks up.
+
+They are made here, once, for every engine, and hold nothing but a-z and 0-9, so that no engine
+has an opinion of its own about what a word is, and none can take one for an operator.
+A change that yields other tokens is a new VERSION of the projections that index them, and so
+is another version of the stemmer.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from os.path import commonprefix
+from typing import Final
+
+import Stemmer
+
+LONGEST: Final = 64  # characters of a token
+
+# PostgreSQL keeps 255 positions of one lexeme and none above 16 383. A border between two tags
+# takes a position as well: 250 + 10 000 + 6 000 + 50 and two borders between fields fit.
+MOST_IN_NAME: Final = 250
+MOST_IN_TYPE: Final = 50
+MOST_IN_TAGS: Final = 10_000
+MOST_TAGS: Final = 6_000
+MOST_REPEATS: Final = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The tokens of one file, field by field, within what every engine can index."""
+
+    name: tuple[str, ...]
+    tags: tuple[tuple[str, ...], ...]
+    type: tuple[str, ...]
+
+
+def document(name: str, tags: Iterable[str], type: str) -> Document:  # noqa: A002
+    """Return what is indexed of a file; what exceeds the limits above is left out."""
+    fields = [words(name)[:MOST_IN_NAME], words(type)[:MOST_IN_TYPE], *_tags(tags)]
+    if sum(map(len, fields)) > MOST_REPEATS:
+        fields = _without_excess_repeats(fields)
+    in_name, in_type, *in_tags = map(tuple, fields)
+    return Document(in_name, tuple(filter(None, in_tags)), in_type)
+
+
+def words(text: str) -> list[str]:
+    """Return the tokens of `text` in order: folded, stemmed, at most 64 characters of a-z0-9."""
+    return [*map(_stemmed, _split(text))]
+
+
+def words_being_typed(text: str) -> list[str]:
+    """Return the tokens of `text`, the last one as far as its stem goes along with it.
+
+    It may be the start of any word, and of a word only the stem is there: `library` is `librari`.
+    """
+    *whole, last = _split(text) or [""]
+    start = commonprefix([_spelled_in_ascii(last), _stemmed(last)]) if last else ""
+    return [*map(_stemmed, whole), start] if start else []
+
+
+def _split(text: str) -> list[str]:
+    if not text.isascii():
+        return _split_unicode(unicodedata.normalize("NFKC", text))
+    if not text.islower():
+        text = _BORDER.sub(" ", text).lower()
+    return _WORD.findall(text)
+
+
+def _split_unicode(text: str) -> list[str]:
+    cases = "".join("A" if c.isupper() else "a" if c.islower() else " " for c in text)
+    borders = [0, *(border.start() for border in _BORDER.finditer(cases)), len(text)]
+    apart = " ".join(text[start:end] for start, end in pairwise(borders))
+    return [word.casefold() for word in _WORD.findall(apart)]
+
+
+# fooBar is foo and Bar, HTMLParser is HTML and Parser; a digit never makes a border.
+_BORDER: Final = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+# A stem differs from its word at the end only; what is cut off here would not survive LONGEST.
+_WORD: Final = re.compile(r"([^\W_]{1,128})[^\W_]*")
+
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+
+
+@lru_cache(maxsize=65_536)
+def _stemmed(word: str) -> str:
+    # A stemmer must not be shared between threads, and a new one costs no more than a lock.
+    return _spelled_in_ascii(Stemmer.Stemmer("english", 0).stemWord(word))
+
+
+def _spelled_in_ascii(word: str) -> str:
+    return _NOT_ASCII.sub(lambda found: "x" + found[0].encode().hex(), word)[:LONGEST]
+
+
+def _tags(tags: Iterable[str]) -> Iterator[list[str]]:
+    room = MOST_IN_TAGS
+    borders = MOST_TAGS
+    for tag in tags:
+        if not room or not borders:
+            return
+        if found := words(tag)[:room]:
+            yield found
+            room -= len(found)
+            borders -= 1
+
+
+def _without_excess_repeats(fields: list[list[str]]) -> list[list[str]]:
+    seen: Counter[str] = Counter()
+
+    def has_room(word: str) -> bool:
+        seen[word] += 1
+        return seen[word] <= MOST_REPEATS
+
+    return [[*filter(has_room, field)] for field in fields]

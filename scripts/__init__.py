@@ -1,0 +1,1 @@
+"""The `refold` command, one module a task."""

@@ -1,0 +1,5 @@
+"""`refold bench`: speed as ratios to references measured in the same run."""
+
+
+def bench() -> None:
+    """Measure."""

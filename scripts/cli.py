@@ -1,0 +1,60 @@
+"""The `refold` command: its tasks, and what its exit codes say.
+
+0 done · 1 refused or failed · 2 usage · 3 differences found · 4 store unavailable.
+"""
+
+import sys
+
+import typer
+
+from refold.domain.errors import Failure, Unavailable
+from refold.infrastructure.config import NoStoreNamed
+from refold.scripts import (
+    bench,
+    command,
+    copying,
+    demo,
+    exporting,
+    importing,
+    init,
+    rebuild,
+    search,
+    show,
+    status,
+    verify,
+)
+
+app = typer.Typer(
+    name="refold",
+    help="An event-sourced store: an append-only log, query tables folded from it, and moves that"
+    " are proven. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 differences found, 4 store"
+    " unavailable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(init.init)
+app.command()(status.status)
+app.command()(command.command)
+app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
+app.command()(search.search)
+app.add_typer(show.app, name="show")
+app.command()(rebuild.rebuild)
+app.command()(copying.copy)
+app.command()(copying.move)
+app.command()(verify.verify)
+app.command()(demo.demo)
+app.command()(bench.bench)
+
+
+def main() -> None:
+    """Run the command line; a failure is one sentence on stderr."""
+    try:
+        app()
+    except Failure as failure:
+        print(f"refold: {failure}", file=sys.stderr)
+        if isinstance(failure, NoStoreNamed):
+            sys.exit(2)
+        sys.exit(4 if isinstance(failure, Unavailable) else 1)

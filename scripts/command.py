@@ -1,0 +1,118 @@
+"""`refold command`: let a store decide and remember, from any language."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from refold.domain.errors import BadInput, Conflict, Refused
+from refold.infrastructure import commands
+from refold.infrastructure.codec import canonical, parse
+from refold.infrastructure.store import Store
+from refold.scripts import options, output
+
+HELP = "\n\n".join(
+    [
+        "Carry out a command; its fields are a JSON object on stdin.",
+        "With the same --command-id a command is done once, however often it is asked for."
+        " With --expected it is done only if its stream is at that version. With --lines, stdin"
+        ' is one {"name", "data", "command_id"?, "expected"?, "actor"?} a line, and stdout one'
+        " outcome a line, also for those that are refused.",
+        "Commands: "
+        + "; ".join(
+            f"{name} ({', '.join(model.model_fields)})" for name, model in commands.REQUESTS.items()
+        )
+        + ".",
+        'Example: echo \'{"sha256": "ab…", "code": 3}\' | refold command file.ban',
+    ]
+)
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Which command.", show_default=False)] = None,
+    command_id: Annotated[
+        str | None, typer.Option(help="The command's id [default: a new one].")
+    ] = None,
+    expected: Annotated[
+        int | None, typer.Option(help="The version that the stream must be at.")
+    ] = None,
+    actor: Annotated[str, typer.Option(help="Who asks; kept with the events.")] = "refold",
+    lines: Annotated[bool, typer.Option("--lines", help="JSON lines in and out.")] = False,
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    if lines == bool(name):
+        raise typer.BadParameter("give either NAME or --lines")
+    with options.opened(store, config) as opened:
+        try:
+            if lines:
+                _run_lines(opened, actor)
+            else:
+                data = _object(sys.stdin.buffer.read(), "stdin")
+                _run_one(opened, name or "", data, command_id, expected, actor, json=json)
+        finally:
+            opened.folder.catch_up()
+
+
+command.__doc__ = HELP
+
+
+def _run_one(
+    store: Store,
+    name: str,
+    data: Mapping[str, Any],
+    command_id: str | None,
+    expected: int | None,
+    actor: str,
+    *,
+    json: bool,
+) -> None:
+    done = commands.run(
+        store, name, data, command_id=command_id or uuid4().hex, actor=actor, expected=expected
+    )
+    if json:
+        output.document(asdict(done))
+    else:
+        print(f"{done.outcome}: {done.stream} at version {done.version}, position {done.position}")
+
+
+def _run_lines(store: Store, actor: str) -> None:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        if line.strip():
+            sys.stdout.buffer.write(canonical(_answer(store, line, number, actor)) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+def _answer(store: Store, line: bytes, number: int, actor: str) -> dict[str, Any]:
+    """Return the outcome of one line; a refusal is an answer like others."""
+    command_id = None
+    try:
+        request = _object(line, f"line {number}")
+        command_id = request.get("command_id") or uuid4().hex
+        done = commands.run(
+            store,
+            str(request.get("name")),
+            request.get("data", {}),
+            command_id=str(command_id),
+            actor=str(request.get("actor", actor)),
+            expected=request.get("expected"),
+        )
+    except (Refused, Conflict) as refusal:
+        outcome = "conflict" if isinstance(refusal, Conflict) else "refused"
+        error = {"error": type(refusal).__name__, "message": str(refusal)}
+        return {"command_id": command_id, "outcome": outcome, **error}
+    return {"command_id": command_id, **asdict(done)}
+
+
+def _object(text: bytes, what: str) -> Mapping[str, Any]:
+    try:
+        value = parse(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{what} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{what} is not a JSON object")
+    return value

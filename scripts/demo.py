@@ -1,0 +1,144 @@
+"""`refold demo`: the main job on real files, each step said and shown."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from os import environ
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import psycopg
+
+from refold.domain.errors import Moved, Unavailable
+from refold.infrastructure import commands, queries
+from refold.infrastructure.copying import copy, move
+from refold.infrastructure.legacy.importing import import_pinshare
+from refold.infrastructure.open import open_store
+from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+from refold.scripts import copying, output
+
+
+def demo() -> None:
+    """Show the main job on 202 real files: import, search, vote, ban, rebuild, copy with proof.
+
+    Everything happens in a temporary folder, on SQLite and, if one can be had, on PostgreSQL:
+    the one at REFOLD_DEMO_POSTGRES, else a throw-away one from the binaries at hand.
+
+    Example: refold demo
+    """
+    with TemporaryDirectory(prefix="refold-demo-") as folder:
+        address = f"sqlite:///{folder}/files.db"
+        with open_store(address, create=True) as store:
+            _import(store)
+            sha256 = _search(store)
+            _vote(store, sha256)
+            _ban(store, sha256)
+            _rebuild(store)
+            with _target(Path(folder)) as target:
+                _copy(store, target)
+                _move(store, target)
+    _say("That was the main job. The folder is gone again.")
+
+
+def _import(store: Store) -> None:
+    _say("1. Import a metadata.json of PinShare: each record becomes an event in the log.")
+    data = resources.files("refold.scripts") / "demo-data" / "metadata.small.json"
+    with resources.as_file(data) as path:
+        first, again = import_pinshare(store, path), import_pinshare(store, path)
+    print(f"   {first.records} records, {first.events} events, {len(first.notes)} notes, such as:")
+    for key, note in first.notes[:3]:
+        print(f"     {key[:16]}…: {note}")
+    print(f"   the same file again: {again.unchanged} unchanged, {again.events} events")
+
+
+def _search(store: Store) -> str:
+    _say("2. Search the table that is folded from the log.")
+    for text in ("python3 -doc", "role::documentation", "lib*"):
+        hits = queries.search(store, text, limit=3)
+        print(f"   {text!r}: {hits.total} files, first {', '.join(name for _, name in hits.rows)}")
+    return queries.search(store, "python3 -doc", limit=1).rows[0][0]
+
+
+def _vote(store: Store, sha256: str) -> None:
+    _say("3. Vote on a tag. The id of a command makes asking twice harmless.")
+    fields = {"sha256": sha256, "tag": "reviewed", "voter": "ada", "stance": 1}
+    for _ in range(2):
+        done = commands.run(store, "tag_vote.cast", fields, command_id="vote-1", actor="ada")
+        print(f"   {done.outcome} at position {done.position}")
+    print(f"   the tag now counts {queries.show_file(store, sha256).tags['reviewed']}")
+
+
+def _ban(store: Store, sha256: str) -> None:
+    _say("4. Ban the file: 9 means malware.")
+    fields = {"sha256": sha256, "code": 9}
+    done = commands.run(store, "file.ban", fields, command_id=uuid4().hex, actor="bo")
+    print(f"   {done.outcome} at position {done.position}")
+    print(f"   {queries.show_file(store, sha256)}")
+
+
+def _rebuild(store: Store) -> None:
+    _say("5. Fold all tables again from the first event: the rows must be the same.")
+    store.folder.catch_up()
+    for rebuilt in store.folder.build(catalog.ALL):
+        same = "equal" if rebuilt.before == rebuilt.digest else "DIFFERENT"
+        print(f"   {rebuilt.name}: {rebuilt.digest.rows} rows, {rebuilt.digest.hex[:16]}…, {same}")
+
+
+def _copy(store: Store, target: Store) -> None:
+    _say(f"6. Copy the store to {target.address.engine} and prove it.")
+    copying.show(copy(store, target))
+
+
+def _move(store: Store, target: Store) -> None:
+    _say("7. Move it there: the old store now says where it went.")
+    print(f"   equal: {move(store, target).equal}")
+    [key] = [key for key, _ in queries.search(target, "reviewed").rows]
+    fields = {"sha256": key, "tag": "seen"}
+    try:
+        commands.run(store, "file.add_tag", fields, command_id=uuid4().hex, actor="ada")
+    except Moved as moved:
+        print(f"   a command there: {moved}")
+    done = commands.run(target, "file.add_tag", fields, command_id=uuid4().hex, actor="ada")
+    print(f"   the same command here: {done.outcome} at position {done.position}")
+
+
+@contextmanager
+def _target(folder: Path) -> Iterator[Store]:
+    """Open the store to copy to: on PostgreSQL if one can be had, else on SQLite, saying why."""
+    if url := environ.get("REFOLD_DEMO_POSTGRES"):
+        with _schema_of_its_own(url) as address, open_store(address, create=True) as store:
+            yield store
+        return
+    try:
+        cluster = throwaway()
+        running = cluster.__enter__()
+    except Unavailable as reason:
+        print(f"   no PostgreSQL here, so the copy goes to another SQLite file: {reason}")
+        with open_store(f"sqlite:///{folder}/copy.db", create=True) as store:
+            yield store
+        return
+    try:
+        print(f"   (a throw-away PostgreSQL {running.version} on loopback)")
+        with open_store(running.url, create=True) as store:
+            yield store
+    finally:
+        cluster.__exit__(None, None, None)
+
+
+@contextmanager
+def _schema_of_its_own(url: str) -> Iterator[str]:
+    """Give the address of a schema of a database that others use, and drop it afterwards."""
+    schema = f"refold_demo_{uuid4().hex[:8]}"
+    mark = "&" if "?" in url else "?"
+    try:
+        yield f"{url}{mark}schema={schema}"
+    finally:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+
+
+def _say(text: str) -> None:
+    output.STDOUT.print(f"\n{text}", style="bold", markup=False)

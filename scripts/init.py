@@ -1,0 +1,26 @@
+"""`refold init`: make a store, or bring one up to date."""
+
+from refold.scripts import options, output
+
+
+def init(
+    store: options.Address = None, config: options.Config = None, json: options.AsJson = False
+) -> None:
+    """Make a store, or bring its schema up to date. Doing it twice changes nothing.
+
+    Example: refold init --store sqlite:///files.db
+    """
+    with options.opened(store, config, create=True) as made:
+        made.folder.catch_up()
+        identity = made.log.identity()
+        if json:
+            output.document(
+                {
+                    "store_id": identity.store_id,
+                    "log_id": identity.log_id,
+                    "engine": made.address.engine,
+                    "address": made.address.public,
+                }
+            )
+        else:
+            print(f"store {identity.store_id} at {made.address.public} is ready")

@@ -1,0 +1,40 @@
+"""What tests of every part share: a real PostgreSQL, and how hard hypothesis tries."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from hypothesis import settings
+from psycopg.sql import SQL, Identifier
+
+from refold.infrastructure.postgres.cluster import throwaway
+
+for profile, examples in {"dev": 25, "ci": 200, "night": 5000}.items():
+    settings.register_profile(profile, max_examples=examples, deadline=None, print_blob=True)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The url of a server where databases can be made; there being none is an error, not a skip."""
+    if url := os.environ.get("REFOLD_TEST_POSTGRES"):
+        yield url
+        return
+    with throwaway() as cluster:
+        yield cluster.url
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """The url of an empty database of the test's own."""
+    name = f"refold_test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
+    yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
