@@ -38,7 +38,7 @@ class Document:
     type: tuple[str, ...]
 
 
-def document(name: str, tags: Iterable[str], type: str) -> Document:  # noqa: A002
+def document(name: str, tags: Iterable[str], type: str) -> Document:
     """Return what is indexed of a file; what exceeds the limits above is left out."""
     fields = [words(name)[:MOST_IN_NAME], words(type)[:MOST_IN_TYPE], *_tags(tags)]
     if sum(map(len, fields)) > MOST_REPEATS:

@@ -39,7 +39,7 @@ def demo() -> None:
             _rebuild(store)
             with _target(Path(folder)) as target:
                 _copy(store, target)
-                _move(store, target)
+                _move(store, target, sha256)
     _say("That was the main job. The folder is gone again.")
 
 
@@ -92,11 +92,10 @@ def _copy(store: Store, target: Store) -> None:
     copying.show(copy(store, target))
 
 
-def _move(store: Store, target: Store) -> None:
+def _move(store: Store, target: Store, sha256: str) -> None:
     _say("7. Move it there: the old store now says where it went.")
     print(f"   equal: {move(store, target).equal}")
-    [key] = [key for key, _ in queries.search(target, "reviewed").rows]
-    fields = {"sha256": key, "tag": "seen"}
+    fields = {"sha256": sha256, "tag": "seen"}
     try:
         commands.run(store, "file.add_tag", fields, command_id=uuid4().hex, actor="ada")
     except Moved as moved:
