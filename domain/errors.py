@@ -9,7 +9,7 @@
     ├── Conflict       read again, decide again
     ├── Unreadable     stop and look
     │   ├── BrokenLog, LogWentBack
-    │   └── NewerSchema, StaleProjection, Undecodable, UnknownType
+    │   └── NewerSchema, OlderSchema, StaleProjection, Undecodable, UnknownType
     └── Unavailable    retry the same, with the same command id
         └── NoSuchStore
 
@@ -115,6 +115,18 @@ class NewerSchema(Unreadable):
     def __init__(self, found: str, known: str) -> None:
         super().__init__(
             f"the store has schema {found}, this version of refold knows up to {known}"
+        )
+        self.found = found
+        self.known = known
+
+
+class OlderSchema(Unreadable):
+    """The store was made by an older refold and has to be brought up to date."""
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(
+            f"the store has schema {found}, this version of refold works with {known};"
+            " bring it up to date with refold init"
         )
         self.found = found
         self.known = known

@@ -1,4 +1,4 @@
-"""A file on IPFS, as PinShare's nodes know it: what it is called, how it is tagged, whether it is banned.
+"""A file on IPFS, as PinShare's nodes know it: its names and tags, and whether it is banned.
 
 Top to bottom: the events, the state they add up to, the decisions. Votes are streams of their own
 (`tag_vote`, `removal_vote`); a file keeps the tags themselves. Each adding of a tag opens a new
@@ -113,7 +113,7 @@ class GossipApplied:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A legacy record replaced fields and baselines; own votes stay. Fields as in `GossipApplied`."""
+    """A legacy record replaced fields and baselines, as gossip does; own votes stay."""
 
     sha256: str
     record: Record
@@ -313,8 +313,10 @@ def unban(file: File, sha256: str) -> list[Event]:
 def add_tag(file: File, sha256: str, tag: str) -> list[Event]:
     """Add a tag with count 0; one that is there already keeps its votes."""
     check_known(file, sha256)
+    if tag in file.tags:
+        return []
     check_word("tag", tag)
-    return [] if tag in file.tags else [_opened(file, tag)]
+    return [_opened(file, tag)]
 
 
 def reset_tag(file: File, sha256: str, tag: str) -> list[Event]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Final, assert_never
 
-from refold.domain.file import check_word
-from refold.domain.tag_vote import check_stance
+from refold.domain.tag_vote import check
 
 # --- events -------------------------------------------------------------------
 
@@ -85,8 +84,7 @@ def swing(event: Event) -> int:
 
 
 def cast(vote: RemovalVote, voter: str, stance: int) -> list[Event]:
-    check_word("voter", voter)
-    check_stance(stance)
+    check(voter, stance)
     if vote.stance == stance:
         return []
     if vote.stance:

@@ -101,8 +101,7 @@ class NotAStance(Refused):
 
 def cast(vote: TagVote, tag: str, voter: str, generation: int, stance: int) -> list[Event]:
     """Vote +1 or -1 on a tag's present generation; voting the same again is no news."""
-    check_word("voter", voter)
-    check_stance(stance)
+    check(voter, stance)
     previous = vote.stance if vote.generation == generation else 0
     if previous == stance:
         return []
@@ -117,6 +116,8 @@ def withdraw(vote: TagVote, tag: str, voter: str, generation: int) -> list[Event
     return [Withdrawn(tag, voter, generation, vote.stance)]
 
 
-def check_stance(stance: int) -> None:
+def check(voter: str, stance: int) -> None:
+    """Raise a `Refused` unless `voter` is a name and `stance` is one."""
+    check_word("voter", voter)
     if stance not in (1, -1):
         raise NotAStance(f"a vote is 1 or -1, not {stance}")

@@ -5,7 +5,7 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from math import isfinite
 from typing import Any, Final, get_origin, get_type_hints
@@ -156,12 +156,19 @@ def _needs_exact(value: object, depth: int = 1) -> bool:
         case dict():
             if not all(isinstance(key, str) for key in value):
                 raise NotStorable("a key of a document is not a text")
-            keys = [_needs_exact(key, depth) for key in value]
-            return any([_needs_exact(item, depth + 1) for item in value.values()]) or any(keys)
+            return _any_needs_exact(value, depth) | _any_needs_exact(value.values(), depth + 1)
         case list() | tuple():
-            return any([_needs_exact(item, depth + 1) for item in value])
+            return _any_needs_exact(value, depth + 1)
         case _:
             raise NotStorable(f"a value of type {type(value).__name__} has no JSON")
+
+
+def _any_needs_exact(values: Iterable[object], depth: int) -> bool:
+    """Look at all of `values`, because any of them may have no JSON."""
+    found = False
+    for value in values:
+        found |= _needs_exact(value, depth)
+    return found
 
 
 # --- dataclasses ------------------------------------------------------------------

@@ -59,11 +59,12 @@ def parse(name: str, data: Mapping[str, Any]) -> "Request":
     if model is None:
         raise BadInput(f"there is no command {name!r}; there are {', '.join(REQUESTS)}")
     try:
-        return model.model_validate(data)
+        request: Request = model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "input"
         raise BadInput(f"{name}: {field}: {first['msg']}") from None
+    return request
 
 
 def carry_out(
@@ -72,7 +73,9 @@ def carry_out(
     """Read, decide, append; again if another was faster and nothing was expected."""
     stream = request.stream()
     metadata = encode_metadata(Metadata(actor))
-    for _ in range(ATTEMPTS):
+    attempts = 0
+    while True:
+        attempts += 1
         events = store.stream(stream)
         done = _first_outcome(events, command_id)
         if done:
@@ -81,7 +84,7 @@ def carry_out(
         version = last.version if last else 0
         if expected not in (None, version):
             raise Conflict(stream, expected, version)
-        values = request.decide(store, events, command_id, actor)
+        values = request.decide(Situation(store, events, command_id, actor))
         if not values:
             return Done("unchanged", stream, version, last.position if last else 0)
         write = Write(
@@ -90,9 +93,8 @@ def carry_out(
         [outcome] = store.log.append([Command(command_id, (write,))])
         if isinstance(outcome, Appended):
             return _done(outcome)
-        if expected is not None or not isinstance(outcome, Conflict):
+        if expected is not None or attempts == ATTEMPTS or not isinstance(outcome, Conflict):
             raise outcome
-    raise Conflict(stream, version, version + 1)
 
 
 def _first_outcome(events: Sequence[Event], command_id: str) -> Done | None:
@@ -113,6 +115,29 @@ def _done(outcome: Appended) -> Done:
 # --- requests ---------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a request decides from: the events of its own stream, and the store around them."""
+
+    store: Store
+    events: Sequence[Event]
+    command_id: str
+    actor: str
+
+    def file(self, family: str | None = None) -> file.File:
+        """Return the file whose events these are, or the one that `family` names."""
+        events = self.events if family is None else self.store.stream(family)
+        return file.after(*(event.value for event in events))  # type: ignore[arg-type]
+
+    def tag_vote(self) -> tag_vote.TagVote:
+        """Return the tag vote whose events these are."""
+        return tag_vote.after(*(event.value for event in self.events))  # type: ignore[arg-type]
+
+    def removal_vote(self) -> removal_vote.RemovalVote:
+        """Return the removal vote whose events these are."""
+        return removal_vote.after(*(event.value for event in self.events))  # type: ignore[arg-type]
+
+
 class Request(Protocol):
     """A command's fields, the stream it is about, and what the domain makes of it."""
 
@@ -120,10 +145,8 @@ class Request(Protocol):
         """Return the stream that the command writes to."""
         ...
 
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        """Return the new values for the stream whose events are given, or raise `Refused`."""
+    def decide(self, now: Situation) -> Sequence[object]:
+        """Return the new values for the stream, or raise `Refused`."""
         ...
 
 
@@ -132,20 +155,10 @@ class _Fields(BaseModel):
 
 
 class _OfFile(_Fields):
-    """A command on a file: decides from the file's own stream."""
-
     sha256: str
 
     def stream(self) -> str:
         return streams.name("file", self.sha256)
-
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        return self.decided(_file(events))
-
-    def decided(self, state: file.File) -> Sequence[object]:
-        raise NotImplementedError
 
 
 class RegisterFile(_OfFile):
@@ -156,8 +169,8 @@ class RegisterFile(_OfFile):
     type: str = ""
     added_at: str | None = None
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.register(state, self.sha256, self.cid, self.name, self.type, self.added_at)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.register(now.file(), self.sha256, self.cid, self.name, self.type, self.added_at)
 
 
 class ChangeFile(_OfFile):
@@ -167,8 +180,8 @@ class ChangeFile(_OfFile):
     name: str | None = None
     type: str | None = None
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.change(state, self.sha256, self.cid, self.name, self.type)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.change(now.file(), self.sha256, self.cid, self.name, self.type)
 
 
 class ReplaceFile(_OfFile):
@@ -178,16 +191,14 @@ class ReplaceFile(_OfFile):
     name: str = ""
     type: str = ""
 
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        standing = sum(
+    def decide(self, now: Situation) -> Sequence[object]:
+        votes = [
             removal_vote.swing(event.value)
-            for event in store.family(self.stream())
+            for event in now.store.family(self.stream())
             if isinstance(event.value, removal_vote.Event)
-        )
+        ]
         return file.replace_all(
-            _file(events), self.sha256, self.cid, self.name, self.type, removal_votes=standing
+            now.file(), self.sha256, self.cid, self.name, self.type, removal_votes=sum(votes)
         )
 
 
@@ -196,15 +207,15 @@ class BanFile(_OfFile):
 
     code: int
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.ban(state, self.sha256, self.code)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.ban(now.file(), self.sha256, self.code)
 
 
 class UnbanFile(_OfFile):
     """Lift the ban of a file."""
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.unban(state, self.sha256)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.unban(now.file(), self.sha256)
 
 
 class AddTag(_OfFile):
@@ -212,8 +223,8 @@ class AddTag(_OfFile):
 
     tag: str
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.add_tag(state, self.sha256, self.tag)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.add_tag(now.file(), self.sha256, self.tag)
 
 
 class ResetTag(_OfFile):
@@ -221,8 +232,8 @@ class ResetTag(_OfFile):
 
     tag: str
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.reset_tag(state, self.sha256, self.tag)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.reset_tag(now.file(), self.sha256, self.tag)
 
 
 class RemoveTag(_OfFile):
@@ -230,8 +241,8 @@ class RemoveTag(_OfFile):
 
     tag: str
 
-    def decided(self, state: file.File) -> Sequence[object]:
-        return file.remove_tag(state, self.sha256, self.tag)
+    def decide(self, now: Situation) -> Sequence[object]:
+        return file.remove_tag(now.file(), self.sha256, self.tag)
 
 
 class ApplyGossip(_Fields):
@@ -242,95 +253,72 @@ class ApplyGossip(_Fields):
     tie: Literal["keep", "replace"] = "keep"
 
     def stream(self) -> str:
-        return streams.name("file", self._record()[0])
+        return streams.name("file", pinshare.gossip(self.record)[0])
 
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        sha256, record = self._record()
-        family = store.family(self.stream())
+    def decide(self, now: Situation) -> Sequence[object]:
+        sha256, record = pinshare.gossip(self.record)
+        family = now.store.family(self.stream())
         newest = None
         if family:
             newest = file.last_updated(family[-1].value, family[-1].recorded.recorded_at)
         tie = file.Tie(self.tie)
-        return file.apply_gossip(_file(events), sha256, record, self.peer, newest, tie)
-
-    def _record(self) -> tuple[str, file.Record]:
-        return pinshare.gossip(self.record)
+        return file.apply_gossip(now.file(), sha256, record, self.peer, newest, tie)
 
 
-class CastTagVote(_Fields):
+class _OfTagVote(_OfFile):
+    tag: str
+    voter: str
+
+    def stream(self) -> str:
+        return streams.name("file/tag_vote", self.sha256, self.tag, self.voter)
+
+
+class CastTagVote(_OfTagVote):
     """Vote 1 or -1 on a tag of a file; a tag that is not there is added first."""
 
-    sha256: str
-    tag: str
-    voter: str
     stance: int
 
-    def stream(self) -> str:
-        return streams.name("file/tag_vote", self.sha256, self.tag, self.voter)
-
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        vote = _tag_vote(events)
-        tag_vote.cast(vote, self.tag, self.voter, vote.generation, self.stance)  # may refuse
+    def decide(self, now: Situation) -> Sequence[object]:
+        tag_vote.check(self.voter, self.stance)  # before the tag is added for it
         add = AddTag(sha256=self.sha256, tag=self.tag)
-        carry_out(store, add, command_id=f"{command_id}/tag", actor=actor)
-        generation = _file(store.stream(add.stream())).generations[self.tag]
-        return tag_vote.cast(vote, self.tag, self.voter, generation, self.stance)
+        carry_out(now.store, add, command_id=f"{now.command_id}/tag", actor=now.actor)
+        generation = now.file(add.stream()).generations[self.tag]
+        return tag_vote.cast(now.tag_vote(), self.tag, self.voter, generation, self.stance)
 
 
-class WithdrawTagVote(_Fields):
+class WithdrawTagVote(_OfTagVote):
     """Take a vote on a tag back."""
 
-    sha256: str
-    tag: str
+    def decide(self, now: Situation) -> Sequence[object]:
+        tagged = now.file(streams.family(self.stream()))
+        file.check_known(tagged, self.sha256)
+        generation = tagged.generations[self.tag] if self.tag in tagged.tags else 0
+        return tag_vote.withdraw(now.tag_vote(), self.tag, self.voter, generation)
+
+
+class _OfRemovalVote(_OfFile):
     voter: str
 
     def stream(self) -> str:
-        return streams.name("file/tag_vote", self.sha256, self.tag, self.voter)
-
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        tagged = _file(store.stream(streams.family(self.stream())))
-        file.check_known(tagged, self.sha256)
-        generation = tagged.generations.get(self.tag, 0) if self.tag in tagged.tags else 0
-        return tag_vote.withdraw(_tag_vote(events), self.tag, self.voter, generation)
+        return streams.name("file/removal_vote", self.sha256, self.voter)
 
 
-class CastRemovalVote(_Fields):
+class CastRemovalVote(_OfRemovalVote):
     """Vote 1 or -1 on the removal of a file."""
 
-    sha256: str
-    voter: str
     stance: int
 
-    def stream(self) -> str:
-        return streams.name("file/removal_vote", self.sha256, self.voter)
-
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        file.check_known(_file(store.stream(streams.family(self.stream()))), self.sha256)
-        return removal_vote.cast(_removal_vote(events), self.voter, self.stance)
+    def decide(self, now: Situation) -> Sequence[object]:
+        file.check_known(now.file(streams.family(self.stream())), self.sha256)
+        return removal_vote.cast(now.removal_vote(), self.voter, self.stance)
 
 
-class WithdrawRemovalVote(_Fields):
+class WithdrawRemovalVote(_OfRemovalVote):
     """Take a vote on the removal of a file back."""
 
-    sha256: str
-    voter: str
-
-    def stream(self) -> str:
-        return streams.name("file/removal_vote", self.sha256, self.voter)
-
-    def decide(
-        self, store: Store, events: Sequence[Event], command_id: str, actor: str
-    ) -> Sequence[object]:
-        file.check_known(_file(store.stream(streams.family(self.stream()))), self.sha256)
-        return removal_vote.withdraw(_removal_vote(events), self.voter)
+    def decide(self, now: Situation) -> Sequence[object]:
+        file.check_known(now.file(streams.family(self.stream())), self.sha256)
+        return removal_vote.withdraw(now.removal_vote(), self.voter)
 
 
 REQUESTS: Final[Mapping[str, type[Any]]] = {
@@ -348,15 +336,3 @@ REQUESTS: Final[Mapping[str, type[Any]]] = {
     "removal_vote.cast": CastRemovalVote,
     "removal_vote.withdraw": WithdrawRemovalVote,
 }
-
-
-def _file(events: Sequence[Event]) -> file.File:
-    return file.after(*(event.value for event in events))  # type: ignore[arg-type]
-
-
-def _tag_vote(events: Sequence[Event]) -> tag_vote.TagVote:
-    return tag_vote.after(*(event.value for event in events))  # type: ignore[arg-type]
-
-
-def _removal_vote(events: Sequence[Event]) -> removal_vote.RemovalVote:
-    return removal_vote.after(*(event.value for event in events))  # type: ignore[arg-type]

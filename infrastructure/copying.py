@@ -26,8 +26,8 @@ def copy(source: Store, target: Store, progress: Progress | None = None) -> Cert
     """Bring `target` to where `source` stands now, and compare them there.
 
     The source stays open. The target takes no commands until it is equal. Raises `ForeignTarget`
-    when it holds another history, `BrokenLog` when the source is damaged; what differs otherwise is
-    in the certificate.
+    when it holds another history, `BrokenLog` when the source is damaged; what differs otherwise
+    is in the certificate.
     """
     return _Copy(source, target, progress or _quietly).certified()
 
@@ -35,8 +35,9 @@ def copy(source: Store, target: Store, progress: Progress | None = None) -> Cert
 def move(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
     """Copy `source`, seal it, copy what was appended meanwhile, compare, and open `target`.
 
-    When they differ, and this run sealed the source, it is opened again. Raises what `copy` raises, and `Moved` when the
-    source was sealed for another target.
+    When they differ, and this run sealed the source, it is opened again. Broken off behind the
+    seal, the move has to be run again: nobody but the target can say how far it came. Raises what
+    `copy` raises, and `Moved` when the source was sealed for another target.
     """
     copying = _Copy(source, target, progress or _quietly)
     address = target.address.public
@@ -45,12 +46,9 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
         raise Moved(head.successor or "an unknown address")
     copying.carry(head.position)
     source.log.change_state(State.SEALED, successor=address)
-    certificate = None
-    try:
-        certificate = copying.certified()
-    finally:
-        if head.state is State.OPEN and not (certificate and certificate.equal):
-            source.log.change_state(State.OPEN)
+    certificate = copying.certified()
+    if head.state is State.OPEN and not certificate.equal:
+        source.log.change_state(State.OPEN)
     return certificate
 
 

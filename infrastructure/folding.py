@@ -71,12 +71,14 @@ class Folder:
         with self._tables.reading() as connection:
             current = self._tables.current(connection)
             reached = self._reached(connection, current.values())
+        for generation in current.values():
+            generation.check_version()
+        self._check_log()
         missing = [each for each in self._projections if each.NAME not in current]
         if missing:
             self.build(missing, until=until)
             return self.catch_up(until)
         if reached < until:
-            self._check_log()
             while self._fold_next(CURRENT, until) < until:
                 pass
         return max(reached, until)
@@ -92,6 +94,7 @@ class Folder:
         A build that was broken off goes on where it was. At the end the generation that is
         replaced is folded to the same position, so that the digests can be compared.
         """
+        self._check_log()
         names = {projection.NAME for projection in projections}
         with self._tables.writing() as connection:
             for projection in projections:
@@ -194,11 +197,11 @@ class Folder:
         self, connection: sa.Connection, generation: Generation, goal: int
     ) -> Rebuilt:
         name = generation.projection.NAME
-        self._tables.rows.create_indexes(connection, generation.table, generation.projection)
+        self._tables.rows.create_indexes(connection, generation)
         live = self._tables.current(connection).get(name)
         before = None
         if live and live.is_of_this_version:
-            goal = max(goal, self._reached(connection, [live]))
+            goal = max(goal, *(self._reached(connection, [each]) for each in (live, generation)))
             while self._fold_page(connection, [live, generation], goal) < goal:
                 pass
             before = digest(connection, live.table, live.projection)

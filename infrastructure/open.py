@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from refold.domain.errors import NoSuchStore
+from refold.domain.errors import NoSuchStore, OlderSchema
 from refold.infrastructure import address, schema
 from refold.infrastructure.address import Memory, Postgres, Sqlite
 from refold.infrastructure.memory.log import MemoryLog
@@ -23,7 +23,7 @@ def open_store(url: str, *, create: bool = False) -> Store:
 
     Safe to call from eight processes at once. Raises `NoSuchStore` where there is none and none
     is to be made, `Unavailable` when it cannot be reached, `NewerSchema` when a newer refold made
-    it, `BadInput` for an address that cannot be read. It never falls back to another store.
+    it, `OlderSchema` when an older one did, `BadInput` for an address that cannot be read. It never falls back to another store.
     """
     place = address.parse(url)
     match place:
@@ -38,11 +38,11 @@ def open_store(url: str, *, create: bool = False) -> Store:
 def _open_sqlite(place: Sqlite, *, create: bool) -> Store:
     if not create and not place.path.exists():
         raise NoSuchStore(place.public)
-    with _transaction(
-        sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
-    ) as c:
-        c.exec_driver_sql("BEGIN IMMEDIATE")
-        _prepare(c, place, None, create=create)
+    engine = sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
+    with _transaction(engine) as connection:
+        if create:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _prepare(connection, place, None, create=create)
     return Store(place, SqliteLog(place.path), sqlite_rows.tables_in(place.tables))
 
 
@@ -72,8 +72,11 @@ def _prepare(
 ) -> None:
     if create:
         schema.upgrade(connection, namespace)
-    elif schema.found(connection, namespace) is None:
+    found = schema.found(connection, namespace)
+    if found is None:
         raise NoSuchStore(place.public)
+    if found < schema.NEWEST:
+        raise OlderSchema(found, schema.NEWEST)
 
 
 @contextmanager

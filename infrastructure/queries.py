@@ -68,8 +68,8 @@ def search(
     if not query.alternatives:
         return Hits(0, more=False, rows=())
     with store.tables.reading() as connection:
-        table = store.tables.current(connection)[files.NAME].table
-        return store.tables.rows.search(connection, table, query, limit, offset)
+        generation = store.tables.current(connection)[files.NAME]
+        return store.tables.rows.search(connection, generation, query, limit, offset)
 
 
 def refresh(store: Store, after: After) -> None:

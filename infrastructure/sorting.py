@@ -3,7 +3,7 @@
 A backend locks the head, reads the facts that the batch asks about, sorts, and writes the result.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from refold.domain import streams
@@ -77,8 +77,12 @@ def sort(commands: Sequence[Command], facts: Facts, now: int) -> Sorted:
     )
 
 
-def by_partition(commands: Sequence[Command], partitions: int) -> dict[int, list[int]]:
-    """Return the indexes of `commands` by the partition of their streams.
+def by_partition(
+    commands: Sequence[Command],
+    partitions: int,
+    append: Callable[[int, Sequence[Command]], Sequence[Outcome]],
+) -> list[Outcome]:
+    """Give `append` the commands of each partition, and return their outcomes in order.
 
     Raises `Refused` for a command that is empty or whose streams lie in two partitions.
     """
@@ -91,7 +95,11 @@ def by_partition(commands: Sequence[Command], partitions: int) -> dict[int, list
                 f" not of {len(homes)}"
             )
         indexes.setdefault(homes.pop(), []).append(index)
-    return indexes
+    outcomes: dict[int, Outcome] = {}
+    for partition, own in indexes.items():
+        result = append(partition, [commands[index] for index in own])
+        outcomes.update(zip(own, result, strict=True))
+    return [outcomes[index] for index in range(len(commands))]
 
 
 class _Batch:

@@ -5,8 +5,8 @@ one, and table `projections` says which that is. Everything here is the same for
 for `Rows`, which each engine brings along.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 
@@ -79,66 +79,59 @@ class Hits:
 class Rows(Protocol):
     """What an engine does its own way."""
 
-    def begin_writing(self, connection: sa.Connection) -> None:
-        """Wait until no other transaction folds; hold the others off until this one ends."""
+    def writing(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+        """Open the one transaction that may fold, when no other is; raises `Unavailable`."""
+        ...
+
+    def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that sees one instant. Raises `Unavailable`."""
         ...
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         """Return the table called `name` that keeps the rows of `projection` in this engine."""
         ...
 
-    def create(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
-        """Create `table`, and what a search of it needs but indexes."""
+    def create(self, connection: sa.Connection, generation: Generation) -> None:
+        """Create the table, and what a search of it needs but indexes."""
         ...
 
-    def drop(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
-        """Drop what `create` created."""
-        ...
-
-    def create_indexes(
-        self, connection: sa.Connection, table: sa.Table, projection: Projection
-    ) -> None:
+    def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         """Create the indexes of a filled table."""
         ...
 
-    def show(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
-        """Make the view called like the projection show `table`."""
+    def drop(self, connection: sa.Connection, generation: Generation) -> None:
+        """Drop what was created."""
+        ...
+
+    def show(self, connection: sa.Connection, generation: Generation) -> None:
+        """Make the projection's view show this generation."""
         ...
 
     def load(
-        self, connection: sa.Connection, table: sa.Table, keys: Sequence[Key]
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> Iterable[Row]:
         """Return the rows of those `keys` that have one."""
         ...
 
-    def save(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        projection: Projection,
-        rows: Sequence[Row],
-    ) -> None:
+    def save(self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]) -> None:
         """Insert or replace `rows`, and what a search finds of them."""
         ...
 
     def remove(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        projection: Projection,
-        keys: Sequence[Key],
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> None:
         """Remove the rows of `keys`, and what a search finds of them."""
         ...
 
     def search(
-        self, connection: sa.Connection, table: sa.Table, query: Query, limit: int, offset: int
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        query: Query,
+        limit: int,
+        offset: int,
     ) -> Hits:
         """Return what `query` finds: by name first, then by tags, then by type, newest first."""
-        ...
-
-    def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction that sees one instant."""
         ...
 
 
@@ -176,15 +169,12 @@ class Tables:
         with self.writing() as connection:
             metadata.create_all(connection)
 
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """Open the one transaction that may fold, commit it at the end."""
-        with self._engine.begin() as connection:
-            self.rows.begin_writing(connection)
-            yield connection
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """Open the one transaction that may fold; its end commits. Raises `Unavailable`."""
+        return self.rows.writing(self._engine)
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction that sees one instant."""
+        """Open a transaction that sees one instant. Raises `Unavailable`."""
         return self.rows.reading(self._engine)
 
     def close(self) -> None:
@@ -222,7 +212,7 @@ class Tables:
         generation = self._generation(
             projection, number, projection.VERSION, fingerprint(projection), BUILDING
         )
-        self.rows.create(connection, generation.table, projection)
+        self.rows.create(connection, generation)
         connection.execute(
             self._generations.insert().values(
                 name=projection.NAME,
@@ -240,13 +230,13 @@ class Tables:
         for other in self.generations(connection):
             if name == other.projection.NAME and other.state == PREVIOUS:
                 self.drop(connection, other)
-        self.rows.show(connection, generation.table, generation.projection)
+        self.rows.show(connection, generation)
         self._set_state(connection, name, CURRENT, PREVIOUS)
         self._set_state(connection, name, BUILDING, CURRENT)
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         """Forget a generation that no view shows."""
-        self.rows.drop(connection, generation.table, generation.projection)
+        self.rows.drop(connection, generation)
         for table, column in (
             (self._generations, self._generations.c.name),
             (self._checkpoints, self._checkpoints.c.projection),
@@ -295,7 +285,7 @@ class Tables:
         make, width = generation.projection.Row, len(generation.table.primary_key.columns)
         return {
             tuple(values[:width]): make(*values)
-            for values in self.rows.load(connection, generation.table, keys)
+            for values in self.rows.load(connection, generation, keys)
         }
 
     def save(
@@ -310,9 +300,9 @@ class Tables:
         gone = [key for key, row in changed.items() if row is None]
         rows = [row for row in changed.values() if row is not None]
         if gone:
-            self.rows.remove(connection, generation.table, generation.projection, gone)
+            self.rows.remove(connection, generation, gone)
         if rows:
-            self.rows.save(connection, generation.table, generation.projection, rows)
+            self.rows.save(connection, generation, rows)
 
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:

@@ -17,8 +17,7 @@ def run(name: str) -> None:
     else:
         schema = context.config.attributes["schema"]
         quoted = connection.dialect.identifier_preparer.quote_identifier(schema)
-        with connection.connection.cursor() as cursor:
-            cursor.execute(text.replace("refold.", f"{quoted}."))
+        connection.connection.cursor().execute(text.replace("refold.", f"{quoted}."))
 
 
 def _statements(text: str) -> list[str]:

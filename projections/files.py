@@ -58,14 +58,17 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     """Return the row after `event`; a file that was never registered or imported has none."""
     value = event.value
     match value:
-        case file.Registered(sha256, cid, name, type, added_at):
-            added_at = added_at or times.text(event.recorded.recorded_at)
-            row = Row(*key, sha256, added_position=event.recorded.position)
-            return row._replace(
-                **_fields(cid, name, type),
+        case file.Registered(sha256, cid, name, type, given):
+            added_at = given or times.text(event.recorded.recorded_at)
+            first = event.recorded.position
+            row = Row(
+                *key,
+                sha256,
                 added_at=added_at,
                 added_at_us=times.micros(added_at),
+                added_position=first,
             )
+            return _changed(row, cid, name, type)
         case file.Imported(sha256, record) | file.GossipApplied(sha256, _, record):
             first = row.added_position if row else event.recorded.position
             return Row(
@@ -84,10 +87,10 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     if row is None:
         return None
     match value:
-        case file.Changed(cid, name, type):
-            return row._replace(**_fields(cid, name, type))
+        case file.Changed() as change:
+            return _changed(row, change.cid, change.name, change.type)
         case file.Replaced(cid, name, type):
-            return row._replace(**_fields(cid, name, type), ban_set=0, tags="[]")
+            return _changed(row._replace(ban_set=0, tags="[]"), cid, name, type)
         case file.Banned(code):
             return row._replace(ban_set=code)
         case file.Unbanned():
@@ -105,9 +108,12 @@ def SEARCH(row: Row) -> Document:  # noqa: N802 - part of the declaration, like 
     return document(row.name, json.loads(row.tags), row.type)
 
 
-def _fields(cid: str | None, name: str | None, type: str | None) -> dict[str, str]:
-    given = {"cid": cid, "name": name, "type": type}
-    return {field: storable(text) for field, text in given.items() if text is not None}
+def _changed(row: Row, cid: str | None, name: str | None, type: str | None) -> Row:
+    return row._replace(
+        cid=row.cid if cid is None else storable(cid),
+        name=row.name if name is None else storable(name),
+        type=row.type if type is None else storable(type),
+    )
 
 
 def _array(tags: Iterable[str]) -> str:

@@ -19,15 +19,38 @@ class Projection(Protocol):
     `Row` is a named tuple of the columns of `TABLE`, in order; its key columns come first.
     """
 
-    NAME: str
-    VERSION: int
-    KINDS: frozenset[str]
-    TABLE: sa.Table
-    INDEXES: tuple[tuple[str, ...], ...]
-    SEARCH: Callable[[Any], Document] | None
+    @property
+    def NAME(self) -> str:
+        """Return what the table's view is called."""
+        ...
 
     @property
-    def Row(self) -> Callable[..., Any]:  # noqa: N802 - it is a class
+    def VERSION(self) -> int:
+        """Return the number that is bumped when the rows would differ."""
+        ...
+
+    @property
+    def KINDS(self) -> frozenset[str]:
+        """Return the kinds of streams that are folded."""
+        ...
+
+    @property
+    def TABLE(self) -> sa.Table:
+        """Return the declaration of the table."""
+        ...
+
+    @property
+    def INDEXES(self) -> tuple[tuple[str, ...], ...]:
+        """Return the columns of each index beside the key."""
+        ...
+
+    @property
+    def SEARCH(self) -> Callable[[Any], Document] | None:
+        """Return what tells the words of a row, for a table that can be searched."""
+        ...
+
+    @property
+    def Row(self) -> Callable[..., Any]:
         """Return the class of the rows."""
         ...
 

@@ -14,20 +14,20 @@ from refold.infrastructure.codec import canonical, parse
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
 
-HELP = "\n\n".join(
-    [
-        "Carry out a command; its fields are a JSON object on stdin.",
-        "With the same --command-id a command is done once, however often it is asked for."
-        " With --expected it is done only if its stream is at that version. With --lines, stdin"
-        ' is one {"name", "data", "command_id"?, "expected"?, "actor"?} a line, and stdout one'
-        " outcome a line, also for those that are refused.",
-        "Commands: "
-        + "; ".join(
-            f"{name} ({', '.join(model.model_fields)})" for name, model in commands.REQUESTS.items()
-        )
-        + ".",
-        'Example: echo \'{"sha256": "ab…", "code": 3}\' | refold command file.ban',
-    ]
+HELP = """Carry out a command; its fields are a JSON object on stdin.
+
+With the same --command-id a command is done once, however often it is asked for. With --expected
+it is done only if its stream is at that version. With --lines, stdin is one {"name", "data",
+"command_id"?, "expected"?, "actor"?} a line, and stdout one outcome a line, refusals included.
+
+Commands: {commands}.
+
+Example: echo '{"sha256": "2cf24dba…", "code": 3}' | refold command file.ban
+""".replace(
+    "{commands}",
+    "; ".join(
+        f"{name} ({', '.join(model.model_fields)})" for name, model in commands.REQUESTS.items()
+    ),
 )
 
 

@@ -30,9 +30,11 @@ def pinshare(
     """
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        with options.opened(store, config) as opened:
-            with unfinished.open("x", encoding="utf-8", newline="") as out:
-                records = export_pinshare(opened, out)
+        with (
+            options.opened(store, config) as opened,
+            unfinished.open("x", encoding="utf-8", newline="") as out,
+        ):
+            records = export_pinshare(opened, out)
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)

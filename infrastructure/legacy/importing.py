@@ -72,27 +72,28 @@ def _import_batch(
         report.notes += [(entry.key, note) for note in entry.notes]
         if entry.refusal:
             report.refused.append((entry.key, entry.refusal))
-    waiting = [entry for entry in entries if entry.record]
+    waiting = [(entry, entry.record) for entry in entries if entry.record]
     while waiting:
-        commands = [(entry, _command(store, entry, source, actor)) for entry in waiting]
-        news = [(entry, command) for entry, command in commands if command]
-        report.unchanged += len(commands) - len(news)
+        commands = [_command(store, entry, record, source, actor) for entry, record in waiting]
+        news = [(each, command) for each, command in zip(waiting, commands, strict=True) if command]
+        report.unchanged += len(waiting) - len(news)
         outcomes = store.log.append([command for _, command in news])
         waiting = []
-        for (entry, command), outcome in zip(news, outcomes, strict=True):
+        for (each, command), outcome in zip(news, outcomes, strict=True):
             match outcome:
                 case Appended():
                     report.imported += 1
                     report.events += sum(len(write.events) for write in command.writes)
                 case Conflict():
-                    waiting.append(entry)
+                    waiting.append(each)
                 case Refused():
                     raise outcome
 
 
-def _command(store: Store, entry: Entry, source: str, actor: str) -> Command | None:
-    """Return what imports `entry`, None when its last import from `source` was the same."""
-    assert entry.record
+def _command(
+    store: Store, entry: Entry, record: file.Record, source: str, actor: str
+) -> Command | None:
+    """Return what imports `record`, None when its last import from `source` was the same."""
     stream = streams.name("file", entry.key)
     events = store.stream(stream)
     hashes = list(_imports(events, source))
@@ -100,10 +101,8 @@ def _command(store: Store, entry: Entry, source: str, actor: str) -> Command | N
         return None
     state = file.after(*(event.value for event in events))  # type: ignore[arg-type]
     origin = Origin(source, entry.line, entry.digest)
-    metadata = encode_metadata(
-        Metadata(actor, occurred_at=entry.record.last_updated, origin=origin)
-    )
-    values = file.import_record(state, entry.key, entry.record)
+    metadata = encode_metadata(Metadata(actor, occurred_at=record.last_updated, origin=origin))
+    values = file.import_record(state, entry.key, record)
     encoded = tuple(store.codec.encode(value, metadata) for value in values)
     name = f"{source}\0{entry.key}\0{entry.digest}\0{len(hashes) + 1}"
     command_id = f"import-{sha256(name.encode()).hexdigest()}"

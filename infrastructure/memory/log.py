@@ -38,18 +38,17 @@ class MemoryLog:
         self._seals: dict[tuple[int, int], bytes] = {}
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
+        return by_partition(commands, len(self._heads), self._append_to)
+
+    def _append_to(self, partition: int, commands: Sequence[Command]) -> list[Outcome]:
         with self._lock:
-            for partition, indexes in by_partition(commands, len(self._heads)).items():
-                members = [commands[index] for index in indexes]
-                sorted = sort(members, self._facts(partition, members), time_ns() // 1_000)
-                self._keep(sorted.records)
-                for claim in sorted.released:
-                    del self._claims[claim.kind, claim.value]
-                for claim in sorted.taken:
-                    self._claims[claim.kind, claim.value] = claim.stream
-                outcomes.update(zip(indexes, sorted.outcomes, strict=True))
-        return [outcomes[index] for index in range(len(commands))]
+            result = sort(commands, self._facts(partition, commands), time_ns() // 1_000)
+            self._keep(result.records)
+            for claim in result.released:
+                del self._claims[claim.kind, claim.value]
+            for claim in result.taken:
+                self._claims[claim.kind, claim.value] = claim.stream
+        return result.outcomes
 
     def _facts(self, partition: int, commands: Sequence[Command]) -> Facts:
         events = self._events[partition]

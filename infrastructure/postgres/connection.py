@@ -19,12 +19,13 @@ def connect(address: str, *, autocommit: bool) -> psycopg.Connection:
         raise unavailable(address, error) from None  # the driver's text may hold parameters
 
 
-def unavailable(address: str, error: psycopg.Error) -> Unavailable:
+def unavailable(address: str, error: BaseException | None) -> Unavailable:
     """Return what the caller is told of `error`: where, and SQLSTATE or the driver's class."""
     try:
         known = conninfo_to_dict(address)
     except psycopg.Error:
         return Unavailable("the PostgreSQL address cannot be read")
     where = f"{known.get('host', 'localhost')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
-    reason = f"SQLSTATE {error.sqlstate}" if error.sqlstate else type(error).__name__
+    state = getattr(error, "sqlstate", None)
+    reason = f"SQLSTATE {state}" if state else type(error).__name__
     return Unavailable(f"PostgreSQL at {where} cannot be used: {reason}")

@@ -58,14 +58,10 @@ class PostgresLog:
         self._partitions = len(self.heads())
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
-        for partition, indexes in by_partition(commands, self._partitions).items():
-            members = [commands[index] for index in indexes]
-            result = self._patiently(
-                lambda connection: self._append(connection, partition, members)
-            )
-            outcomes.update(zip(indexes, result, strict=True))
-        return [outcomes[index] for index in range(len(commands))]
+        return by_partition(commands, self._partitions, self._append_to)
+
+    def _append_to(self, partition: int, commands: Sequence[Command]) -> list[Outcome]:
+        return self._patiently(lambda connection: self._append(connection, partition, commands))
 
     def _append(
         self, connection: Connection, partition: int, commands: Sequence[Command]
@@ -130,7 +126,7 @@ class PostgresLog:
             recorded_at,
             versions=dict(connection.execute(self._sql["read_versions"], (streams,)).fetchall()),
             commands={
-                id: Known(stream, Appended(*end, again=True))
+                id: _known(stream, end)
                 for id, stream, *end in connection.execute(self._sql["read_commands"], (ids,))
             },
             claims={
@@ -316,6 +312,11 @@ def _exact_rows(
 def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]:
     """Return rows as one array a column: one statement then carries them all."""
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def _known(stream: str, end: Sequence[Any]) -> Known:
+    partition, position, last, version = end
+    return Known(stream, Appended(partition, position, last, version, again=True))
 
 
 def _head(row: Sequence[Any]) -> Head:

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from refold.infrastructure.postgres import tsquery
-from refold.infrastructure.postgres.connection import connect
-from refold.infrastructure.tables import Hits, Tables
+from refold.infrastructure.postgres.connection import connect, unavailable
+from refold.infrastructure.tables import Generation, Hits, Tables
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 
@@ -21,33 +23,49 @@ SEARCH: Final = "search"
 def tables_in(address: str, schema: str) -> Tables:
     """Return the query tables in `schema` of the database at `address`."""
     engine = sa.create_engine(
-        "postgresql+psycopg://", creator=lambda: connect(address, autocommit=False)
+        "postgresql+psycopg://",
+        creator=lambda: connect(address, autocommit=False),
+        pool_pre_ping=True,
     )
-    return Tables(engine, PostgresRows(schema), schema)
+    return Tables(engine, PostgresRows(address, schema), schema)
 
 
 class PostgresRows:
     """`Rows` of PostgreSQL."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, address: str, schema: str) -> None:
+        self._address = address
         self._schema = schema
 
-    def begin_writing(self, connection: sa.Connection) -> None:
+    @contextmanager
+    def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         """Take a lock that ends with the transaction; it is the fence of all checkpoints."""
-        connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-            {"name": f"refold tables {self._schema}"},
-        )
+        with self._available(), engine.begin() as connection:
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+                {"name": f"refold tables {self._schema}"},
+            )
+            yield connection
 
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with (
+            self._available(),
             engine.connect().execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             ) as connection,
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise unavailable(self._address, error) from None
+        except (OperationalError, InterfaceError) as error:
+            raise unavailable(self._address, error.orig) from None
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         table = projection.TABLE.to_metadata(
@@ -59,25 +77,27 @@ class PostgresRows:
             )
         return table
 
-    def create(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+    def create(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
         table.create(connection)
 
-    def drop(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+    def drop(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
         table.drop(connection)
 
-    def create_indexes(
-        self, connection: sa.Connection, table: sa.Table, projection: Projection
-    ) -> None:
-        for columns in projection.INDEXES:
+    def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
+        for columns in generation.projection.INDEXES:
             name = f"{table.name}_{'_'.join(columns)}"
             sa.Index(name, *(table.c[column] for column in columns)).create(connection)
-        if projection.SEARCH:
+        if generation.projection.SEARCH:
             name = f"{table.name}_{SEARCH}"
             sa.Index(name, table.c[SEARCH], postgresql_using="gin").create(connection)
 
-    def show(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+    def show(self, connection: sa.Connection, generation: Generation) -> None:
         """Replace the view, with its comments; the grants on it stay."""
-        view = self._quoted(projection.NAME)
+        table = generation.table
+        view = self._quoted(generation.projection.NAME)
         columns = ", ".join(column.name for column in table.columns)
         physical = self._quoted(table.name)
         connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
@@ -91,8 +111,9 @@ class PostgresRows:
             connection.exec_driver_sql(f"COMMENT ON {what} IS '{quoted}'")
 
     def load(
-        self, connection: sa.Connection, table: sa.Table, keys: Sequence[Key]
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> Iterable[Row]:
+        table = generation.table
         names = [column.name for column in table.columns if column.name != SEARCH]
         key = [column.name for column in table.primary_key.columns]
         cursor = _cursor(connection)
@@ -106,14 +127,14 @@ class PostgresRows:
     def save(
         self,
         connection: sa.Connection,
-        table: sa.Table,
-        projection: Projection,
+        generation: Generation,
         rows: Sequence[Row],
     ) -> None:
+        table = generation.table
         names = [column.name for column in table.columns]
         key = [column.name for column in table.primary_key.columns]
         columns = _columns(rows)
-        search = projection.SEARCH
+        search = generation.projection.SEARCH
         if search:
             columns.append([tsquery.vector(search(row)) for row in rows])
         selected = ", ".join(f"{name}::tsvector" if name == SEARCH else name for name in names)
@@ -128,10 +149,10 @@ class PostgresRows:
     def remove(
         self,
         connection: sa.Connection,
-        table: sa.Table,
-        projection: Projection,
+        generation: Generation,
         keys: Sequence[Key],
     ) -> None:
+        table = generation.table
         key = [column.name for column in table.primary_key.columns]
         _cursor(connection).execute(
             f"DELETE FROM {self._quoted(table.name)} t"
@@ -141,8 +162,14 @@ class PostgresRows:
         )
 
     def search(
-        self, connection: sa.Connection, table: sa.Table, query: Query, limit: int, offset: int
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        query: Query,
+        limit: int,
+        offset: int,
     ) -> Hits:
+        table = generation.table
         everywhere = tsquery.render(query)
         found = f"FROM {self._quoted(table.name)} WHERE {SEARCH} @@ %s::tsquery"
         candidates = connection.exec_driver_sql(
@@ -179,7 +206,7 @@ def _retrying(connection: sa.Connection, statement: str) -> None:
             with connection.begin_nested():
                 connection.exec_driver_sql(statement)
             return
-        except sa.exc.OperationalError as error:
+        except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
 

@@ -57,7 +57,7 @@ def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def unavailable(path: Path, error: sqlite3.DatabaseError) -> Unavailable:
+def unavailable(path: Path, error: BaseException | None) -> Unavailable:
     """Return what the caller is told of `error`: the file and SQLite's own name for it."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return Unavailable(f"the SQLite file {path} cannot be used: {name}")

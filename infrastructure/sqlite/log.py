@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from time import time_ns
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from refold.domain.errors import Refused
 from refold.domain.ports import (
@@ -42,12 +42,10 @@ class SqliteLog:
         self._partitions = len(self.heads())
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
-        for partition, indexes in by_partition(commands, self._partitions).items():
-            members = [commands[index] for index in indexes]
-            result = self._write(lambda writer: self._append(writer, partition, members))
-            outcomes.update(zip(indexes, result, strict=True))
-        return [outcomes[index] for index in range(len(commands))]
+        return by_partition(commands, self._partitions, self._append_to)
+
+    def _append_to(self, partition: int, commands: Sequence[Command]) -> list[Outcome]:
+        return self._write(lambda writer: self._append(writer, partition, commands))
 
     def _append(
         self, writer: sqlite3.Connection, partition: int, commands: Sequence[Command]
@@ -134,7 +132,7 @@ class SqliteLog:
     def _records(self, name: str, *parameters: object) -> list[Recorded]:
         return list(map(Recorded._make, self._read(name, *parameters)))
 
-    def _read(self, name: str, *parameters: object) -> list[tuple[object, ...]]:
+    def _read(self, name: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._reading:
             try:
                 return self._reader.execute(_SQL[name], parameters).fetchall()
@@ -179,7 +177,7 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
         first = writer.execute(_SQL["read_command"], (command.id,)).fetchone()
         if first:
             end = writer.execute(_SQL["read_command_end"], first[:2]).fetchone()
-            facts.commands[command.id] = Known(first[2], Appended(*end, again=True))
+            facts.commands[command.id] = _known(first[2], end)
         for write in command.writes:
             (version,) = writer.execute(_SQL["read_version"], (write.stream,)).fetchone()
             if version is not None:
@@ -192,9 +190,14 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
     return facts
 
 
-def _head(row: Sequence[object]) -> Head:
+def _known(stream: str, end: Sequence[Any]) -> Known:
+    partition, position, last, version = end
+    return Known(stream, Appended(partition, position, last, version, again=True))
+
+
+def _head(row: Sequence[Any]) -> Head:
     partition, position, state, successor = row
-    return Head(partition, position, State(state), successor)  # type: ignore[arg-type]
+    return Head(partition, position, State(state), successor)
 
 
 def _row(claim: Claim) -> tuple[str, str, str]:

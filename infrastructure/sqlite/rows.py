@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.event import listens_for
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from refold.infrastructure.sqlite import match
-from refold.infrastructure.sqlite.connection import connect
-from refold.infrastructure.tables import Hits, Tables
+from refold.infrastructure.sqlite.connection import connect, unavailable
+from refold.infrastructure.tables import Generation, Hits, Tables
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 
@@ -21,7 +23,7 @@ KEYS_AT_ONCE: Final = 500
 def tables_in(path: Path) -> Tables:
     """Return the query tables in the file at `path`."""
     return _tables(
-        sa.create_engine("sqlite://", creator=lambda: connect(path), poolclass=QueuePool)
+        sa.create_engine("sqlite://", creator=lambda: connect(path), poolclass=QueuePool), path
     )
 
 
@@ -29,63 +31,86 @@ def tables_in_memory() -> Tables:
     """Return query tables that are gone with this object; one thread uses them at a time."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     one_at_a_time = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    return _tables(sa.create_engine("sqlite://", creator=lambda: connection, **one_at_a_time))
+    return _tables(
+        sa.create_engine("sqlite://", creator=lambda: connection, **one_at_a_time), Path(":memory:")
+    )
 
 
-def _tables(engine: sa.Engine) -> Tables:
+def _tables(engine: sa.Engine, path: Path) -> Tables:
     # The driver is in autocommit mode: transactions begin here, and only here.
-    @sa.event.listens_for(engine, "begin")
+    @listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         deferred = connection.get_execution_options().get("snapshot")
         connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
 
-    return Tables(engine, SqliteRows())
+    return Tables(engine, SqliteRows(path))
 
 
 class SqliteRows:
     """`Rows` of SQLite."""
 
-    def begin_writing(self, connection: sa.Connection) -> None:
-        """Hold nothing more: BEGIN IMMEDIATE has the file's one write lock."""
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        with self._available(), engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        with engine.connect().execution_options(snapshot=True) as connection, connection.begin():
+        with (
+            self._available(),
+            engine.connect().execution_options(snapshot=True) as connection,
+            connection.begin(),
+        ):
             yield connection
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise unavailable(self._path, error) from error
+        except OperationalError as error:
+            raise unavailable(self._path, error.orig) from error
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         return projection.TABLE.to_metadata(sa.MetaData(), name=name)
 
-    def create(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+    def create(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
         table.create(connection)
-        if projection.SEARCH:
+        if generation.projection.SEARCH:
             columns = ", ".join(match.COLUMNS)
             connection.exec_driver_sql(
                 f"CREATE VIRTUAL TABLE {_search(table)} USING fts5({columns}, tokenize='ascii')"
             )
 
-    def drop(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+    def drop(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
         table.drop(connection)
-        if projection.SEARCH:
+        if generation.projection.SEARCH:
             connection.exec_driver_sql(f"DROP TABLE {_search(table)}")
 
-    def create_indexes(
-        self, connection: sa.Connection, table: sa.Table, projection: Projection
-    ) -> None:
-        for columns in projection.INDEXES:
+    def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
+        for columns in generation.projection.INDEXES:
             name = f"{table.name}_{'_'.join(columns)}"
             sa.Index(name, *(table.c[column] for column in columns)).create(connection)
 
-    def show(self, connection: sa.Connection, table: sa.Table, projection: Projection) -> None:
+    def show(self, connection: sa.Connection, generation: Generation) -> None:
+        table = generation.table
         columns = ", ".join(_names(table))
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {projection.NAME}")
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {generation.projection.NAME}")
         connection.exec_driver_sql(
-            f"CREATE VIEW {projection.NAME} AS SELECT {columns} FROM {table.name}"
+            f"CREATE VIEW {generation.projection.NAME} AS SELECT {columns} FROM {table.name}"
         )
 
     def load(
-        self, connection: sa.Connection, table: sa.Table, keys: Sequence[Key]
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> Iterable[Row]:
+        table = generation.table
         cursor = _cursor(connection)
         key = [column.name for column in table.primary_key.columns]
         one = f"({', '.join('?' * len(key))})"
@@ -101,10 +126,10 @@ class SqliteRows:
     def save(
         self,
         connection: sa.Connection,
-        table: sa.Table,
-        projection: Projection,
+        generation: Generation,
         rows: Sequence[Row],
     ) -> None:
+        table = generation.table
         names = _names(table)
         cursor = _cursor(connection)
         cursor.executemany(
@@ -112,7 +137,7 @@ class SqliteRows:
             f" VALUES ({', '.join('?' * len(names))})",
             rows,
         )
-        search = projection.SEARCH
+        search = generation.projection.SEARCH
         if search:
             place = names.index(_ROWID)
             cursor.executemany(
@@ -124,13 +149,13 @@ class SqliteRows:
     def remove(
         self,
         connection: sa.Connection,
-        table: sa.Table,
-        projection: Projection,
+        generation: Generation,
         keys: Sequence[Key],
     ) -> None:
+        table = generation.table
         cursor = _cursor(connection)
         where = " AND ".join(f"{column.name} = ?" for column in table.primary_key.columns)
-        if projection.SEARCH:
+        if generation.projection.SEARCH:
             cursor.executemany(
                 f"DELETE FROM {_search(table)}"
                 f" WHERE rowid = (SELECT {_ROWID} FROM {table.name} WHERE {where})",
@@ -139,8 +164,14 @@ class SqliteRows:
         cursor.executemany(f"DELETE FROM {table.name} WHERE {where}", keys)
 
     def search(
-        self, connection: sa.Connection, table: sa.Table, query: Query, limit: int, offset: int
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        query: Query,
+        limit: int,
+        offset: int,
     ) -> Hits:
+        table = generation.table
         found = f"SELECT rowid FROM {_search(table)} WHERE {_search(table)} MATCH"
         everywhere = match.render(query)
         candidates = connection.exec_driver_sql(
