@@ -22,8 +22,9 @@ def open_store(url: str, *, create: bool = False) -> Store:
     """Return the store at `url`; with `create`, make it and bring its schema up to date.
 
     Safe to call from eight processes at once. Raises `NoSuchStore` where there is none and none
-    is to be made, `Unavailable` when it cannot be reached, `NewerSchema` when a newer refold made
-    it, `OlderSchema` when an older one did, `BadInput` for an address that cannot be read. It never falls back to another store.
+    is to be made, `Unavailable` when it cannot be reached, `NewerSchema` or `OlderSchema` when
+    another refold made it, `BadInput` for an address that cannot be read. It never falls back to
+    another store.
     """
     place = address.parse(url)
     match place:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from refold.projections.words import words, words_being_typed
+from refold.projections.words import start_of_last, words
 
 MOST_TERMS: Final = 64
 MOST_WORDS: Final = 64  # of one term; a longer phrase is sought by its beginning
@@ -17,10 +17,14 @@ MOST_WORDS: Final = 64  # of one term; a longer phrase is sought by its beginnin
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One thing to look for: a word, or several in a row within one field or tag."""
+    """One thing to look for: a word, or several in a row within one field or tag.
+
+    With a `start`, the last word may also be any that begins so: what is stored are stems, and
+    `library*` has to find `librari`.
+    """
 
     words: tuple[str, ...]
-    prefix: bool = False  # the last word may go on
+    start: str | None = None
     negated: bool = False
 
 
@@ -77,9 +81,9 @@ _PIECE: Final = re.compile(
 
 def _term(piece: re.Match[str]) -> Term | None:
     text = piece["word"] or piece["phrase"] or ""
-    prefix = bool(piece["star"]) or (piece["word"] or "").endswith("*")
-    found = words_being_typed(text) if prefix else words(text)
+    found = words(text)
     if not found:
         return None
-    whole = len(found) <= MOST_WORDS
-    return Term(tuple(found[:MOST_WORDS]), prefix and whole, negated=bool(piece["minus"]))
+    open_ended = bool(piece["star"]) or (piece["word"] or "").endswith("*")
+    start = start_of_last(text) if open_ended and len(found) <= MOST_WORDS else None
+    return Term(tuple(found[:MOST_WORDS]), start, negated=bool(piece["minus"]))

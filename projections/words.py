@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from os.path import commonprefix
 from typing import Final
 
 import Stemmer
@@ -52,14 +51,9 @@ def words(text: str) -> list[str]:
     return [*map(_stemmed, _split(text))]
 
 
-def words_being_typed(text: str) -> list[str]:
-    """Return the tokens of `text`, the last one as far as its stem goes along with it.
-
-    It may be the start of any word, and of a word only the stem is there: `library` is `librari`.
-    """
-    *whole, last = _split(text) or [""]
-    start = commonprefix([_spelled_in_ascii(last), _stemmed(last)]) if last else ""
-    return [*map(_stemmed, whole), start] if start else []
+def start_of_last(text: str) -> str:
+    """Return the last word of `text`, folded but not stemmed: what it starts may go on."""
+    return _spelled_in_ascii((_split(text) or [""])[-1])
 
 
 def _split(text: str) -> list[str]:

@@ -1,8 +1,11 @@
 """What tests of every part share: a real PostgreSQL, and how hard hypothesis tries."""
 
+import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import settings
 from psycopg.sql import SQL, Identifier
 
+from refold.domain.ports import Recorded
 from refold.infrastructure.postgres.cluster import throwaway
 
 for profile, examples in {"dev": 25, "ci": 200, "night": 5000}.items():
@@ -38,3 +42,30 @@ def postgres_url(postgres: str) -> Iterator[str]:
     yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
     with psycopg.connect(postgres, autocommit=True) as server:
         server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def golden() -> list[Recorded]:
+    """A log of stored samples, every event type among them: what was written once stays readable."""
+    path = Path(__file__).parent / "infrastructure" / "golden" / "events.jsonl"
+    versions = Counter[str]()
+    records = []
+    for position, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        sample = json.loads(line)
+        versions[sample["stream"]] += 1
+        records.append(
+            Recorded(
+                0,
+                position,
+                sample["stream"],
+                versions[sample["stream"]],
+                sample["type"],
+                sample["schema"],
+                sample["data"].encode(),
+                sample["metadata"].encode(),
+                1_750_000_000_000_000 + position * 1_000_001,
+                f"golden-{position}",
+                0,
+            )
+        )
+    return records

@@ -3,32 +3,29 @@
 Where a rule is odd, it is that of Go's encoding/json, which wrote these files and read them back.
 """
 
-import gzip
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b, sha256
-from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
-from stat import S_ISREG
 from typing import Final, TextIO
 
 from refold.domain import file, times
-from refold.domain.errors import BadInput, Refused
-
-
-class NotMetadata(BadInput):
-    """A file is no metadata.json."""
-
-
-class Truncated(BadInput):
-    """A file ends too early: PinShare does not replace its file in one step."""
+from refold.domain.errors import Refused
+from refold.infrastructure.legacy.large_object import (
+    NOT_UTF8,
+    Member,
+    Number,
+    Repeating,
+    check_unchanged,
+    members,
+    stamp,
+)
+from refold.projections.columns import storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +51,11 @@ def read(path: Path) -> Iterator[Entry]:
     `BadInput` when it cannot be opened, or was changed while it was read. An empty file and `null`
     have no records.
     """
-    stamp = _stamp(path)
+    state = stamp(path)
     keys = _Keys()
-    for found in _scan(path):
+    for found in members(path):
         keys.add(found.key)
-    return _entries(path, stamp, keys)
+    return _entries(path, state, keys)
 
 
 def gossip(message: Mapping[str, object]) -> tuple[str, file.Record]:
@@ -122,21 +119,21 @@ _ESCAPED_BY_GO: Final = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 # --- from what was found to entries -------------------------------------------------
 
 
-def _entries(path: Path, stamp: object, keys: "_Keys") -> Iterator[Entry]:
-    _check_unchanged(path, stamp)
-    for found in _scan(path):
+def _entries(path: Path, state: object, keys: "_Keys") -> Iterator[Entry]:
+    check_unchanged(path, state)
+    for found in members(path):
         yield _entry(found, keys)
-    _check_unchanged(path, stamp)
+    check_unchanged(path, state)
 
 
-def _entry(found: "_Found", keys: "_Keys") -> Entry:
+def _entry(found: "Member", keys: "_Keys") -> Entry:
     notes: list[str] = []
     value = _fields(found.value, notes) if isinstance(found.value, dict) else found.value
     entry = Entry(found.key, found.line, _digest(value, found.raw))
     try:
         if keys.stands_again(found.key):
             raise _CannotKeep("repeated: the key stands again further down, the last one counts")
-        if _NOT_UTF8.search(found.raw):
+        if NOT_UTF8.search(found.raw):
             raise _CannotKeep("the record holds bytes that are not UTF-8")
         record = _record(found.key, value, notes)
         file.check_record(found.key, record)
@@ -157,7 +154,7 @@ def _digest(value: object, raw: str) -> str:
     return sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
-def _spelled(number: "_Number") -> dict[str, str]:
+def _spelled(number: "Number") -> dict[str, str]:
     return {"number": number.text}
 
 
@@ -170,6 +167,8 @@ def _notes(key: str, record: file.Record) -> Iterator[str]:
         yield "raw CID holds another sum"
     if record.ban_set not in (0, *file.BAN_CODES):
         yield f"unknown ban code {record.ban_set}"
+    if any(storable(text) != text for text in (record.cid, record.name, record.type)):
+        yield "tables show NUL and lone surrogates as \u2400 and \ufffd"
 
 
 # --- from an object to a record -----------------------------------------------------
@@ -198,7 +197,7 @@ class _CannotKeep(Refused):
 def _fields(found: dict[str, object], notes: list[str]) -> dict[str, object]:
     """Return the fields by their proper names, as Go would have set them one after the other."""
     fields: dict[str, object] = {}
-    for written, value in found.pairs if isinstance(found, _Repeating) else found.items():
+    for written, value in found.pairs if isinstance(found, Repeating) else found.items():
         name = written if written in _FIELDS else _proper_name(written)
         if name != written:
             notes.append("field names in another case")
@@ -269,7 +268,7 @@ def _tags(value: object, notes: list[str]) -> dict[str, int] | None:
         return None
     if not isinstance(value, dict):
         raise _CannotKeep(f"tags is {_what(value)}, not an object")
-    if isinstance(value, _Repeating):
+    if isinstance(value, Repeating):
         notes.append(_REPEATED)
     tags = {}
     for tag, count in value.items():
@@ -287,10 +286,10 @@ def _plain(value: object, notes: list[str], depth: int = 0) -> object:
     if depth > _DEEPEST:
         raise _CannotKeep(f"an unknown field is nested deeper than {_DEEPEST} levels")
     match value:
-        case _Number(text):
+        case Number(text):
             return _float(text, notes)
         case dict():
-            if isinstance(value, _Repeating):
+            if isinstance(value, Repeating):
                 notes.append(_REPEATED)
             return {name: _plain(part, notes, depth + 1) for name, part in value.items()}
         case list():
@@ -320,7 +319,7 @@ def _what(value: object) -> str:
             return "true" if value else "false"
         case int():
             return f"the number {str(value)[:40]}"
-        case _Number(text):
+        case Number(text):
             return f"the number {text[:40]}"
         case str():
             return "a text"
@@ -364,206 +363,3 @@ class _Keys:
 
 def _hash(key: str) -> bytes:
     return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
-
-
-# --- from text to objects -------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    key: str
-    line: int
-    value: object
-    raw: str
-    """The text of key and value."""
-
-
-@dataclass(frozen=True)
-class _Number:
-    """A number that is no integer of a sensible length, as it is written."""
-
-    text: str
-
-
-class _Repeating(dict[str, object]):
-    """An object in which a name stands twice."""
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        self.pairs = pairs
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    plain = dict(pairs)
-    return plain if len(plain) == len(pairs) else _Repeating(pairs)
-
-
-def _integer(text: str) -> object:
-    return int(text) if len(text) <= 100 else _Number(text)
-
-
-def _refuse_constant(text: str) -> object:
-    raise ValueError(f"{text} is not JSON")
-
-
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_object,
-    parse_int=_integer,
-    parse_float=_Number,
-    parse_constant=_refuse_constant,
-)
-_CHUNK: Final = 1 << 16
-"""Characters read at once."""
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
-_CUT: Final = re.compile(
-    r"[ \t\n\r]*|-|\.|[eE][-+]?|t|tr|tru|f|fa|fal|fals|n|nu|nul|u[0-9a-fA-F]{0,4}"
-)
-"""What may stand between the place where a JSON text stops making sense and its end, if the text
-was only cut off there."""
-_NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
-"""What `surrogateescape` makes of the bytes that are not UTF-8."""
-
-
-def _scan(path: Path) -> Iterator[_Found]:
-    with _opened(path) as stream:
-        yield from _Scanner(path, stream).records()
-
-
-class _Scanner:
-    """Reads one large JSON object, member by member, and holds little more than one of them."""
-
-    def __init__(self, path: Path, stream: TextIO) -> None:
-        self._path = path
-        self._stream = stream
-        self._text = ""
-        self._at = 0
-        self._line = 1
-        self._dropped = 0
-        self._ended = False
-
-    def records(self) -> Iterator[_Found]:
-        start = self._next()
-        if start == "{":
-            yield from self._members()
-        elif start == "n":
-            self._value()
-        elif start or self._dropped + self._at:  # white space alone is no JSON, an empty file is
-            raise self._wrong()
-        if self._next():
-            raise self._wrong()
-
-    def _members(self) -> Iterator[_Found]:
-        self._take("{")
-        if self._next() == "}":
-            return self._take("}")
-        while True:
-            if self._next() != '"':
-                raise self._wrong()
-            line = self._line
-            key, raw_key = self._value()
-            self._take(":")
-            self._next()
-            value, raw = self._value()
-            yield _Found(str(key), line, value, raw_key + raw)
-            if self._next() == "}":
-                return self._take("}")
-            self._take(",")
-
-    def _next(self) -> str:
-        """Skip white space and return the next character, `""` at the end of the file."""
-        while True:
-            space = _SPACE.match(self._text, self._at)
-            self._move(space.end() if space else self._at)
-            if self._at < len(self._text) or self._ended:
-                return self._text[self._at : self._at + 1]
-            self._fill()
-
-    def _take(self, mark: str) -> None:
-        if self._next() != mark:
-            raise self._wrong()
-        self._move(self._at + 1)
-
-    def _value(self) -> tuple[object, str]:
-        """Take one value and return it with its text."""
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if not self._cut_off(error):
-                    self._move(error.pos)
-                    raise self._wrong() from error
-                if self._ended:
-                    self._move(len(self._text))
-                    raise self._wrong() from error
-            except (ValueError, RecursionError) as error:
-                raise self._wrong() from error
-            else:
-                if self._ended or not _CUT.fullmatch(self._text, end):
-                    raw = self._text[self._at : end]
-                    self._move(end)
-                    return value, raw
-            self._fill()
-
-    def _cut_off(self, error: json.JSONDecodeError) -> bool:
-        unterminated = error.msg.startswith("Unterminated string")
-        return unterminated or _CUT.fullmatch(self._text, error.pos) is not None
-
-    def _move(self, to: int) -> None:
-        self._line += self._text.count("\n", self._at, to)
-        self._at = to
-
-    def _fill(self) -> None:
-        """Read on; a long value doubles what is read at once."""
-        more = self._read(max(_CHUNK, len(self._text) - self._at))
-        self._dropped += self._at
-        self._text = self._text[self._at :] + more
-        self._at = 0
-        self._ended = not more
-
-    def _read(self, characters: int) -> str:
-        try:
-            return self._stream.read(characters)
-        except EOFError as error:
-            raise Truncated(f"{self._path} is cut off: its gzip stream has no end") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise NotMetadata(f"{self._path} cannot be unpacked: {error}") from error
-        except OSError as error:
-            raise BadInput(f"{self._path} cannot be read: {error.strerror}") from error
-
-    def _wrong(self) -> BadInput:
-        """Return the error for a file that makes no sense here."""
-        place = f"line {self._line}, character {self._dropped + self._at + 1}"
-        if self._at == len(self._text):
-            return Truncated(f"{self._path} is cut off: it ends at {place}, before it is complete")
-        return NotMetadata(f"{self._path} is no metadata.json: it makes no sense at {place}")
-
-
-# --- files ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    try:
-        stream = gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
-    except OSError as error:
-        raise BadInput(f"{path} cannot be opened: {error.strerror}") from error
-    with stream, TextIOWrapper(stream, "utf-8", "surrogateescape", newline="") as text:
-        yield text
-
-
-def _stamp(path: Path) -> Mapping[str, int]:
-    """Return what tells one state of a file from another."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be opened: {error.strerror}") from error
-    if not S_ISREG(found.st_mode):
-        raise BadInput(f"{path} cannot be opened: it is not a file")
-    if path.suffix == ".gz" and found.st_size == 0:
-        raise Truncated(f"{path} is cut off: it is empty, which no gzip file is")
-    return {"inode": found.st_ino, "size": found.st_size, "modified": found.st_mtime_ns}
-
-
-def _check_unchanged(path: Path, stamp: object) -> None:
-    if _stamp(path) != stamp:
-        raise BadInput(f"{path} was changed while it was read; stop PinShare and read it again")

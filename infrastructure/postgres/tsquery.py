@@ -36,10 +36,10 @@ def _conjunction(terms: tuple[Term, ...], weights: str) -> str:
 
 
 def _term(term: Term, weights: str) -> str:
-    *whole, last = term.words
-    star = "*" if term.prefix else ""
-    phrase = " <-> ".join([*(_word(word, weights) for word in whole), _word(last, star + weights)])
-    return f"{'!' if term.negated else ''}({phrase})"
+    *whole, last = (_word(word, weights) for word in term.words)
+    if term.start:
+        last = f"({last} | {_word(term.start, f'*{weights}')})"
+    return f"{'!' if term.negated else ''}({' <-> '.join([*whole, last])})"
 
 
 def _word(word: str, flags: str) -> str:

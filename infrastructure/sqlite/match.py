@@ -35,4 +35,7 @@ def _conjunction(terms: tuple[Term, ...]) -> str:
 
 
 def _phrase(term: Term) -> str:
-    return f'"{" ".join(term.words)}"{"*" if term.prefix else ""}'
+    exact = f'"{" ".join(term.words)}"'
+    if not term.start:
+        return exact
+    return f'({exact} OR "{" ".join([*term.words[:-1], term.start])}"*)'

@@ -116,7 +116,7 @@ def _happenings(seed: int) -> Iterator[tuple[_File, str, object]]:
         newest = 0 if lot < 0.6 else max(0, len(known) - 1_000)
         one = known[random.randrange(newest, len(known))]
         own = streams.name("file", one.sha256)
-        lot, tag, voter = random.random(), random.choice(tags), f"peer-{random.randrange(1_000):04}"
+        lot, tag, voter = random.random(), random.choice(tags), f"peer-{random.randrange(20):04}"
         if lot < 0.03:
             yield one, own, file.Banned(random.choice((3, 6, 9)))
         elif lot < 0.08:
@@ -165,7 +165,7 @@ def write_metadata_json(path: Path, records: int, seed: int = 2) -> None:
             "ipfsCID": each.cid,
             "fileName": each.name,
             "fileType": each.type,
-            "lastUpdated": times.text(BEGINNING + number * 37_000),
+            "lastUpdated": times.text(BEGINNING + number * 190_000),
             "addedAt": each.added_at,
             "moderationVotes": random.randrange(-3, 4),
             "tags": {tag: random.randrange(-2, 9) for tag in random.sample(tags, number % 4)},

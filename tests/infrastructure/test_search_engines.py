@@ -143,11 +143,12 @@ def meant(query: Query, documents: Sequence[Document]) -> Hits:
 
 
 def fits(terms: Sequence[Term], text: str) -> bool:
-    return all(term.negated != (sought(term) in text) for term in terms)
+    return all(term.negated != any(one in text for one in sought(term)) for term in terms)
 
 
-def sought(term: Term) -> str:
-    return f" {' '.join(term.words)}{'' if term.prefix else ' '}"
+def sought(term: Term) -> list[str]:
+    exact = f" {' '.join(term.words)} "
+    return [exact, f" {' '.join([*term.words[:-1], term.start])}"] if term.start else [exact]
 
 
 def written(one: Document, fields: str) -> str:

@@ -14,12 +14,12 @@ OPERATORS = st.lists(
 ANY_TEXT = st.text(st.characters(exclude_categories=[])) | OPERATORS.map("".join)
 
 
-def term(phrase: str, prefix: bool = False, negated: bool = False) -> Term:
-    return Term(tuple(phrase.split()), prefix, negated)
+def term(phrase: str, start: str | None = None, negated: bool = False) -> Term:
+    return Term(tuple(phrase.split()), start, negated)
 
 
-def not_(phrase: str, prefix: bool = False) -> Term:
-    return term(phrase, prefix, negated=True)
+def not_(phrase: str, start: str | None = None) -> Term:
+    return term(phrase, start, negated=True)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def not_(phrase: str, prefix: bool = False) -> Term:
         ('-"foo bar" baz', [not_("foo bar"), term("baz")]),
         ("foo - bar", [term("foo"), term("bar")]),
         ("running", [term("run")]),
-        ("Running*", [term("running", prefix=True)]),
-        ("libs-runn*", [term("lib runn", prefix=True)]),
-        ('"foo ba"*', [term("foo ba", prefix=True)]),
+        ("Running*", [term("run", start="running")]),
+        ("libs-runn*", [term("lib runn", start="runn")]),
+        ('"foo ba"*', [term("foo ba", start="ba")]),
         ('"foo ba*"', [term("foo ba")]),
-        ("foo -ba*", [term("foo"), not_("ba", prefix=True)]),
+        ("foo -ba*", [term("foo"), not_("ba", start="ba")]),
         ('foo"bar baz"', [term("foo"), term("bar baz")]),
         ('foo "bar baz', [term("foo"), term("bar baz")]),
         ('foo "', [term("foo")]),
@@ -46,7 +46,7 @@ def not_(phrase: str, prefix: bool = False) -> Term:
         ("order for", [term("order"), term("for")]),
         ('"or" foo', [term("or"), term("foo")]),
         ('or"foo"', [term("or"), term("foo")]),
-        ("or* foo", [term("or", prefix=True), term("foo")]),
+        ("or* foo", [term("or", start="or"), term("foo")]),
         ("name:foo", [term("name foo")]),
         ("foo & !bar | (baz)", [term("foo"), term("bar"), term("baz")]),
         (

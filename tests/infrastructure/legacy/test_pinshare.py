@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from refold.domain import times
 from refold.domain.errors import BadInput
 from refold.domain.file import Record
-from refold.infrastructure.legacy import pinshare
-from refold.infrastructure.legacy.pinshare import Entry, NotMetadata, Truncated, document
+from refold.infrastructure.legacy import large_object, pinshare
+from refold.infrastructure.legacy.large_object import NotMetadata, Truncated
+from refold.infrastructure.legacy.pinshare import Entry, document
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 HELLO_CID = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
@@ -270,7 +271,7 @@ def test_it_does_not_matter_where_the_reading_pauses(
     )
     expected = read(tmp_path, text)
 
-    monkeypatch.setattr(pinshare, "_CHUNK", chunk)
+    monkeypatch.setattr(large_object, "_CHUNK", chunk)
 
     assert read(tmp_path, text) == expected
     assert len(expected) == 6
@@ -279,7 +280,7 @@ def test_it_does_not_matter_where_the_reading_pauses(
 def test_a_number_is_not_cut_in_two_where_the_reading_pauses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pinshare, "_CHUNK", 1)
+    monkeypatch.setattr(large_object, "_CHUNK", 1)
 
     entries = read(tmp_path, '{"a": 12, "b": -1.5e+30}')
 
@@ -340,7 +341,6 @@ def test_every_value_changes_the_digest(tmp_path: Path) -> None:
         ({"lastUpdated": 0}, "lastUpdated is the number 0, not a text"),
         ({"lastUpdated": ""}, "'' is not a time such as 2025-08-05T20:44:29.123Z"),
         ({"addedAt": "2025-13-01T00:00:00Z"}, "'2025-13-01T00:00:00Z' is not a time: "),
-        ({"fileName": "a\0"}, "name 'a\\x00' holds a NUL character"),
         ({"tags": {"\ud800": 1}}, "tag '\\ud800' holds a lone surrogate"),
         ({"fileType": "x" * 1025}, f"type '{'x' * 40}'… is longer than 1024 bytes"),
     ],
@@ -645,11 +645,11 @@ def test_what_is_written_is_read_as_it_was(files: dict[str, Record]) -> None:
 
 @pytest.mark.parametrize("name", ["metadata.small.json", "metadata.v0.1.1.json"])
 def test_a_real_file_comes_back_byte_for_byte(name: str) -> None:
-    entries = [entry for entry in pinshare.read(REAL[name]) if entry.record]
+    entries = list(pinshare.read(REAL[name]))
 
     text = written([(entry.key, document(entry.key, kept(entry))) for entry in entries])
 
-    assert text == without_record(REAL[name].read_text(encoding="utf-8"), WITH_NUL)
+    assert text == REAL[name].read_text(encoding="utf-8")
 
 
 def test_boolean_tags_come_back_as_numbers() -> None:
@@ -664,12 +664,12 @@ def test_boolean_tags_come_back_as_numbers() -> None:
     assert json.loads(text) == expected
 
 
-def test_one_real_record_is_refused_for_the_nul_in_its_name() -> None:
-    refused = [e for path in REAL.values() for e in pinshare.read(path) if e.refusal]
+def test_a_nul_in_a_real_name_is_kept_and_noted() -> None:
+    entries = list(pinshare.read(REAL["metadata.small.json"]))
 
-    assert [(e.key, e.line, e.refusal) for e in refused] == [
-        (WITH_NUL, 220, "name 'nul\\x00inside.deb' holds a NUL character")
-    ]
+    [odd] = [entry for entry in entries if "\0" in kept(entry).name]
+    assert odd.key == WITH_NUL
+    assert "tables show NUL and lone surrogates as \u2400 and \ufffd" in odd.notes
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -677,7 +677,7 @@ def test_the_totals_are_those_counted_by_others(name: str) -> None:
     counted = json.loads((TESTS / "data/pinshare/expected.json").read_text(encoding="utf-8"))[name]
     entries = list(pinshare.read(REAL[name]))
     notes = Counter(note.partition(" code")[0] for entry in entries for note in entry.notes)
-    records = [entry.record or refused_record(REAL[name], entry.key) for entry in entries]
+    records = [kept(entry) for entry in entries]
     tags = [count for record in records for count in (record.tags or {}).values()]
 
     totals = {
@@ -700,19 +700,6 @@ def test_the_totals_are_those_counted_by_others(name: str) -> None:
     assert notes["key is not 64 lower-case hex digits"] == (
         counted["key_not_64_hex"] + counted["key_not_lower_case_hex"]
     )
-
-
-def refused_record(path: Path, key: str) -> Record:
-    """Return the record that is refused for its name, without the name."""
-    fields = json.loads(path.read_text(encoding="utf-8"))[key]
-    return Record(
-        moderation_votes=fields["moderationVotes"], tags=fields["tags"], ban_set=fields["banSet"]
-    )
-
-
-def without_record(text: str, key: str) -> str:
-    begin = text.find(f'  "{key}": {{')
-    return text if begin < 0 else text[:begin] + text[text.index("\n  },\n", begin) + 6 :]
 
 
 def read(folder: Path, content: object) -> list[Entry]:

@@ -1,0 +1,69 @@
+"""How much memory a copy and a rebuild take: `refold` as a process of its own, at its peak."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any, Final
+
+from refold.scripts.measure.row import Goal, Measured, Row
+from refold.scripts.measure.site import Site
+
+MEGABYTES: Final = 500
+
+
+def copy(site: Site) -> Measured:
+    """Copy a SQLite store to an empty PostgreSQL one."""
+    with site.schema() as schema:
+        printed, peak = _refold(site, "copy", site.sqlite, site.store(schema))
+    wrong = [] if printed["equal"] else ["the copy differs from its source"]
+    return Measured([peak], {"events": site.events}, wrong)
+
+
+def rebuild(site: Site) -> Measured:
+    """Rebuild all tables of a PostgreSQL store."""
+    printed, peak = _refold(site, "rebuild", "--store", site.store(site.postgres))
+    wrong = [
+        f"table {table['name']} differs from what it was"
+        for table in printed["tables"]
+        if not table["equal_to_previous"]
+    ]
+    return Measured([peak], {"events": site.events}, wrong)
+
+
+def _refold(site: Site, *arguments: str) -> tuple[dict[str, Any], float]:
+    """Run the command, and return what it printed and the most memory it had, in MB."""
+    site.progress("refold", 0, 1)
+    run = subprocess.run(  # noqa: S603 (composed here)
+        [sys.executable, "-c", _PROGRAM, *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [peak] = re.findall(r"^VmHWM:\s+(\d+) kB$", run.stderr, re.MULTILINE)
+    return json.loads(run.stdout), int(peak) * 1024 / 1_000_000
+
+
+# The peak that a parent is told of holds what the parent itself had when it forked.
+_PROGRAM: Final = """
+import atexit, pathlib, sys
+from refold.scripts.cli import main
+atexit.register(lambda: sys.stderr.write(pathlib.Path("/proc/self/status").read_text()))
+main()
+"""
+
+
+ROWS: Final = (
+    Row(
+        "memory-copy",
+        "Peak resident memory of `refold copy` from SQLite to PostgreSQL.",
+        Goal("at most", MEGABYTES, "MB"),
+        copy,
+    ),
+    Row(
+        "memory-rebuild",
+        "Peak resident memory of `refold rebuild` on PostgreSQL.",
+        Goal("at most", MEGABYTES, "MB"),
+        rebuild,
+    ),
+)

@@ -1,0 +1,38 @@
+"""Runs pgbench, PostgreSQL's own benchmark: one client, one prepared statement."""
+
+import os
+import re
+import subprocess
+from importlib import resources
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from refold.domain.errors import Unavailable
+from refold.scripts.measure.site import Site
+
+
+def rate(site: Site, schema: str, script: str, transactions: int, **variables: int) -> float:
+    """Return the transactions a second of `script`, one of the .sql files of this folder.
+
+    Raises `Unavailable` when pgbench fails.
+    """
+    settings = conninfo_to_dict(site.url)
+    password = str(settings.pop("password", "") or "")
+    statement = resources.files(__package__) / f"{script}.sql"
+    with resources.as_file(statement) as path:
+        command = [
+            *(str(site.binaries / "pgbench"), "--no-vacuum", "--protocol=prepared", "--client=1"),
+            *(f"--transactions={transactions}", f"--file={path}"),
+            *(f"--define={name}={value}" for name, value in variables.items()),
+            make_conninfo(**settings),  # without the password, which others could see
+        ]
+        run = subprocess.run(  # noqa: S603 (composed here)
+            command,
+            env={**os.environ, "PGPASSWORD": password, "PGOPTIONS": f"-c search_path={schema}"},
+            capture_output=True,
+            text=True,
+        )
+    found = re.search(r"^tps = ([0-9.]+)", run.stdout, re.MULTILINE)
+    if run.returncode or not found:
+        raise Unavailable(f"pgbench failed: {run.stderr.strip().rpartition(chr(10))[2]}")
+    return float(found[1])

@@ -1,0 +1,117 @@
+"""Where the measurements take place: a folder, a PostgreSQL, and the logs that rows share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from refold.domain.errors import Unavailable
+from refold.domain.ports import State
+from refold.infrastructure.copying import copy
+from refold.infrastructure.open import open_store
+from refold.infrastructure.postgres.cluster import find_binaries, throwaway
+from refold.scripts.measure import workload
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, of how much."""
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+QUICK_ROUNDS: Final = 3
+ROUNDS: Final = 5
+
+
+@dataclass
+class Site:
+    """`events` is the length of the logs that are copied and folded; `quick` says to be brief."""
+
+    url: str = field(repr=False)
+    binaries: Path
+    folder: Path
+    events: int
+    quick: bool
+    progress: Progress
+    lasting: ExitStack
+    """What goes when the site does."""
+
+    @property
+    def rounds(self) -> int:
+        """Return how often both sides of a row are measured."""
+        return QUICK_ROUNDS if self.quick else ROUNDS
+
+    def connect(self, schema: str = "public") -> Connection:
+        """Return a connection that looks for tables in `schema`."""
+        return psycopg.connect(self.url, autocommit=True, options=f"-c search_path={schema}")
+
+    @contextmanager
+    def schema(self) -> Iterator[str]:
+        """Make a schema of the site's own, and drop it afterwards."""
+        name = f"refold_bench_{uuid4().hex[:8]}"
+        with self.connect() as server:
+            server.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        try:
+            yield name
+        finally:
+            with self.connect() as server:
+                server.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+
+    def store(self, schema: str) -> str:
+        """Return the address of the store in `schema`."""
+        return f"{self.url}{'&' if '?' in self.url else '?'}schema={schema}"
+
+    @cached_property
+    def sqlite(self) -> str:
+        """Return the address of a SQLite store with the log of the workload and its tables."""
+        address = f"sqlite:///{self.folder / 'full.db'}"
+        with open_store(address, create=True) as store:
+            store.log.change_state(State.FILLING)
+            for page in workload.pages(self.events):
+                store.log.receive(page)
+                self.progress("fill", page[-1].position, self.events)
+            store.log.change_state(State.OPEN)
+            store.folder.catch_up()
+        return address
+
+    @cached_property
+    def postgres(self) -> str:
+        """Return the schema of a PostgreSQL store that is a copy of the SQLite one."""
+        schema = self.lasting.enter_context(self.schema())
+        with open_store(self.sqlite) as source:
+            with open_store(self.store(schema), create=True) as target:
+                copy(source, target, self.progress)
+        return schema
+
+    def settle(self) -> None:
+        """Write out what is dirty, so that no side pays for what the other one left behind."""
+        with self.connect() as server, suppress(psycopg.errors.InsufficientPrivilege):
+            server.execute("CHECKPOINT")
+
+
+@contextmanager
+def prepared(url: str | None, *, events: int, quick: bool, progress: Progress) -> Iterator[Site]:
+    """Give a site on the PostgreSQL at `url`, or on a throw-away one with fsync on.
+
+    Raises `Unavailable` when there is none, or no pgbench.
+    """
+    with ExitStack() as lasting:
+        folder = Path(lasting.enter_context(TemporaryDirectory(prefix="refold-bench-")))
+        if url:
+            binaries = _with_pgbench()
+        else:
+            cluster = lasting.enter_context(throwaway())
+            url, binaries = cluster.url, Path(cluster.command[0]).parent
+        yield Site(url, binaries, folder, events, quick, progress, lasting)
+
+
+def _with_pgbench() -> Path:
+    for binaries in find_binaries():
+        if (binaries.directory / "pgbench").is_file():
+            return binaries.directory
+    raise Unavailable("there is no pgbench here, which gives the reference for appends")

@@ -1,0 +1,96 @@
+"""The stores that every contract test runs on: one of each engine, each test with its own."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from refold.domain.ports import Log
+from refold.infrastructure.open import open_store
+from refold.infrastructure.store import Store
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine at hand; who needs it is asking for a place, not for a special case."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_kept_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Makes addresses of stores that outlive a process."""
+    with ExitStack() as cleanup:
+        yield lambda: _new_url(str(request.param), request, tmp_path, cleanup)
+
+
+@pytest.fixture
+def new_url(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[], str]]:
+    """Makes addresses where no store is yet."""
+    with ExitStack() as cleanup:
+        yield lambda: _new_url(engine, request, tmp_path, cleanup)
+
+
+@pytest.fixture
+def new_store(new_url: Callable[[], str]) -> Iterator[Callable[[], Store]]:
+    """Makes empty stores."""
+    with ExitStack() as cleanup:
+        yield lambda: cleanup.enter_context(open_store(new_url(), create=True))
+
+
+@pytest.fixture
+def store(new_store: Callable[[], Store]) -> Store:
+    """An empty store."""
+    return new_store()
+
+
+@pytest.fixture
+def new_log(new_store: Callable[[], Store]) -> Callable[[], Log]:
+    """Makes empty logs."""
+    return lambda: new_store().log
+
+
+@pytest.fixture
+def log(new_log: Callable[[], Log]) -> Log:
+    """An empty log."""
+    return new_log()
+
+
+@pytest.fixture(scope="session")
+def contract_database(postgres: str) -> Iterator[str]:
+    """The url of one database for all contract tests: a schema is made faster than a database."""
+    name = f"refold_contract_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
+    yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+def _new_url(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path, cleanup: ExitStack
+) -> str:
+    name = f"t_{secrets.token_hex(6)}"
+    match engine:
+        case "sqlite":
+            return f"sqlite:///{tmp_path / name}"
+        case "postgres":
+            database: str = request.getfixturevalue("contract_database")
+            cleanup.callback(_drop, database, name)
+            parts = urlsplit(database)
+            return parts._replace(
+                query="&".join(filter(None, (parts.query, f"schema={name}")))
+            ).geturl()
+        case _:
+            return "memory:"
+
+
+def _drop(database: str, schema: str) -> None:
+    with psycopg.connect(database, autocommit=True) as server:
+        server.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(schema)))
