@@ -29,6 +29,7 @@ def copy(source: Store, target: Store, progress: Progress | None = None) -> Cert
     when it holds another history, `BrokenLog` when the source is damaged; what differs otherwise
     is in the certificate.
     """
+    _check_target(source, target, sealed_for=None)
     return _Copy(source, target, progress or _quietly).certified()
 
 
@@ -39,9 +40,10 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
     seal, the move has to be run again: nobody but the target can say how far it came. Raises what
     `copy` raises, and `Moved` when the source was sealed for another target.
     """
+    _check_target(source, target, sealed_for=source.address.public)
     copying = _Copy(source, target, progress or _quietly)
     address = target.address.public
-    [head] = source.log.heads()
+    head = _head(source)
     if head.state is State.SEALED and head.successor != address:
         raise Moved(head.successor or "an unknown address")
     copying.carry(head.position)
@@ -71,7 +73,7 @@ class _Copy:
         self._sealed_before = standing[-1].position if standing else 0
         self._types: Counter[str] = Counter()
         self._differences: list[str] = []
-        _check_target(source, target)
+        _check_tail(source, self._sealed_before)
         self._from = Walk(PARTITION, standing)
         self._to = Walk(PARTITION, target.log.seals(PARTITION))
 
@@ -132,6 +134,8 @@ class _Copy:
             self._differences.append(_first_difference(self._source, self._target, until))
 
     def _pages(self, walk: Walk, store: Store, until: int, what: str) -> Iterator[list[Recorded]]:
+        if walk.position < until:
+            self._progress(what, walk.position, until)
         for page in pages(store.log, PARTITION, walk.position, until):
             walk.over(page)
             if walk is self._from:
@@ -164,14 +168,24 @@ class _Copy:
         return proofs
 
 
-def _check_target(source: Store, target: Store) -> None:
-    ours, theirs = source.log.identity(), target.log.identity()
+def _check_target(source: Store, target: Store, *, sealed_for: str | None) -> None:
+    """Raise a `Refused` unless `target` may be filled; a sealed one only on the way back."""
+    ours, theirs, head = source.log.identity(), target.log.identity(), _head(target)
     if ours.store_id == theirs.store_id:
         raise Refused(f"{target.address.public} is the source itself")
-    if ours.log_id != theirs.log_id and _head(target).position:
+    if ours.log_id != theirs.log_id and head.position:
         raise ForeignTarget(
-            f"{target.address.public} holds {_head(target).position} events of another history"
+            f"{target.address.public} holds {head.position} events of another history"
         )
+    if head.state is State.SEALED and head.successor != sealed_for:
+        raise Moved(head.successor or "an unknown address")
+
+
+def _check_tail(source: Store, sealed: int) -> None:
+    """Raise `BrokenLog` when events that were sealed are gone."""
+    position = _head(source).position
+    if sealed > position:
+        raise BrokenLog(PARTITION, position + 1, sealed, "sealed events are missing")
 
 
 def _view(source: Store) -> _View:

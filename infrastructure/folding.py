@@ -48,6 +48,11 @@ class Rebuilt:
     digest: Digest
     before: Digest | None
 
+    @property
+    def equal_to_previous(self) -> bool | None:
+        """Tell whether the rows are the same as before; None when that cannot be compared."""
+        return None if self.before is None else self.before == self.digest
+
 
 class Folder:
     """Keeps the query tables of one store behind its log."""
@@ -70,10 +75,13 @@ class Folder:
         until = self._head() if until is None else until
         with self._tables.reading() as connection:
             current = self._tables.current(connection)
-            reached = self._reached(connection, current.values())
+            checkpoints = self._checkpoints(connection, current.values())
         for generation in current.values():
             generation.check_version()
-        self._check_log()
+        for checkpoint in {each.position: each for each in checkpoints}.values():
+            if not self._fits(checkpoint):
+                raise LogWentBack(checkpoint.projection, checkpoint.position)
+        reached = min((checkpoint.position for checkpoint in checkpoints), default=0)
         missing = [each for each in self._projections if each.NAME not in current]
         if missing:
             self.build(missing, until=until)
@@ -92,9 +100,9 @@ class Folder:
         """Fill new generations of `projections` from the first event, and put them in place.
 
         A build that was broken off goes on where it was. At the end the generation that is
-        replaced is folded to the same position, so that the digests can be compared.
+        replaced is folded to the same position, so that the digests can be compared; one that
+        was folded from another log, or by another version, cannot be.
         """
-        self._check_log()
         names = {projection.NAME for projection in projections}
         with self._tables.writing() as connection:
             for projection in projections:
@@ -114,8 +122,8 @@ class Folder:
         """Return the position of the current generation and the digest of its rows there."""
         with self._tables.reading() as connection:
             generation = self._tables.current(connection)[projection.NAME]
-            position = self._reached(connection, [generation])
-            return position, digest(connection, generation.table, projection)
+            [checkpoint] = self._checkpoints(connection, [generation])
+            return checkpoint.position, digest(connection, generation.table, projection)
 
     # --- pages ----------------------------------------------------------------------
 
@@ -133,14 +141,13 @@ class Folder:
     ) -> int:
         for generation in generations:
             generation.check_version()
-        behind = self._checkpoints(connection, generations)
-        start = min((checkpoint.position for checkpoint in behind.values()), default=until)
+        checkpoints = self._checkpoints(connection, generations)
+        start = min((checkpoint.position for checkpoint in checkpoints), default=until)
         page = self._log.page(PARTITION, start, min(PAGE, until - start)) if start < until else []
         if not page:
             return until
         events = self._decoded(page, generations)
-        for generation in generations:
-            checkpoint = behind[generation.projection.NAME]
+        for generation, checkpoint in zip(generations, checkpoints, strict=True):
             self._fold_into(connection, generation, events, checkpoint.position)
             if checkpoint.position < page[-1].position:
                 last = page[-1]
@@ -188,7 +195,8 @@ class Folder:
             if generation.projection.NAME == projection.NAME:
                 number = generation.number + 1
                 if generation.state == BUILDING:
-                    if generation.is_of_this_version:
+                    [checkpoint] = self._checkpoints(connection, [generation])
+                    if generation.is_of_this_version and self._fits(checkpoint):
                         return
                     self._tables.drop(connection, generation)
         self._tables.start(connection, projection, number)
@@ -196,18 +204,25 @@ class Folder:
     def _put_in_place(
         self, connection: sa.Connection, generation: Generation, goal: int
     ) -> Rebuilt:
-        name = generation.projection.NAME
         self._tables.rows.create_indexes(connection, generation)
-        live = self._tables.current(connection).get(name)
-        before = None
-        if live and live.is_of_this_version:
-            goal = max(goal, *(self._reached(connection, [each]) for each in (live, generation)))
-            while self._fold_page(connection, [live, generation], goal) < goal:
-                pass
-            before = digest(connection, live.table, live.projection)
+        live = self._tables.current(connection).get(generation.projection.NAME)
+        before = self._digest_beside(connection, live, generation, goal) if live else None
         self._tables.switch(connection, generation)
         after = digest(connection, generation.table, generation.projection)
-        return Rebuilt(name, generation.number, after, before)
+        return Rebuilt(generation.projection.NAME, generation.number, after, before)
+
+    def _digest_beside(
+        self, connection: sa.Connection, live: Generation, generation: Generation, goal: int
+    ) -> Digest | None:
+        """Return the digest of `live` at the position of `generation`, None if it has none."""
+        both = [live, generation]
+        checkpoints = self._checkpoints(connection, both)
+        if not live.is_of_this_version or not self._fits(checkpoints[0]):
+            return None
+        goal = max(goal, *(checkpoint.position for checkpoint in checkpoints))
+        while self._fold_page(connection, both, goal) < goal:
+            pass
+        return digest(connection, live.table, live.projection)
 
     def _generations(
         self, connection: sa.Connection, state: str, names: Iterable[str] | None
@@ -223,35 +238,24 @@ class Folder:
 
     def _checkpoints(
         self, connection: sa.Connection, generations: Iterable[Generation]
-    ) -> dict[str, Checkpoint]:
-        """Return the checkpoint of each generation by name; one without any starts at 0."""
+    ) -> list[Checkpoint]:
+        """Return the checkpoint of each generation, in order; one without any starts at 0."""
         kept = self._tables.checkpoints(connection, PARTITION)
         store_id = self._log.identity().store_id
-        return {
-            name: kept.get(
-                (name, generation.number),
-                Checkpoint(name, generation.number, PARTITION, store_id, 0, b""),
-            )
-            for generation in generations
-            for name in [generation.projection.NAME]
-        }
+        names = ((generation.projection.NAME, generation.number) for generation in generations)
+        return [
+            kept.get((name, number), Checkpoint(name, number, PARTITION, store_id, 0, b""))
+            for name, number in names
+        ]
 
-    def _reached(self, connection: sa.Connection, generations: Iterable[Generation]) -> int:
-        checkpoints = self._checkpoints(connection, generations).values()
-        return min((checkpoint.position for checkpoint in checkpoints), default=0)
-
-    def _check_log(self) -> None:
-        """Raise `LogWentBack` unless the log holds what the tables were folded from."""
-        with self._tables.reading() as connection:
-            checkpoints = self._tables.checkpoints(connection, PARTITION).values()
-        store_id = self._log.identity().store_id
-        for checkpoint in checkpoints:
-            if checkpoint.position == 0:
-                continue
-            found = self._log.page(PARTITION, checkpoint.position - 1, 1)
-            same = found and chain.digest(found[0]) == checkpoint.record_hash
-            if not same or checkpoint.store_id != store_id:
-                raise LogWentBack(checkpoint.projection, checkpoint.position)
+    def _fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether the log holds what a generation was folded from."""
+        if checkpoint.position == 0:
+            return True
+        found = self._log.page(PARTITION, checkpoint.position - 1, 1)
+        if not found or chain.digest(found[0]) != checkpoint.record_hash:
+            return False
+        return checkpoint.store_id == self._log.identity().store_id
 
     def _head(self) -> int:
         return self._log.heads()[PARTITION].position

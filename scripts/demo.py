@@ -83,7 +83,7 @@ def _rebuild(store: Store) -> None:
     _say("5. Fold all tables again from the first event: the rows must be the same.")
     store.folder.catch_up()
     for rebuilt in store.folder.build(catalog.ALL):
-        same = "equal" if rebuilt.before == rebuilt.digest else "DIFFERENT"
+        same = "equal" if rebuilt.equal_to_previous else "DIFFERENT"
         print(f"   {rebuilt.name}: {rebuilt.digest.rows} rows, {rebuilt.digest.hex[:16]}…, {same}")
 
 

@@ -1,6 +1,7 @@
 """What tasks print: documents, tables on stdout, progress on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,8 +15,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-STDOUT = Console(highlight=False, soft_wrap=True)
+STDOUT = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000)
 STDERR = Console(stderr=True)
 
 
@@ -26,10 +28,12 @@ def document(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table."""
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(highlight=False).print(shown, markup=False)
+        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    STDOUT.print(shown)
 
 
 @contextmanager

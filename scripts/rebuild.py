@@ -33,27 +33,30 @@ def rebuild(
         rebuilt = opened.folder.build(
             chosen, progress=lambda done, total: advance("rebuild", done, total)
         )
-    rows = [
-        {
-            "name": each.name,
-            "generation": each.generation,
-            "rows": each.digest.rows,
-            "digest": each.digest.hex,
-            "equal_to_previous": each.before and each.before == each.digest,
-        }
-        for each in rebuilt
-    ]
     if json:
+        rows = [
+            {
+                "name": each.name,
+                "generation": each.generation,
+                "rows": each.digest.rows,
+                "digest": each.digest.hex,
+                "equal_to_previous": each.equal_to_previous,
+            }
+            for each in rebuilt
+        ]
         output.document({"tables": rows, "seconds": round(monotonic() - started, 3)})
-    else:
-        output.table(
-            ("table", "generation", "rows", "digest", "equal to previous"),
+        return
+    words = {True: "equal", False: "DIFFERENT", None: "nothing to compare with"}
+    output.table(
+        ("table", "generation", "rows", "digest", "compared with the previous one"),
+        (
             (
-                (
-                    *map(row.get, ("name", "generation", "rows")),
-                    f"{row['digest']:.16}…",
-                    row["equal_to_previous"],
-                )
-                for row in rows
-            ),
-        )
+                each.name,
+                each.generation,
+                each.digest.rows,
+                f"{each.digest.hex:.16}…",
+                words[each.equal_to_previous],
+            )
+            for each in rebuilt
+        ),
+    )

@@ -46,7 +46,7 @@ def postgres_url(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def golden() -> list[Recorded]:
-    """A log of stored samples, every event type among them: what was written once stays readable."""
+    """A log of stored samples with every event type among them."""
     path = Path(__file__).parent / "infrastructure" / "golden" / "events.jsonl"
     versions = Counter[str]()
     records = []

@@ -27,5 +27,5 @@ def unavailable(address: str, error: BaseException | None) -> Unavailable:
         return Unavailable("the PostgreSQL address cannot be read")
     where = f"{known.get('host', 'localhost')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
     state = getattr(error, "sqlstate", None)
-    reason = f"SQLSTATE {state}" if state else type(error).__name__
+    reason = f"SQLSTATE {state}" if state else "there is no connection"
     return Unavailable(f"PostgreSQL at {where} cannot be used: {reason}")

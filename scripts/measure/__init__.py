@@ -1,1 +1,1 @@
-"""What `refold bench` measures: each row is refold against a real reference, in turn, in one run."""
+"""What `refold bench` measures: each row is refold against a real reference, in the same run."""

@@ -10,7 +10,7 @@ from refold.domain.ports import Appended, Command, EventLog, Write
 from refold.infrastructure.open import open_store
 from refold.scripts.measure import pgbench, workload
 from refold.scripts.measure.row import Goal, Measured, Row, paired
-from refold.scripts.measure.site import Connection, Site
+from refold.scripts.measure.site import Site
 
 BATCH: Final = 100
 

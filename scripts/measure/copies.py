@@ -69,7 +69,7 @@ class _Stopwatch:
     def __init__(self) -> None:
         self.started: dict[str, float] = {}
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, *_: int) -> None:
         self.started.setdefault(what, perf_counter())
 
 

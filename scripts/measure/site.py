@@ -83,9 +83,11 @@ class Site:
     def postgres(self) -> str:
         """Return the schema of a PostgreSQL store that is a copy of the SQLite one."""
         schema = self.lasting.enter_context(self.schema())
-        with open_store(self.sqlite) as source:
-            with open_store(self.store(schema), create=True) as target:
-                copy(source, target, self.progress)
+        with (
+            open_store(self.sqlite) as source,
+            open_store(self.store(schema), create=True) as target,
+        ):
+            copy(source, target, self.progress)
         return schema
 
     def settle(self) -> None:

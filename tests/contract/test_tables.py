@@ -1,0 +1,530 @@
+"""What query tables promise, whichever engine keeps them and the log that they are folded from."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from refold.domain import file, removal_vote, streams, tag_vote
+from refold.domain.errors import LogWentBack, StaleProjection
+from refold.domain.ports import Command, Recorded, State, Write
+from refold.infrastructure import folding
+from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.infrastructure.folding import Digest, Folder, Rebuilt, fold_family
+from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import After, refresh, search
+from refold.infrastructure.store import Store
+from refold.projections import catalog, file_counts, file_tags, files
+from refold.projections.projection import Projection
+
+NAMES = [projection.NAME for projection in catalog.ALL]
+GOLDEN = {  # of the stored samples; differs only when VERSION of the projection does
+    "files": Digest(3, "?"),
+    "file_counts": Digest(3, "?"),
+    "file_tags": Digest(3, "?"),
+    "tag_votes": Digest(3, "?"),
+}
+
+
+# --- folding ----------------------------------------------------------------------------
+
+
+def test_now_answers_with_all_that_is_in_the_log(store: Store) -> None:
+    register(store, "one")
+    before = found(store, "now")
+
+    register(store, "two")
+
+    assert before == {"one"}
+    assert found(store, "now") == {"one", "two"}
+
+
+def test_nothing_answers_with_what_the_tables_hold(store: Store) -> None:
+    register(store, "one")
+    unfolded = found(store, None)
+    refresh(store, "now")
+    register(store, "two")
+
+    assert unfolded == set()
+    assert found(store, None) == {"one"}
+
+
+def test_a_position_answers_with_what_is_in_the_log_up_to_there_at_least(store: Store) -> None:
+    positions = [register(store, name) for name in ("one", "two", "three")]
+
+    assert found(store, positions[0]) == {"one"}
+    assert found(store, positions[1]) == {"one", "two"}
+    assert found(store, positions[0]) == {"one", "two"}
+    assert found(store, "now") == {"one", "two", "three"}
+
+
+@pytest.mark.parametrize("page", [1, 7, 5_000])
+def test_tables_hold_the_fold_of_each_family(
+    store: Store, golden: Sequence[Recorded], page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "PAGE", page)
+    receive(store, golden)
+
+    store.folder.catch_up()
+
+    families = {streams.family(each.stream) for each in golden}
+    folded = [fold_family(store.family(family), catalog.ALL) for family in families]
+    for projection in catalog.ALL:
+        expected = [row for tables in folded for row in tables[projection.NAME].values()]
+        assert view(store, projection.NAME) == sorted(map(tuple, expected))
+        assert len(expected) == GOLDEN[projection.NAME].rows
+
+
+def test_tables_have_the_same_digest_on_every_engine(
+    store: Store, golden: Sequence[Recorded]
+) -> None:
+    receive(store, golden)
+
+    store.folder.catch_up()
+
+    assert {each.NAME: store.folder.digest(each) for each in catalog.ALL} == {
+        name: (len(golden), digest) for name, digest in GOLDEN.items()
+    }
+
+
+def test_tables_are_the_same_however_they_were_folded(
+    new_store: Callable[[], Store], golden: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, event_by_event, two_tables_late = new_store(), new_store(), new_store()
+    for store in (at_once, event_by_event, two_tables_late):
+        receive(store, golden)
+
+    at_once.folder.catch_up()
+    for position in range(len(golden) + 1):
+        event_by_event.folder.catch_up(position)
+    folder_of(two_tables_late, (files, file_counts)).catch_up(20)
+    monkeypatch.setattr(folding, "PAGE", 3)
+    two_tables_late.folder.catch_up(12)
+    two_tables_late.folder.catch_up()
+
+    assert digests(at_once) == digests(event_by_event) == digests(two_tables_late) == GOLDEN
+
+
+def test_a_row_that_is_gone_is_gone(store: Store) -> None:
+    register(store, "one")
+    append(store, "file-one", file.TagAdded("t", 1))
+    append(store, "file-one/tag_vote/t/ada", tag_vote.Cast("t", "ada", 1, 1))
+    refresh(store, "now")
+    before = view(store, "file_tags"), view(store, "tag_votes")
+
+    append(store, "file-one/tag_vote/t/ada", tag_vote.Withdrawn("t", "ada", 1, 1))
+    append(store, "file-one", file.TagRemoved("t", 1))
+    refresh(store, "now")
+
+    assert before == ([("one", "t", 1, 0, 1)], [("one", "t", "ada", 1, 1)])
+    assert view(store, "file_tags") == view(store, "tag_votes") == []
+
+
+def test_an_empty_log_makes_empty_tables(store: Store) -> None:
+    position = store.folder.catch_up()
+
+    assert position == 0
+    assert [view(store, name) for name in NAMES] == [[]] * len(NAMES)
+    assert len({digest.hex for digest in digests(store).values()}) == 1
+
+
+# --- rebuilding -------------------------------------------------------------------------
+
+
+def test_a_rebuild_gives_the_same_rows_and_keeps_the_generation_before(
+    store: Store, golden: Sequence[Recorded]
+) -> None:
+    receive(store, golden)
+    store.folder.catch_up()
+
+    rebuilt = store.folder.build(catalog.ALL)
+
+    assert in_order(rebuilt) == [
+        Rebuilt(name, 2, GOLDEN[name], before=GOLDEN[name]) for name in sorted(NAMES)
+    ]
+    assert generations(store, "files") == {1: "previous", 2: "current"}
+    assert physical(store, "files_1") == physical(store, "files_2") == view(store, "files")
+
+
+def test_a_second_rebuild_drops_the_oldest_generation(
+    store: Store, golden: Sequence[Recorded]
+) -> None:
+    receive(store, golden)
+    store.folder.catch_up()
+
+    store.folder.build(catalog.ALL)
+    store.folder.build(catalog.ALL)
+
+    assert generations(store, "files") == {2: "previous", 3: "current"}
+    with store.tables.reading() as connection:
+        tables = sa.inspect(connection).get_table_names(schema=schema(store))
+    assert {name for name in tables if name.startswith("files")} - {
+        f"files_{n}_search{part}" for n in (2, 3) for part in FTS5
+    } == {"files_2", "files_3"}
+    assert {name for name in tables if name.startswith("files_1")} == set()
+
+
+FTS5 = ["", "_data", "_idx", "_content", "_docsize", "_config"]
+
+
+def test_a_rebuild_folds_what_the_live_tables_had_not_seen(store: Store) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    register(store, "two")
+
+    rebuilt = store.folder.build(catalog.ALL)
+
+    assert all(each.digest == each.before for each in rebuilt)
+    assert found(store, None) == {"one", "two"}
+
+
+def test_a_rebuild_shows_that_a_row_was_changed_by_hand(
+    store: Store, golden: Sequence[Recorded]
+) -> None:
+    receive(store, golden)
+    store.folder.catch_up()
+    change(store, "UPDATE {}files_1 SET name = 'forged' WHERE key = 'Odd/Key%'")
+
+    [changed, untouched] = in_order(store.folder.build([files, file_tags]))[::-1]
+
+    assert untouched.before == untouched.digest == GOLDEN["file_tags"]
+    assert changed.digest == GOLDEN["files"]
+    assert changed.before not in (None, changed.digest)
+
+
+def test_some_tables_may_be_rebuilt_alone(store: Store, golden: Sequence[Recorded]) -> None:
+    receive(store, golden)
+    store.folder.catch_up()
+
+    [rebuilt] = store.folder.build([file_tags])
+
+    assert (rebuilt.name, rebuilt.generation) == ("file_tags", 2)
+    assert generations(store, "files") == {1: "current"}
+    assert digests(store) == GOLDEN
+
+
+def test_a_build_that_was_broken_off_goes_on(
+    store: Store, golden: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "PAGE", 4)
+    receive(store, golden)
+    store.folder.catch_up()
+
+    with pytest.raises(PowerCut):
+        store.folder.build(catalog.ALL, progress=stop_at(20))
+    broken_off, live = generations(store, "files"), digests(store)
+    done: list[int] = []
+    store.folder.build(catalog.ALL, progress=lambda position, _: done.append(position))
+
+    assert broken_off == {1: "current", 2: "building"}
+    assert live == digests(store) == GOLDEN
+    assert generations(store, "files") == {1: "previous", 2: "current"}
+    assert done == [24, 28, 32]
+
+
+class PowerCut(Exception):
+    """What a test breaks a build off with."""
+
+
+def stop_at(position: int) -> Callable[[int, int], None]:
+    def progress(done: int, _: int) -> None:
+        if done >= position:
+            raise PowerCut
+
+    return progress
+
+
+def test_readers_see_whole_tables_through_every_switch(
+    store: Store, golden: Sequence[Recorded]
+) -> None:
+    receive(store, golden)
+    store.folder.catch_up()
+    whole = [digest.rows for digest in GOLDEN.values()]
+    counts = ", ".join(f"(SELECT count(*) FROM {{}}{name})" for name in GOLDEN)
+    ended = Event()
+
+    def read() -> int:
+        reads = 0
+        while not ended.is_set():
+            [row] = query(store, f"SELECT {counts}")
+            assert list(row) == whole
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for _ in range(20):
+                store.folder.build(catalog.ALL)
+        finally:
+            ended.set()
+
+    assert all(reader.result() > 5 for reader in readers)
+    assert generations(store, "files") == {20: "previous", 21: "current"}
+
+
+# --- a log that is not the one --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3], ids=["empty", "shorter", "as long", "longer"])
+def test_tables_of_another_log_are_not_folded_on(
+    new_store: Callable[[], Store], length: int
+) -> None:
+    store, other = new_store(), new_store()
+    register(store, "one")
+    register(store, "two")
+    refresh(store, "now")
+    for n in range(length):
+        register(other, f"other{n}")
+
+    with pytest.raises(LogWentBack) as refusal:
+        Folder(other.log, store.tables, store.codec, catalog.ALL).catch_up()
+
+    assert refusal.value.projection in NAMES
+    assert refusal.value.position == 2
+    assert found(store, "now") == {"one", "two"}
+
+
+@pytest.mark.parametrize("column", ["record_hash", "store_id"])
+def test_tables_are_folded_on_only_from_the_record_they_know(store: Store, column: str) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    change(store, f"UPDATE {{}}checkpoints SET {column} = '00' WHERE projection = 'file_tags'")  # noqa: S608
+    register(store, "two")
+
+    with pytest.raises(LogWentBack) as refusal:
+        refresh(store, "now")
+
+    assert (refusal.value.projection, refusal.value.position) == ("file_tags", 1)
+    assert len(view(store, "files")) == 1
+
+
+def test_a_rebuild_makes_tables_of_another_log_good(new_store: Callable[[], Store]) -> None:
+    store, other = new_store(), new_store()
+    for name in ("one", "two"):
+        register(store, name)
+    refresh(store, "now")
+    register(other, "other")
+    folder = Folder(other.log, store.tables, store.codec, catalog.ALL)
+
+    rebuilt = folder.build(catalog.ALL)
+    register(other, "later")
+    folder.catch_up()
+
+    assert {each.before for each in rebuilt} == {None}
+    assert [row[3] for row in view(store, "files")] == ["later", "other"]
+
+
+def test_tables_of_another_version_are_not_folded_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    monkeypatch.setattr(file_tags, "VERSION", 8)
+
+    with pytest.raises(StaleProjection) as unchanged:
+        refresh(store, "now")
+    register(store, "two")
+    with pytest.raises(StaleProjection) as refusal:
+        refresh(store, "now")
+
+    for stale in (unchanged.value, refusal.value):
+        assert (stale.projection, stale.found, stale.known) == ("file_tags", 1, 8)
+    assert len(view(store, "files")) == 1
+
+
+def test_a_rebuild_makes_tables_of_another_version_good(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    monkeypatch.setattr(file_tags, "VERSION", 8)
+
+    [rebuilt] = store.folder.build([file_tags])
+    register(store, "two")
+
+    assert rebuilt.before is None  # rows of another version are not to be compared
+    assert found(store, "now") == {"one", "two"}
+
+
+# --- many folders -----------------------------------------------------------------------------
+
+
+def test_threads_that_fold_at_once_apply_no_event_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "PAGE", 5)
+    vote(store, range(120))
+    refresh(store, None)
+    line_up = Barrier(4, timeout=30)
+
+    def fold(_: int) -> int:
+        line_up.wait()
+        return store.folder.catch_up()
+
+    with ThreadPoolExecutor(line_up.parties) as pool:
+        reached = list(pool.map(fold, range(line_up.parties)))
+
+    assert reached == [store.log.heads()[0].position] * 4
+    assert digests(store) == refolded(store)
+    assert view(store, "file_tags") == [("one", "t", 1, 0, 120)]
+    assert generations(store, "file_tags") == {1: "current"}
+
+
+def test_threads_that_build_at_once_leave_whole_tables(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "PAGE", 10)
+    vote(store, range(60))
+    line_up = Barrier(4, timeout=30)
+
+    def fold(_: int) -> None:
+        line_up.wait()
+        refresh(store, "now")
+
+    with ThreadPoolExecutor(line_up.parties) as pool:
+        list(pool.map(fold, range(line_up.parties)))
+
+    assert digests(store) == refolded(store)
+    assert view(store, "file_tags") == [("one", "t", 1, 0, 60)]
+
+
+FOLDING = """
+import sys
+from refold.infrastructure import folding
+from refold.infrastructure.open import open_store
+
+folding.PAGE = 3
+with open_store(sys.argv[1]) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(store.folder.catch_up())
+"""
+
+
+def test_processes_that_fold_at_once_apply_no_event_twice(new_kept_url: Callable[[], str]) -> None:
+    url = new_kept_url()
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(url, create=True))
+        vote(store, range(150))
+        refresh(store, None)
+        folders = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", FOLDING, url],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        ready = [folder.stdout.readline() for folder in folders if folder.stdout]
+
+        for folder in folders:
+            if folder.stdin:
+                folder.stdin.write("go\n")
+                folder.stdin.flush()
+        said = [folder.communicate()[0] for folder in folders]
+
+        assert ready == ["ready\n"] * 2
+        assert said == [f"{store.log.heads()[0].position}\n"] * 2
+        assert digests(store) == refolded(store)
+        assert view(store, "file_tags") == [("one", "t", 1, 0, 150)]
+
+
+# --- saying it briefly ----------------------------------------------------------------------
+
+
+def receive(store: Store, records: Sequence[Recorded]) -> None:
+    store.log.change_state(State.FILLING)
+    store.log.receive(records)
+    store.log.change_state(State.OPEN)
+
+
+def register(store: Store, name: str) -> int:
+    """Register a file of that name and return the position of the event."""
+    return append(store, f"file-{name}", file.Registered(name, "cid", name, "pdf"))
+
+
+def append(store: Store, stream: str, *values: object) -> int:
+    metadata = encode_metadata(Metadata("ada"))
+    events = tuple(store.codec.encode(value, metadata) for value in values)
+    position = store.log.heads()[0].position
+    [outcome] = store.log.append([Command(f"{position}", (Write(stream, None, events),))])
+    assert not isinstance(outcome, Exception), outcome
+    return outcome.position
+
+
+def vote(store: Store, voters: Iterable[int]) -> None:
+    """Let many vote on one tag of one file: its count is wrong as soon as one counts twice."""
+    register(store, "one")
+    append(store, "file-one", file.TagAdded("t", 1))
+    for voter in voters:
+        append(store, f"file-one/tag_vote/t/{voter}", tag_vote.Cast("t", f"{voter}", 1, 1))
+        append(store, f"file-one/removal_vote/{voter}", removal_vote.Cast(f"{voter}", 1))
+
+
+def found(store: Store, after: After) -> set[str]:
+    return {name for _, name in search(store, "pdf", after=after).rows}
+
+
+def folder_of(store: Store, projections: Sequence[Projection]) -> Folder:
+    return Folder(store.log, store.tables, store.codec, projections)
+
+
+def digests(store: Store) -> dict[str, Digest]:
+    return {each.NAME: store.folder.digest(each)[1] for each in catalog.ALL}
+
+
+def refolded(store: Store) -> dict[str, Digest]:
+    return {each.name: each.digest for each in store.folder.build(catalog.ALL)}
+
+
+def in_order(rebuilt: Iterable[Rebuilt]) -> list[Rebuilt]:
+    return sorted(rebuilt, key=lambda each: each.name)
+
+
+def generations(store: Store, name: str) -> dict[int, str]:
+    rows = query(store, "SELECT name, generation, state FROM {}projections")
+    return {generation: state for named, generation, state in rows if named == name}
+
+
+def view(store: Store, name: str) -> list[Any]:
+    """Return the rows that anybody sees who asks for `name`, in order."""
+    return physical(store, name)
+
+
+def physical(store: Store, name: str) -> list[Any]:
+    """Return the rows of a table in order, without what only a search looks at."""
+    declared = next(each for each in catalog.ALL if name.startswith(each.NAME)).TABLE
+    columns = ", ".join(column.name for column in declared.columns)
+    return sorted(query(store, f"SELECT {columns} FROM {{}}{name}"))
+
+
+def query(store: Store, statement: str) -> list[Any]:
+    """Run plain SQL; {} stands for the place of the tables."""
+    with store.tables.reading() as connection:
+        rows = connection.exec_driver_sql(statement.format(*[prefix(store)] * 9))
+        return [tuple(row) for row in rows]
+
+
+def change(store: Store, statement: str) -> None:
+    with store.tables.writing() as connection:
+        changed = connection.exec_driver_sql(statement.format(prefix(store)))
+        assert changed.rowcount == 1
+
+
+def prefix(store: Store) -> str:
+    place = schema(store)
+    return f"{place}." if place else ""
+
+
+def schema(store: Store) -> str | None:
+    return getattr(store.address, "schema", None)
