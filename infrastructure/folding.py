@@ -78,7 +78,8 @@ class Folder:
             checkpoints = self._checkpoints(connection, current.values())
         for generation in current.values():
             generation.check_version()
-        for checkpoint in {each.position: each for each in checkpoints}.values():
+        different = {(each.position, each.store_id, each.record_hash): each for each in checkpoints}
+        for checkpoint in different.values():
             if not self._fits(checkpoint):
                 raise LogWentBack(checkpoint.projection, checkpoint.position)
         reached = min((checkpoint.position for checkpoint in checkpoints), default=0)

@@ -102,6 +102,20 @@ def by_partition(
     return [outcomes[index] for index in range(len(commands))]
 
 
+def check_following(records: Sequence[Recorded], head: Head) -> None:
+    """Raise `Refused` unless the store is filling and `records` follow `head` without a hole."""
+    for position, record in enumerate(records, head.position + 1):
+        if (
+            head.state is not State.FILLING
+            or record.position != position
+            or record.partition != head.partition
+        ):
+            raise Refused(
+                f"event {record.position} cannot follow position {position - 1}"
+                f" of a store that is {head.state.value}"
+            )
+
+
 class _Batch:
     """The facts as they change while the members of a batch are decided one after the other."""
 

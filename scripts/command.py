@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from refold.domain.errors import BadInput, Conflict, Refused
 from refold.infrastructure import commands
@@ -87,25 +88,43 @@ def _run_lines(store: Store, actor: str) -> None:
             sys.stdout.buffer.flush()
 
 
-def _answer(store: Store, line: bytes, number: int, actor: str) -> dict[str, Any]:
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    data: dict[str, Any] = {}
+    command_id: str | None = None
+    expected: int | None = None
+    actor: str | None = None
+
+
+def _answer(store: Store, text: bytes, number: int, actor: str) -> dict[str, Any]:
     """Return the outcome of one line; a refusal is an answer like others."""
     command_id = None
     try:
-        request = _object(line, f"line {number}")
-        command_id = request.get("command_id") or uuid4().hex
+        line = _line(_object(text, f"line {number}"), number)
+        command_id = line.command_id or uuid4().hex
         done = commands.run(
             store,
-            str(request.get("name")),
-            request.get("data", {}),
-            command_id=str(command_id),
-            actor=str(request.get("actor", actor)),
-            expected=request.get("expected"),
+            line.name,
+            line.data,
+            command_id=command_id,
+            actor=line.actor or actor,
+            expected=line.expected,
         )
     except (Refused, Conflict) as refusal:
         outcome = "conflict" if isinstance(refusal, Conflict) else "refused"
         error = {"error": type(refusal).__name__, "message": str(refusal)}
         return {"command_id": command_id, "outcome": outcome, **error}
     return {"command_id": command_id, **asdict(done)}
+
+
+def _line(fields: Mapping[str, Any], number: int) -> _Line:
+    try:
+        return _Line.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadInput(f"line {number}: {first['loc'][0]}: {first['msg']}") from None
 
 
 def _object(text: bytes, what: str) -> Mapping[str, Any]:

@@ -1,10 +1,12 @@
 """`refold rebuild`: fold query tables again from the first event."""
 
+from collections.abc import Sequence
 from time import monotonic
 from typing import Annotated
 
 import typer
 
+from refold.infrastructure.folding import Rebuilt
 from refold.projections import catalog
 from refold.scripts import options, output
 
@@ -20,7 +22,8 @@ def rebuild(
     """Fold tables again from the first event, beside the live ones, and put them in place.
 
     Readers see the old table until the new one is there. A rebuild that was broken off goes on
-    where it was. The result says whether the new rows are the same as the old ones.
+    where it was. The result says whether the new rows are the same as the old ones; exit code 3
+    when some are not.
 
     Example: refold rebuild files --store sqlite:///files.db
     """
@@ -45,7 +48,13 @@ def rebuild(
             for each in rebuilt
         ]
         output.document({"tables": rows, "seconds": round(monotonic() - started, 3)})
-        return
+    else:
+        _show(rebuilt)
+    if any(each.equal_to_previous is False for each in rebuilt):
+        raise typer.Exit(3)
+
+
+def _show(rebuilt: Sequence[Rebuilt]) -> None:
     words = {True: "equal", False: "DIFFERENT", None: "nothing to compare with"}
     output.table(
         ("table", "generation", "rows", "digest", "compared with the previous one"),

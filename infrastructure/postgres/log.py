@@ -22,7 +22,7 @@ from refold.domain.ports import (
     State,
 )
 from refold.infrastructure.postgres.connection import CONNECT_SECONDS, unavailable
-from refold.infrastructure.sorting import Facts, Known, by_partition, sort
+from refold.infrastructure.sorting import Facts, Known, by_partition, check_following, sort
 from refold.infrastructure.statements import statements
 
 SILENT_SECONDS: Final = 20.0
@@ -188,13 +188,14 @@ class PostgresLog:
             with connection.transaction():
                 state, _ = self._row(connection, "lock_head", first.partition)
                 position, _ = self._row(connection, "read_last", first.partition) or (0, 0)
-                if position == last.position and self._holds(connection, last):
+                head = Head(first.partition, position, State(state), None)
+                if (
+                    head.state is State.FILLING
+                    and position == last.position
+                    and self._holds(connection, last)
+                ):
                     return  # an earlier try whose connection broke had gone in
-                if state != State.FILLING.value or first.position != position + 1:
-                    raise Refused(
-                        f"event {first.position} cannot follow position {position}"
-                        f" of a store that is {state}"
-                    )
+                check_following(records, head)
                 with connection.cursor().copy(self._sql["copy_events"]) as copy:
                     copy.set_types(_TYPES)
                     for record in records:

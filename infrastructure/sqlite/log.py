@@ -19,7 +19,7 @@ from refold.domain.ports import (
     Seal,
     State,
 )
-from refold.infrastructure.sorting import Facts, Known, by_partition, sort
+from refold.infrastructure.sorting import Facts, Known, by_partition, check_following, sort
 from refold.infrastructure.sqlite.connection import connect, immediate, unavailable
 from refold.infrastructure.statements import statements
 
@@ -95,13 +95,8 @@ class SqliteLog:
             heads = {
                 head.partition: head for head in map(_head, writer.execute(_SQL["read_heads"]))
             }
-            for record in records[:1]:
-                head = heads[record.partition]
-                if head.state is not State.FILLING or record.position != head.position + 1:
-                    raise Refused(
-                        f"event {record.position} cannot follow position {head.position}"
-                        f" of a store that is {head.state.value}"
-                    )
+            for first in records[:1]:
+                check_following(records, heads[first.partition])
             writer.executemany(_SQL["append_event"], records)
 
         self._write(write)

@@ -1,6 +1,6 @@
 -- Appends 100 events. :before is the position before them; it goes on within one run of pgbench.
 -- Each is a file of its own, as random as a real one in both of the indexes that it enters.
-INSERT INTO events
+INSERT INTO reference.events
 SELECT 0, :before + n, 'file-' || sum || sum, 1, 'file.registered', 1,
     convert_to(rpad('{"sha256":"' || sum, :data_bytes, 'x'), 'UTF8'),
     convert_to(rpad('{"actor":"' || n, :metadata_bytes, 'x'), 'UTF8'),

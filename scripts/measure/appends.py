@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Final
 
 from refold.domain import file, streams
@@ -13,6 +13,10 @@ from refold.scripts.measure.row import Goal, Measured, Row, paired
 from refold.scripts.measure.site import Site
 
 BATCH: Final = 100
+"""Events of one commit."""
+
+TURN: Final = 50
+"""Appends to one log before it is the other one's turn."""
 
 
 def batches(site: Site) -> Measured:
@@ -25,12 +29,11 @@ def batches(site: Site) -> Measured:
     commits = min(max(site.events // 1_000, 3), 200 if site.quick else 500)
     new = workload.files(seed=3)
     with (
-        site.schema() as ours,
-        site.schema() as theirs,
-        open_store(site.store(ours), create=True) as store,
-        site.connect(theirs) as server,
+        site.database() as url,
+        open_store(url, create=True) as store,
+        site.connect(url) as server,
     ):
-        server.execute(f"CREATE TABLE events (LIKE {ours}.events INCLUDING ALL)".encode())
+        server.execute("CREATE TABLE reference.events (LIKE refold.events INCLUDING ALL)")
         sample = workload.encoded(next(new), 0)
         sizes = {"data_bytes": len(sample.data), "metadata_bytes": len(sample.metadata)}
 
@@ -43,10 +46,10 @@ def batches(site: Site) -> Measured:
             return len(made) / (perf_counter() - started)
 
         def reference() -> float:
-            [(before,)] = server.execute("SELECT count(*) FROM events").fetchall()
+            [(before,)] = server.execute("SELECT count(*) FROM reference.events").fetchall()
             site.settle()
             found = {"before": int(str(before)), **sizes}
-            return BATCH * pgbench.rate(site, theirs, "append_100", commits, **found)
+            return BATCH * pgbench.rate(site, url, "append_100", commits, **found)
 
         measured = paired(site, refold, reference, "events")
         appended = store.log.heads()[0].position
@@ -58,37 +61,47 @@ def batches(site: Site) -> Measured:
 
 
 def under_a_snapshot(site: Site) -> Measured:
-    """Append one event a commit while another session keeps one snapshot open, against without.
+    """Append one event a commit while another session keeps a snapshot open, against without.
 
-    What cannot be vacuumed away meanwhile must not slow appends down.
+    What cannot be vacuumed away meanwhile must not slow appends down. A snapshot holds on to the
+    rows of its own database only: so two stores, each in one, take turns while it lasts.
     """
-    seconds = min(10.0 if site.quick else 60.0, site.events / 1_000)
+    lasts = min(10.0 if site.quick else 60.0, site.events / 1_000)
     new = workload.files(seed=4)
-    with site.schema() as schema, open_store(site.store(schema), create=True) as store:
-
-        def with_snapshot() -> float:
-            with site.connect(schema) as other:
-                other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                other.execute("SELECT count(*) FROM heads")
-                return _rate(store.log, new, seconds)
-
-        def without() -> float:
-            return _rate(store.log, new, seconds)
-
-        _rate(store.log, new, min(seconds, 1.0))
-        measured = paired(site, with_snapshot, without, "appends")
-    measured.figures["seconds a side"] = seconds
+    measured = Measured(figures={"seconds of a snapshot": lasts})
+    with (
+        site.database() as one,
+        site.database() as other,
+        open_store(one, create=True) as held,
+        open_store(other, create=True) as free,
+    ):
+        for number in range(site.rounds):
+            site.progress("round", number, site.rounds)
+            with site.connect(one) as session:
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                session.execute("SELECT count(*) FROM refold.heads")
+                with_it, without = _take_turns(held.log, free.log, new, lasts)
+            measured.values.append(with_it / without)
+            measured.figures |= {
+                "refold, appends a second": round(with_it),
+                "reference, appends a second": round(without),
+            }
     return measured
 
 
-def _rate(log: EventLog, new: Iterator[file.Registered], seconds: float) -> float:
-    sleep(0.1)  # let the session of the other side end
-    started = perf_counter()
-    appended = 0
-    while (taken := perf_counter() - started) < seconds:
-        _append(log, [next(new)])
-        appended += 1
-    return appended / taken
+def _take_turns(
+    one: EventLog, other: EventLog, new: Iterator[file.Registered], seconds: float
+) -> tuple[float, float]:
+    """Append to each log for half of the time, and return the appends a second of both."""
+    taken, appended = [0.0, 0.0], [0, 0]
+    while sum(taken) < seconds:
+        for side, log in enumerate((one, other)):
+            started = perf_counter()
+            for _ in range(TURN):
+                _append(log, [next(new)])
+            taken[side] += perf_counter() - started
+            appended[side] += TURN
+    return appended[0] / taken[0], appended[1] / taken[1]
 
 
 def _append(log: EventLog, new: list[file.Registered]) -> None:

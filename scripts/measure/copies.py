@@ -26,13 +26,12 @@ def copy(site: Site) -> Measured:
     wrong: list[str] = []
     with (
         open_store(site.sqlite) as source,
-        site.schema() as theirs,
-        site.connect(theirs) as server,
-        _file_of_events(site, server) as file,
+        site.connect(site.postgres) as server,
+        _file_of_events(server) as file,
     ):
 
         def refold() -> float:
-            with site.schema() as ours, open_store(site.store(ours), create=True) as target:
+            with site.database() as url, open_store(url, create=True) as target:
                 site.settle()
                 watch = _Stopwatch()
                 certificate = copying.copy(source, target, watch)
@@ -43,16 +42,14 @@ def copy(site: Site) -> Measured:
             return site.events / (watch.started["fold"] - watch.started["copy"])
 
         def reference() -> float:
-            server.execute("DROP TABLE IF EXISTS events")
-            server.execute(
-                f"CREATE TABLE events (LIKE {site.postgres}.events INCLUDING ALL)".encode()
-            )
+            server.execute("DROP TABLE IF EXISTS reference.events")
+            server.execute("CREATE TABLE reference.events (LIKE refold.events INCLUDING ALL)")
             site.settle()
-            load = f"COPY events FROM '{file}' (FORMAT binary)".encode()
+            load = f"COPY reference.events FROM '{file}' (FORMAT binary)".encode()
             return site.events / seconds(lambda: server.execute(load))
 
         measured = paired(site, refold, reference, "events")
-        if _sum(server, site.postgres) != _sum(server, theirs):
+        if _sum(server, "refold") != _sum(server, "reference"):
             wrong.append("the reference holds other events than the copy")
     measured.differences += dict.fromkeys(wrong)
     measured.figures |= {
@@ -74,13 +71,13 @@ class _Stopwatch:
 
 
 @contextmanager
-def _file_of_events(site: Site, server: Connection) -> Iterator[Path]:
+def _file_of_events(server: Connection) -> Iterator[Path]:
     """Have the server write the log to a file of its own.
 
     A server elsewhere, or of another user, keeps an empty file.
     """
     file = Path(gettempdir()) / f"refold-bench-{uuid4().hex}"
-    server.execute(f"COPY {site.postgres}.events TO '{file}' (FORMAT binary)".encode())
+    server.execute(f"COPY refold.events TO '{file}' (FORMAT binary)".encode())
     try:
         yield file
     finally:

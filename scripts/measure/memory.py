@@ -14,15 +14,15 @@ MEGABYTES: Final = 500
 
 def copy(site: Site) -> Measured:
     """Copy a SQLite store to an empty PostgreSQL one."""
-    with site.schema() as schema:
-        printed, peak = _refold(site, "copy", site.sqlite, site.store(schema))
+    with site.database() as url:
+        printed, peak = _refold(site, "copy", site.sqlite, url)
     wrong = [] if printed["equal"] else ["the copy differs from its source"]
     return Measured([peak], {"events": site.events}, wrong)
 
 
 def rebuild(site: Site) -> Measured:
     """Rebuild all tables of a PostgreSQL store."""
-    printed, peak = _refold(site, "rebuild", "--store", site.store(site.postgres))
+    printed, peak = _refold(site, "rebuild", "--store", site.postgres)
     wrong = [
         f"table {table['name']} differs from what it was"
         for table in printed["tables"]

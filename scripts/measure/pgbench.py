@@ -11,24 +11,24 @@ from refold.domain.errors import Unavailable
 from refold.scripts.measure.site import Site
 
 
-def rate(site: Site, schema: str, script: str, transactions: int, **variables: int) -> float:
+def rate(site: Site, url: str, script: str, transactions: int, **variables: int) -> float:
     """Return the transactions a second of `script`, one of the .sql files of this folder.
 
     Raises `Unavailable` when pgbench fails.
     """
-    settings = conninfo_to_dict(site.url)
-    password = str(settings.pop("password", "") or "")
+    settings = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    password = settings.pop("password", "")  # others could see it in a command
     statement = resources.files(__package__) / f"{script}.sql"
     with resources.as_file(statement) as path:
         command = [
             *(str(site.binaries / "pgbench"), "--no-vacuum", "--protocol=prepared", "--client=1"),
             *(f"--transactions={transactions}", f"--file={path}"),
             *(f"--define={name}={value}" for name, value in variables.items()),
-            make_conninfo(**settings),  # without the password, which others could see
+            make_conninfo(**settings),
         ]
         run = subprocess.run(  # noqa: S603 (composed here)
             command,
-            env={**os.environ, "PGPASSWORD": password, "PGOPTIONS": f"-c search_path={schema}"},
+            env={**os.environ, "PGPASSWORD": password},
             capture_output=True,
             text=True,
         )

@@ -19,12 +19,7 @@ def rebuild(site: Site) -> Measured:
     time of refold holds the digests of the new tables and of those they replace.
     """
     script = (resources.files(__package__) / "rebuild.sql").read_bytes()
-    ours = site.postgres
-    with (
-        site.schema() as theirs,
-        site.connect(f"{theirs},{ours}") as server,
-        open_store(site.store(ours)) as store,
-    ):
+    with open_store(site.postgres) as store, site.connect(site.postgres) as server:
 
         def refold() -> float:
             site.settle()
@@ -32,24 +27,25 @@ def rebuild(site: Site) -> Measured:
 
         def reference() -> float:
             for projection in catalog.ALL:
-                server.execute(f"DROP TABLE IF EXISTS {theirs}.{projection.NAME}".encode())
+                server.execute(f"DROP TABLE IF EXISTS reference.{projection.NAME}".encode())
             site.settle()
             return site.events / seconds(lambda: server.execute(script))
 
         measured = paired(site, refold, reference, "events")
         for projection in catalog.ALL:
-            measured.differences += _differences(server, projection, ours, theirs)
+            measured.differences += _differences(server, projection)
     measured.figures["events"] = site.events
     return measured
 
 
-def _differences(server: Connection, projection: Projection, ours: str, theirs: str) -> list[str]:
+def _differences(server: Connection, projection: Projection) -> list[str]:
     """Compare the columns of a table that the projection declares."""
     name = projection.NAME
     columns = ", ".join(column.name for column in projection.TABLE.columns)
-    one, other = (f"SELECT {columns} FROM {schema}.{name}" for schema in (ours, theirs))
+    ours, theirs = (f"SELECT {columns} FROM {schema}.{name}" for schema in ("refold", "reference"))
     query = (
-        f"SELECT count(*) FROM (({one} EXCEPT ALL {other}) UNION ALL ({other} EXCEPT ALL {one})) d"
+        f"SELECT count(*) FROM (({ours} EXCEPT ALL {theirs})"
+        f" UNION ALL ({theirs} EXCEPT ALL {ours})) AS differing"
     )
     [(differing,)] = server.execute(query.encode()).fetchall()
     return [f"{differing} rows of {name} differ from those of the reference"] if differing else []

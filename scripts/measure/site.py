@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +17,8 @@ from refold.domain.errors import Unavailable
 from refold.domain.ports import State
 from refold.infrastructure.copying import copy
 from refold.infrastructure.open import open_store
-from refold.infrastructure.postgres.cluster import find_binaries, throwaway
+from refold.infrastructure.postgres.binaries import find_binaries
+from refold.infrastructure.postgres.cluster import throwaway
 from refold.scripts.measure import workload
 
 Progress = Callable[[str, int, int], None]
@@ -46,25 +48,28 @@ class Site:
         """Return how often both sides of a row are measured."""
         return QUICK_ROUNDS if self.quick else ROUNDS
 
-    def connect(self, schema: str = "public") -> Connection:
-        """Return a connection that looks for tables in `schema`."""
-        return psycopg.connect(self.url, autocommit=True, options=f"-c search_path={schema}")
+    def connect(self, url: str | None = None) -> Connection:
+        """Return a connection to the database at `url`, the server's own where none is given."""
+        return psycopg.connect(url or self.url, autocommit=True)
 
     @contextmanager
-    def schema(self) -> Iterator[str]:
-        """Make a schema of the site's own, and drop it afterwards."""
+    def database(self) -> Iterator[str]:
+        """Give the url of an empty database, and drop it afterwards.
+
+        A store in it has schema refold; what it is compared with has schema reference.
+        """
         name = f"refold_bench_{uuid4().hex[:8]}"
+        quoted = sql.Identifier(name)
         with self.connect() as server:
-            server.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+            server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(quoted))
+        url = urlsplit(self.url)._replace(path=f"/{name}").geturl()
         try:
-            yield name
+            with self.connect(url) as server:
+                server.execute("CREATE SCHEMA reference")
+            yield url
         finally:
             with self.connect() as server:
-                server.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-
-    def store(self, schema: str) -> str:
-        """Return the address of the store in `schema`."""
-        return f"{self.url}{'&' if '?' in self.url else '?'}schema={schema}"
+                server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
 
     @cached_property
     def sqlite(self) -> str:
@@ -81,14 +86,11 @@ class Site:
 
     @cached_property
     def postgres(self) -> str:
-        """Return the schema of a PostgreSQL store that is a copy of the SQLite one."""
-        schema = self.lasting.enter_context(self.schema())
-        with (
-            open_store(self.sqlite) as source,
-            open_store(self.store(schema), create=True) as target,
-        ):
+        """Return the address of a PostgreSQL store that is a copy of the SQLite one."""
+        url = self.lasting.enter_context(self.database())
+        with open_store(self.sqlite) as source, open_store(url, create=True) as target:
             copy(source, target, self.progress)
-        return schema
+        return url
 
     def settle(self) -> None:
         """Write out what is dirty, so that no side pays for what the other one left behind."""

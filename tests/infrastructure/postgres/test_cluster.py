@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from refold.domain.errors import Unavailable
-from refold.infrastructure.postgres.cluster import Binaries, find_binaries, throwaway
+from refold.infrastructure.postgres.binaries import Binaries, find_binaries
+from refold.infrastructure.postgres.cluster import throwaway
 
 
 @pytest.mark.parametrize("binaries", find_binaries(), ids=lambda binaries: binaries.version)

@@ -1,0 +1,48 @@
+"""A writer: appends to streams of its own on the fast and the locked path, and to a shared one.
+
+Arguments: address of the store, name of the writer, number of commands.
+"""
+
+import sys
+from typing import Final
+
+from refold.domain import file
+from refold.domain.errors import Conflict
+from refold.domain.ports import Appended, Log, Outcome
+from refold.tests.infrastructure.faults.events import command, open_log, registration
+
+SHARED: Final = "file-shared"
+
+
+def main(url: str, writer: str, commands: str) -> None:
+    log = open_log(url)
+    shared = 0
+    for number in range(int(commands)):
+        id = f"{writer}-{number}"
+        match number % 3:
+            case 0:  # exact: the fast path where there is one
+                _appended(log.append([registration(id, id)])[0])
+            case 1:  # any version: always the locked path
+                _appended(log.append([registration(id, id, expected=None)])[0])
+            case _:
+                shared = _append_to_the_shared_stream(log, id, shared)
+    log.close()
+
+
+def _append_to_the_shared_stream(log: Log, id: str, version: int) -> int:
+    """Append behind whoever was faster, and return the version reached."""
+    while True:
+        [outcome] = log.append([command(id, SHARED, version, file.Changed(name=id))])
+        if not isinstance(outcome, Conflict):
+            return _appended(outcome).version
+        version = outcome.actual
+
+
+def _appended(outcome: Outcome) -> Appended:
+    if not isinstance(outcome, Appended):
+        raise outcome
+    return outcome
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

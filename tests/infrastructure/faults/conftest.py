@@ -1,0 +1,21 @@
+"""What the fault tests share: an empty store on each engine that other processes can reach."""
+
+from pathlib import Path
+
+import pytest
+
+from refold.infrastructure.open import open_store
+
+ENGINES = ("sqlite", "postgres")
+
+
+@pytest.fixture(params=ENGINES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store, once on SQLite and once on PostgreSQL."""
+    place = (
+        f"sqlite:///{tmp_path / 'store.db'}"
+        if request.param == "sqlite"
+        else str(request.getfixturevalue("postgres_url"))
+    )
+    open_store(place, create=True).close()
+    return place

@@ -1,0 +1,46 @@
+"""Whoever opens a query table in psql or a notebook reads there what each column means."""
+
+import psycopg
+import pytest
+
+from refold.infrastructure.open import open_store
+from refold.projections import catalog
+
+COMMENTS = """
+SELECT c.relname, coalesce(a.attname, ''), d.description
+FROM pg_description d
+JOIN pg_class c ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND a.attnum > 0
+WHERE c.relnamespace = 'refold'::regnamespace AND c.relkind = ANY (%s)
+"""
+
+
+@pytest.mark.parametrize("generation", [1, 2], ids=["built", "rebuilt"])
+def test_tables_and_views_and_all_their_columns_have_comments(
+    postgres_url: str, generation: int
+) -> None:
+    with open_store(postgres_url, create=True) as store:
+        for _ in range(generation):
+            store.folder.build(catalog.ALL)
+    with psycopg.connect(postgres_url) as connection:
+        views = set(connection.execute(COMMENTS, (["v"],)))
+        tables = set(connection.execute(COMMENTS, (["r"],)))
+        [(columns,)] = connection.execute(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'refold'"
+            " AND (table_name = ANY (%s) OR table_name ~ '_[0-9]+$'"
+            "      OR table_name IN ('projections', 'checkpoints'))",
+            ([projection.NAME for projection in catalog.ALL],),
+        ).fetchall()
+
+    declared = {
+        (projection.NAME, name, comment)
+        for projection in catalog.ALL
+        for name, comment in [
+            ("", projection.TABLE.comment),
+            *((column.name, column.comment) for column in projection.TABLE.columns),
+        ]
+    }
+    assert {each for each in views if each[1] != "search"} == declared
+    assert {(f"{name}_{generation}", *rest) for name, *rest in declared} <= tables
+    assert {("projections", ""), ("checkpoints", "")} <= {each[:2] for each in tables}
+    assert len([each for each in views | tables if each[1]]) == columns

@@ -1,0 +1,772 @@
+"""The `refold` command as a person or a program uses it: documents, sentences and exit codes."""
+
+import io
+import json
+import re
+import sqlite3
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+
+from refold.scripts import cli
+
+CHECKOUT = Path(__file__).parents[2]
+SMALL = CHECKOUT / "scripts" / "demo-data" / "metadata.small.json"
+SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+CID = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
+TABLES = ["file_counts", "file_tags", "files", "tag_votes"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def sentence(self) -> str:
+        """What is said on stderr, which has to be one line; stdout has to be empty."""
+        assert self.out == ""
+        [line] = self.err.splitlines()
+        assert line.startswith("refold: ")
+        return line.removeprefix("refold: ")
+
+
+Refold = Callable[..., Ran]
+
+
+@pytest.fixture
+def refold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Refold:
+    """The command, run in this process in an empty folder, with nothing in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REFOLD_STORE", raising=False)
+
+    def run(*arguments: str | Path, stdin: str | bytes = b"") -> Ran:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "argv", ["refold", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        written = capsys.readouterr()
+        code = ended.value.code
+        return Ran(code if isinstance(code, int) else int(code or 0), written.out, written.err)
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path, refold: Refold) -> str:
+    """The address of a store with the 202 records of the demonstration."""
+    address = f"sqlite:///{tmp_path}/store.db"
+    assert refold("import", "pinshare", SMALL, "--store", address).code == 0
+    return address
+
+
+# --- help -------------------------------------------------------------------------
+
+
+def commands_of(group: Any, *before: str) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = []
+    for name, command in group.commands.items():
+        path = (*before, name)
+        found += commands_of(command, *path) if hasattr(command, "commands") else [(path, command)]
+    return found
+
+
+COMMANDS = [path for path, _ in commands_of(typer.main.get_command(cli.app))]
+
+
+def test_all_tasks_are_there() -> None:
+    assert {" ".join(path) for path in COMMANDS} == {
+        "init",
+        "status",
+        "import pinshare",
+        "export pinshare",
+        "command",
+        "search",
+        "show file",
+        "rebuild",
+        "copy",
+        "move",
+        "verify",
+        "demo",
+        "bench",
+    }
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(refold: Refold, path: tuple[str, ...]) -> None:
+    shown = refold(*path, "--help")
+
+    assert shown.code == 0
+    example = " ".join(shown.out.partition("Example:")[2].split())
+    assert f"refold {' '.join(path)}" in example
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_is_named_in_the_readme(path: tuple[str, ...]) -> None:
+    assert f"refold {' '.join(path)}" in (CHECKOUT / "README.md").read_text("utf-8")
+
+
+def test_the_help_says_what_exit_codes_mean(refold: Refold) -> None:
+    text = " ".join(refold("--help").out.split())
+
+    assert "0 done, 1 refused or failed, 2 usage, 3 differences found, 4 store unavailable" in text
+
+
+def test_every_command_of_a_store_is_named_in_the_help(refold: Refold) -> None:
+    text = refold("command", "--help").out
+
+    for name in ("file.register", "file.ban", "tag_vote.cast", "removal_vote.withdraw"):
+        assert name in text
+
+
+# --- documents --------------------------------------------------------------------
+
+
+def test_init_makes_a_store_once(refold: Refold, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/new.db"
+
+    first, again = (refold("init", "--store", address, "--json") for _ in range(2))
+
+    assert first.json == again.json
+    assert first.json.keys() == {"store_id", "log_id", "engine", "address"}
+    assert first.json["address"] == address
+
+
+def test_import_prints_what_became_of_each_record(refold: Refold, tmp_path: Path) -> None:
+    odd = {"": {}, SHA: {"banSet": 7}, "x": {}}
+    path = written(tmp_path, odd)
+
+    document = refold("import", "pinshare", path, "--store", "sqlite:///new.db", "--json").json
+
+    assert document.keys() == {
+        "records",
+        "imported",
+        "unchanged",
+        "refused",
+        "notes",
+        "events",
+        "seconds",
+    }
+    assert document["records"] == document["imported"] + document["unchanged"] + 1
+    assert document["refused"] == [{"key": "", "reason": "the key of the record is empty"}]
+    assert {"key": SHA, "note": "unknown ban code 7"} in document["notes"]
+    assert all(note.keys() == {"key", "note"} for note in document["notes"])
+
+
+def test_import_prints_the_same_for_a_person(refold: Refold, tmp_path: Path) -> None:
+    path = written(tmp_path, {"": {}, SHA: {"banSet": 7}})
+
+    text = refold("import", "pinshare", path, "--store", "sqlite:///new.db").out
+
+    assert text.startswith("2 records: 1 imported, 0 unchanged, 1 refused; 1 events in ")
+    assert "refused : the key of the record is empty\n" in text
+    assert f"note on {SHA}: unknown ban code 7\n" in text
+
+
+def test_search_prints_hits_with_their_place_in_the_order(refold: Refold, store: str) -> None:
+    first = refold("search", "python3", "--store", store, "--limit", "3", "--json").json
+    third = refold(
+        "search", "python3", "--store", store, "--limit", "1", "--offset", "2", "--json"
+    ).json
+
+    assert first.keys() == {"total", "more", "hits"}
+    assert [hit.keys() for hit in first["hits"]] == [{"sha256", "name", "rank"}] * 3
+    assert [hit["rank"] for hit in first["hits"]] == [1, 2, 3]
+    assert third["hits"] == first["hits"][2:]
+    assert first["total"] >= 3
+    assert first["more"] is False
+    assert refold("search", "python3", "--store", store, "--limit", "3").out.endswith(
+        f"3 of {first['total']}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", '"', "-", "*", "or or", "NEAR(", "a:b", "\\", "'; --", "\udfff", "(" * 500, "-- -x"],
+)
+def test_no_search_is_an_error(refold: Refold, store: str, text: str) -> None:
+    ran = refold("search", "--store", store, "--json", "--", text)
+
+    assert ran.code == 0
+    assert ran.json.keys() == {"total", "more", "hits"}
+
+
+def test_a_search_sees_every_command_before_it(refold: Refold, store: str) -> None:
+    register = {"sha256": SHA, "cid": CID, "name": "zyxwvut.pdf"}
+    refold("command", "file.register", "--store", store, stdin=json.dumps(register))
+
+    hits = refold("search", "zyxwvut", "--store", store, "--json").json["hits"]
+
+    assert hits == [{"sha256": SHA, "name": "zyxwvut.pdf", "rank": 1}]
+
+
+def test_show_prints_a_file(refold: Refold, store: str) -> None:
+    ask(refold, store, "file.register", sha256=SHA, cid=CID, name="a.pdf", type="pdf", added_at=T)
+    ask(refold, store, "tag_vote.cast", sha256=SHA, tag="LENR", voter="ada", stance=1)
+
+    document = refold("show", "file", SHA, "--store", store, "--json").json
+
+    assert re.fullmatch(r"20\d\d-.*Z", document.pop("last_updated"))
+    assert document == {
+        "sha256": SHA,
+        "cid": CID,
+        "name": "a.pdf",
+        "type": "pdf",
+        "ban_set": 0,
+        "moderation_votes": 0,
+        "tags": {"LENR": 1},
+        "added_at": T,
+    }
+    assert "LENR" in refold("show", "file", SHA, "--store", store).out
+
+
+def test_status_tells_where_everything_stands(refold: Refold, store: str) -> None:
+    document = refold("status", "--store", store, "--json").json
+
+    assert document.keys() >= {
+        "store_id",
+        "log_id",
+        "engine",
+        "state",
+        "partitions",
+        "projections",
+    }
+    assert (document["engine"], document["state"]) == ("sqlite", "open")
+    assert document["partitions"] == [{"partition": 0, "position": 202}]
+    assert sorted(document["projections"], key=lambda each: str(each["name"])) == [
+        {"name": name, "generation": 1, "position": 202, "lag": 0, "state": "current"}
+        for name in TABLES
+    ]
+    assert "position 202" in refold("status", "--store", store).out
+
+
+def test_status_tells_what_was_never_folded(refold: Refold, store: str, tmp_path: Path) -> None:
+    for path in tmp_path.glob("store.db-tables*"):
+        path.unlink()
+
+    projections = refold("status", "--store", store, "--json").json["projections"]
+
+    assert {(each["generation"], each["lag"], each["state"]) for each in projections} == {
+        (None, 202, "missing")
+    }
+
+
+def test_rebuild_prints_new_and_old(refold: Refold, store: str) -> None:
+    document = refold("rebuild", "--store", store, "--json").json
+    one = refold("rebuild", "files", "--store", store, "--json").json
+
+    assert document.keys() == {"tables", "seconds"}
+    assert sorted(each["name"] for each in document["tables"]) == TABLES
+    assert [(each["name"], each["generation"]) for each in one["tables"]] == [("files", 3)]
+    for each in document["tables"] + one["tables"]:
+        assert each.keys() == {"name", "generation", "rows", "digest", "equal_to_previous"}
+        assert each["equal_to_previous"] is True
+        assert re.fullmatch("[0-9a-f]{64}", each["digest"])
+
+
+def test_a_rebuild_that_finds_other_rows_says_so(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    change(tmp_path / "store.db-tables", "UPDATE files_1 SET ban_set = 9")
+
+    ran = refold("rebuild", "files", "--store", store, "--json")
+
+    assert ran.json["tables"][0]["equal_to_previous"] is False
+    assert ran.code == 3
+
+
+def test_a_rebuild_of_no_table_is_a_mistake(refold: Refold, store: str) -> None:
+    ran = refold("rebuild", "flies", "--store", store)
+
+    assert ran.code == 2
+    assert "there is no table flies" in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_export_writes_the_file_that_was_imported(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    document = refold("export", "pinshare", "out.json", "--store", store, "--json").json
+
+    assert document == {"records": 202, "file": "out.json"}
+    assert (tmp_path / "out.json").read_bytes() == SMALL.read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("task", ["copy", "move"])
+def test_copy_and_move_print_a_certificate(refold: Refold, store: str, task: str) -> None:
+    ran = refold(task, store, "sqlite:///copy.db", "--json")
+
+    assert ran.code == 0
+    assert_certificate(ran.json)
+    both = refold("verify", store, "sqlite:///copy.db", "--json")
+    assert both.code == 0
+    assert_certificate(both.json)
+    assert refold("verify", store, "sqlite:///copy.db").out.endswith("equal\n")
+
+
+def test_after_a_move_commands_learn_where_the_store_is(refold: Refold, store: str) -> None:
+    refold("move", store, "sqlite:///moved.db")
+    ban = json.dumps({"sha256": next(iter(json.loads(SMALL.read_bytes()))), "code": 9})
+
+    refused = refold("command", "file.ban", "--store", store, stdin=ban)
+    taken = refold("command", "file.ban", "--store", "sqlite:///moved.db", "--json", stdin=ban)
+
+    assert refused.code == 1
+    assert refused.sentence == f"this store has moved to sqlite:///{Path.cwd()}/moved.db"
+    assert (taken.code, taken.json["position"]) == (0, 203)
+    assert refold("status", "--store", store, "--json").json["state"] == "sealed"
+
+
+def test_verify_prints_what_one_store_says_of_itself(refold: Refold, store: str) -> None:
+    document = refold("verify", store, "--json").json
+
+    assert document.keys() >= {"ok", "log_id", "partitions", "types", "tables", "seconds"}
+    assert document["ok"] is True
+    assert document["bad_block"] is None
+    assert refold("verify", store).out.endswith("ok\n")
+
+
+def assert_certificate(document: dict[str, Any]) -> None:
+    assert document.keys() >= {
+        "equal",
+        "log_id",
+        "partitions",
+        "types",
+        "tables",
+        "blobs",
+        "seconds",
+    }
+    assert document["equal"] is True
+    [partition] = document["partitions"]
+    assert partition.keys() == {"partition", "position", "chain"}
+    assert partition["position"] == 202
+    assert document["types"] == {"file.imported": 202}
+    assert sorted(each["name"] for each in document["tables"]) == TABLES
+    for each in document["tables"]:
+        assert each.keys() == {"name", "rows", "digest", "compared"}
+        assert each["compared"] is True
+    assert document["blobs"] == {"count": 0, "missing": 0}
+
+
+# --- commands ---------------------------------------------------------------------
+
+
+def test_a_command_tells_what_came_of_it(refold: Refold, store: str) -> None:
+    register = json.dumps({"sha256": SHA, "cid": CID})
+
+    first = refold("command", "file.register", "--store", store, "--json", stdin=register)
+    again = refold("command", "file.register", "--store", store, "--json", stdin=register)
+
+    stream = {"stream": f"file-{SHA}", "version": 1, "position": 203}
+    assert first.json == {"outcome": "appended"} | stream
+    assert again.json == {"outcome": "unchanged"} | stream
+
+
+def test_a_command_id_makes_asking_twice_harmless(refold: Refold, store: str) -> None:
+    register = json.dumps({"sha256": SHA, "cid": CID})
+    arguments = ("command", "file.register", "--store", store, "--command-id", "id-1", "--json")
+
+    first, again = refold(*arguments, stdin=register), refold(*arguments, stdin=register)
+
+    assert [ran.json["outcome"] for ran in (first, again)] == ["appended", "duplicate"]
+    assert first.json["position"] == again.json["position"]
+
+
+@pytest.mark.parametrize("expected", ["0", "7"])
+def test_a_stale_expectation_is_refused(refold: Refold, store: str, expected: str) -> None:
+    ask(refold, store, "file.register", sha256=SHA, cid=CID)
+    ban = json.dumps({"sha256": SHA, "code": 9})
+
+    ran = refold("command", "file.ban", "--store", store, "--expected", expected, stdin=ban)
+
+    assert ran.code == 1
+    assert ran.sentence == f"file-{SHA} is at version 1, not {expected}"
+
+
+def test_a_command_leaves_the_tables_folded(refold: Refold, store: str, tmp_path: Path) -> None:
+    ask(refold, store, "file.register", sha256=SHA, cid=CID, name="now.pdf")
+
+    with sqlite3.connect(tmp_path / "store.db-tables") as tables:
+        found = tables.execute("SELECT name FROM files WHERE sha256 = ?", [SHA]).fetchall()
+
+    assert found == [("now.pdf",)]
+
+
+def test_lines_are_answered_one_by_one(refold: Refold, store: str) -> None:
+    ban = {"name": "file.ban", "data": {"sha256": SHA, "code": 9}}
+    lines = [
+        {"name": "file.register", "data": {"sha256": SHA, "cid": CID}, "command_id": "one"},
+        {"name": "file.register", "data": {"sha256": SHA, "cid": CID}, "command_id": "one"},
+        {"name": "file.ban", "data": {"sha256": SHA, "code": 4}},
+        {"name": "file.eat"},
+        "not an object",
+        ban | {"expected": 7},
+        ban | {"expected": 1, "actor": "bo"},
+        ban,
+        {"name": "file.ban", "data": [1]},
+        {"name": "file.ban", "data": {"sha256": SHA, "code": 3}, "expected": "1"},
+        {"name": ["file.ban"], "data": {"sha256": SHA, "code": 3}},
+        ban | {"expectd": 1},
+    ]
+    stdin = "\n".join(["{", "", *map(json.dumps, lines)])
+
+    ran = refold("command", "--lines", "--store", store, stdin=stdin)
+
+    answers = [json.loads(line) for line in ran.out.splitlines()]
+    assert ran.code == 0
+    assert [answer["outcome"] for answer in answers] == [
+        "refused",
+        "appended",
+        "duplicate",
+        "refused",
+        "refused",
+        "refused",
+        "conflict",
+        "appended",
+        "unchanged",
+        "refused",
+        "refused",
+        "refused",
+        "refused",
+    ]
+    assert answers[1] == {
+        "command_id": "one",
+        "outcome": "appended",
+        "stream": f"file-{SHA}",
+        "version": 1,
+        "position": 203,
+    }
+    assert answers[10]["message"] == "line 12: expected: Input should be a valid integer"
+    assert answers[3]["error"] == "UnknownBanCode"
+    assert answers[3]["message"] == "ban code 4 is not one of 0, 3, 6, 9"
+    assert refold("show", "file", SHA, "--store", store, "--json").json["ban_set"] == 9
+
+
+def test_odd_texts_come_through_lines_as_they_are(refold: Refold, store: str) -> None:
+    line = json.dumps({"name": "file.ban", "command_id": "\ud800", "data": {}})
+
+    ran = refold("command", "--lines", "--store", store, stdin=line)
+
+    [answer] = ran.out.splitlines()
+    assert json.loads(answer)["outcome"] == "refused"
+
+
+@pytest.mark.parametrize("arguments", [(), ("file.ban", "--lines")])
+def test_a_command_is_named_or_comes_in_lines(
+    refold: Refold, store: str, arguments: tuple[str, ...]
+) -> None:
+    assert refold("command", *arguments, "--store", store).code == 2
+
+
+# --- refusals ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "stdin", "sentence"),
+    [
+        ("file.ban", "", "stdin is not JSON: "),
+        ("file.ban", "[]", "stdin is not a JSON object"),
+        ("file.ban", "[" * 100_000, "stdin is not JSON: "),
+        ("file.ban", b"\xff", "stdin is not JSON: "),
+        ("file.eat", "{}", "there is no command 'file.eat'; there are file.register, "),
+        ("file.ban", "{}", "file.ban: sha256: Field required"),
+        ("file.ban", '{"sha256": "ABC", "code": 9}', "'ABC' is not a SHA-256 of 64 lower-case hex"),
+        ("file.ban", f'{{"sha256": "{SHA}", "code": 4}}', f"no file {SHA} is known"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused_in_one_sentence(
+    refold: Refold, store: str, name: str, stdin: str, sentence: str
+) -> None:
+    ran = refold("command", name, "--store", store, stdin=stdin)
+
+    assert ran.code == 1
+    assert ran.sentence.startswith(sentence)
+
+
+def test_an_unknown_ban_code_is_refused(refold: Refold, store: str) -> None:
+    ask(refold, store, "file.register", sha256=SHA, cid=CID)
+
+    ran = refold("command", "file.ban", "--store", store, stdin=f'{{"sha256":"{SHA}","code":4}}')
+
+    assert (ran.code, ran.sentence) == (1, "ban code 4 is not one of 0, 3, 6, 9")
+
+
+@pytest.mark.parametrize("sha256", [SHA, "ABC", "", "a/b%"])
+def test_a_file_that_nobody_knows_is_not_shown(refold: Refold, store: str, sha256: str) -> None:
+    ran = refold("show", "file", "--store", store, "--", sha256)
+
+    assert (ran.code, ran.sentence) == (1, f"no file {sha256} is known")
+
+
+def test_a_truncated_file_is_refused_and_makes_nothing(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "cut.json"
+    path.write_bytes(SMALL.read_bytes()[:50_000])
+
+    ran = refold("import", "pinshare", path, "--store", store)
+
+    assert ran.code == 1
+    assert re.match(rf"{path} is cut off: it ends at line \d+, character \d+", ran.sentence)
+    assert position(refold, store) == 202
+
+
+def test_a_file_that_is_not_there_is_refused(refold: Refold, store: str) -> None:
+    ran = refold("import", "pinshare", "nowhere.json", "--store", store)
+
+    assert (ran.code, ran.sentence) == (
+        1,
+        "nowhere.json cannot be opened: No such file or directory",
+    )
+
+
+def test_a_store_of_a_newer_refold_is_refused(refold: Refold, store: str, tmp_path: Path) -> None:
+    change(tmp_path / "store.db", "UPDATE alembic_version SET version_num = '9999'")
+
+    for task in (("status",), ("init",), ("import", "pinshare", str(SMALL)), ("search", "x")):
+        ran = refold(*task, "--store", store)
+
+        assert ran.code == 1
+        assert ran.sentence.startswith("the store has schema 9999, this version of refold knows")
+
+
+def test_a_target_that_holds_other_events_is_refused(refold: Refold, store: str) -> None:
+    refold("import", "pinshare", SMALL, "--store", "sqlite:///foreign.db")
+
+    for task in ("copy", "move"):
+        ran = refold(task, store, "sqlite:///foreign.db")
+
+        assert ran.code == 1
+        assert "foreign.db holds 202 events of another history" in ran.sentence
+    assert position(refold, "sqlite:///foreign.db") == 202
+    assert refold("status", "--store", store, "--json").json["state"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "difference"),
+    [
+        (
+            "copy.db",
+            "UPDATE events SET data = CAST(data || ' ' AS BLOB) WHERE position = 7",
+            "position 7",
+        ),
+        (
+            "copy.db-tables",
+            "UPDATE file_counts_1 SET moderation_votes = 77 WHERE sha256 LIKE '0%'",
+            "table file_counts differs",
+        ),
+    ],
+)
+def test_a_copy_that_differs_is_found(
+    refold: Refold, store: str, tmp_path: Path, file: str, damage: str, difference: str
+) -> None:
+    refold("copy", store, "sqlite:///copy.db")
+    change(tmp_path / file, damage)
+
+    for task in ("copy", "verify"):
+        ran = refold(task, store, "sqlite:///copy.db", "--json")
+
+        assert ran.code == 3
+        assert ran.json["equal"] is False
+        assert ran.json["differences"]
+    assert difference in str(refold("copy", store, "sqlite:///copy.db", "--json").json)
+    assert refold("verify", store, "sqlite:///copy.db").out.endswith("NOT EQUAL\n")
+
+
+# --- which store ------------------------------------------------------------------
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    refold: Refold, tmp_path: Path
+) -> None:
+    address = "postgresql://ada:open%20sesame@127.0.0.1:1/files?schema=mine"
+
+    for task in (("status",), ("init",), ("import", "pinshare", str(SMALL)), ("search", "x")):
+        ran = refold(*task, "--store", address)
+
+        assert ran.code == 4
+        assert "127.0.0.1:1/files" in ran.sentence
+        assert "sesame" not in ran.err
+    assert list(tmp_path.iterdir()) == []  # no other store was made instead
+
+
+def test_a_store_that_is_not_there_is_not_made_by_asking(refold: Refold, tmp_path: Path) -> None:
+    for task in (("status",), ("search", "x"), ("show", "file", SHA), ("rebuild",)):
+        ran = refold(*task, "--store", "sqlite:///none.db")
+
+        assert ran.code == 4
+        assert ran.sentence.startswith("there is no store at sqlite:///")
+        assert ran.sentence.endswith("none.db; create it with refold init")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_store_is_left_alone(refold: Refold, tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_bytes(b"not a database, " * 100)
+
+    ran = refold("status", "--store", f"sqlite:///{path}")
+
+    assert ran.code == 4
+    assert "text.db cannot be used" in ran.sentence
+    assert path.read_bytes() == b"not a database, " * 100
+
+
+@pytest.mark.parametrize("address", ["files.db", "sqlite://", "mysql://x/y", "", "postgresql:x"])
+def test_an_address_of_no_kind_is_refused(refold: Refold, address: str) -> None:
+    ran = refold("status", "--store", address)
+
+    assert ran.code in (1, 2)
+    assert ran.sentence
+
+
+def test_a_store_has_to_be_named(refold: Refold) -> None:
+    ran = refold("status")
+
+    assert ran.code == 2
+    assert ran.sentence == (
+        "no store is named: give --store, --config or REFOLD_STORE, or a refold.toml"
+    )
+
+
+def test_the_nearer_place_names_the_store(
+    refold: Refold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def engine_file(*options: str) -> str:
+        address: str = refold("init", "--json", *options).json["address"]
+        return address.rpartition("/")[2]
+
+    toml(tmp_path / "refold.toml", database_path="toml.db")
+    toml(tmp_path / "other.toml", database_path="config.db")
+
+    assert engine_file() == "toml.db"
+    monkeypatch.setenv("REFOLD_STORE", "sqlite:///environment.db")
+    assert engine_file() == "environment.db"
+    assert engine_file("--config", "other.toml") == "config.db"
+    assert engine_file("--config", "other.toml", "--store", "sqlite:///option.db") == "option.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[storage]\nbackend = 'sqlite'\ndatabase_paht = 'x'", "storage.database_paht: Extra"),
+        ("[storge]\nbackend = 'sqlite'", "unknown key storge"),
+        ("[storage]\nbackend = 'mysql'", "storage.backend: Input should be"),
+        ("[storage]\nbackend = 'sqlite'", "needs database_path"),
+        ("[storage]\nbackend = 'postgres'\npassword = 'sesame'", "needs database_url or database"),
+        ("[storage]\nbackend = 'postgres'\nport = 'sesame'", "storage.port: Input should be"),
+        ("password = 'sesame", "cannot be read as TOML"),
+        ("", "storage.backend: Field required"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(
+    refold: Refold, tmp_path: Path, text: str, sentence: str
+) -> None:
+    (tmp_path / "refold.toml").write_text(text)
+
+    ran = refold("status")
+
+    assert ran.code in (1, 2)
+    assert sentence in ran.sentence
+    assert "sesame" not in ran.err
+
+
+def test_the_example_configuration_is_read(refold: Refold, tmp_path: Path) -> None:
+    (tmp_path / "refold.toml").write_bytes((CHECKOUT / "refold.example.toml").read_bytes())
+
+    assert refold("init", "--json").json["engine"] == "sqlite"
+
+
+def test_a_configuration_names_a_postgresql_store_by_its_parts(
+    refold: Refold, tmp_path: Path, postgres_url: str
+) -> None:
+    found = re.fullmatch(r"postgresql://(\w+):([^@]+)@([\d.]+):(\d+)/(\w+)", postgres_url)
+    assert found
+    user, password, host, port, database = found.groups()
+    toml(
+        tmp_path / "refold.toml",
+        backend="postgres",
+        user=user,
+        password=password,
+        host=host,
+        port=int(port),
+        database=database,
+        schema="files",
+    )
+
+    ran = refold("init", "--json")
+
+    assert ran.json["address"] == f"postgresql://{user}@{host}:{port}/{database}?schema=files"
+    assert password not in ran.out + ran.err
+
+
+# --- the whole story --------------------------------------------------------------
+
+
+def test_the_demonstration_shows_the_main_job(
+    refold: Refold, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    monkeypatch.setenv("REFOLD_DEMO_POSTGRES", postgres_url)
+
+    ran = refold("demo")
+
+    assert ran.code == 0
+    assert "202 records, 202 events" in ran.out
+    assert "the same file again: 202 unchanged, 0 events" in ran.out
+    assert "duplicate at position" in ran.out
+    assert "\nequal\n" in ran.out
+    assert "a command there: this store has moved to postgresql://" in ran.out
+    assert "DIFFERENT" not in ran.out
+    assert "NOT EQUAL" not in ran.out
+
+
+# --- what the tests say things with -----------------------------------------------
+
+T = "2025-08-05T20:44:29.123456789Z"
+
+
+def ask(refold: Refold, store: str, name: str, /, **fields: object) -> None:
+    ran = refold("command", name, "--store", store, "--json", stdin=json.dumps(fields))
+    assert ran.json["outcome"] == "appended"
+
+
+def position(refold: Refold, store: str) -> int:
+    document = refold("status", "--store", store, "--json").json
+    return int(document["partitions"][0]["position"])
+
+
+def written(folder: Path, documents: dict[str, Any]) -> Path:
+    path = folder / "metadata.json"
+    path.write_text(json.dumps(documents))
+    return path
+
+
+def toml(path: Path, **values: object) -> None:
+    values = {"backend": "sqlite"} | values
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    path.write_text("\n".join(["[storage]", *lines]))
+
+
+def change(path: Path, statement: str) -> None:
+    """Change a store behind its back."""
+    connection = sqlite3.connect(path)
+    triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    for (name,) in triggers.fetchall():
+        connection.execute(f'DROP TRIGGER "{name}"')
+    assert connection.execute(statement).rowcount > 0
+    connection.commit()
+    connection.close()
