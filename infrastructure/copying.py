@@ -110,28 +110,37 @@ class _Copy:
         if self._differences or there >= until:
             return
         self._fill()
-        with ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(2) as beside:  # one page is written, the one before read back
             writing: Future[None] | None = None
+            reading: Future[None] | None = None
             for page in self._pages(self._from, self._source, until, "copy"):
                 if writing:
                     writing.result()
-                writing = writer.submit(self._target.log.receive, page)
-            if writing:
-                writing.result()
+                    if reading:
+                        reading.result()
+                    reading = beside.submit(self._read_back, page[0].position - 1)
+                writing = beside.submit(self._target.log.receive, page)
+        for last in (writing, reading):
+            if last:
+                last.result()
         self._compare(until)
 
     def _compare(self, until: int) -> None:
         """Walk over both logs up to `until`; the first block that differs is named."""
         for _ in self._pages(self._from, self._source, until, "compare"):
             pass
+        self._read_back(until)
+        if self._differences:
+            return
+        if self._to.position == self._from.position and self._to.chain != self._from.chain:
+            self._differences.append(_first_difference(self._source, self._target, until))
+
+    def _read_back(self, until: int) -> None:
         try:
             for _ in self._pages(self._to, self._target, until, "read back"):
                 pass
         except BrokenLog as broken:
             self._differences.append(f"target: {broken}")
-            return
-        if self._to.position == self._from.position and self._to.chain != self._from.chain:
-            self._differences.append(_first_difference(self._source, self._target, until))
 
     def _pages(self, walk: Walk, store: Store, until: int, what: str) -> Iterator[list[Recorded]]:
         if walk.position < until:

@@ -114,10 +114,10 @@ class Folder:
                 if progress:
                     progress(done, goal)
         with self._tables.writing() as connection:
-            return [
-                self._put_in_place(connection, generation, goal)
-                for generation in self._generations(connection, BUILDING, names)
-            ]
+            filled = self._generations(connection, BUILDING, names)
+            rebuilt = [self._finished(connection, generation, goal) for generation in filled]
+            self._tables.switch(connection, filled)
+            return rebuilt
 
     def digest(self, projection: Projection) -> tuple[int, Digest]:
         """Return the position of the current generation and the digest of its rows there."""
@@ -202,13 +202,11 @@ class Folder:
                     self._tables.drop(connection, generation)
         self._tables.start(connection, projection, number)
 
-    def _put_in_place(
-        self, connection: sa.Connection, generation: Generation, goal: int
-    ) -> Rebuilt:
+    def _finished(self, connection: sa.Connection, generation: Generation, goal: int) -> Rebuilt:
+        """Add what a filled generation lacks, and compare it with the one that is live."""
         self._tables.rows.create_indexes(connection, generation)
         live = self._tables.current(connection).get(generation.projection.NAME)
         before = self._digest_beside(connection, live, generation, goal) if live else None
-        self._tables.switch(connection, generation)
         after = digest(connection, generation.table, generation.projection)
         return Rebuilt(generation.projection.NAME, generation.number, after, before)
 

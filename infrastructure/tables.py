@@ -103,6 +103,15 @@ class Rows(Protocol):
         """Drop what was created."""
         ...
 
+    def lock(
+        self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
+    ) -> None:
+        """Wait for the readers of `views` and `tables`, and keep new ones waiting, all at once.
+
+        A reader of two views must never hold one while this transaction holds the other.
+        """
+        ...
+
     def show(self, connection: sa.Connection, generation: Generation) -> None:
         """Make the projection's view show this generation."""
         ...
@@ -224,15 +233,21 @@ class Tables:
         )
         return generation
 
-    def switch(self, connection: sa.Connection, generation: Generation) -> None:
-        """Put a filled generation behind its view; the one it replaces is kept as previous."""
-        name = generation.projection.NAME
-        for other in self.generations(connection):
-            if name == other.projection.NAME and other.state == PREVIOUS:
-                self.drop(connection, other)
-        self.rows.show(connection, generation)
-        self._set_state(connection, name, CURRENT, PREVIOUS)
-        self._set_state(connection, name, BUILDING, CURRENT)
+    def switch(self, connection: sa.Connection, generations: Sequence[Generation]) -> None:
+        """Put filled generations behind their views; those they replace are kept as previous."""
+        names = [generation.projection.NAME for generation in generations]
+        outdated = [
+            other
+            for other in self.generations(connection)
+            if other.projection.NAME in names and other.state == PREVIOUS
+        ]
+        self.rows.lock(connection, names, [other.table for other in outdated])
+        for other in outdated:
+            self.drop(connection, other)
+        for generation in generations:
+            self.rows.show(connection, generation)
+            self._set_state(connection, generation.projection.NAME, CURRENT, PREVIOUS)
+            self._set_state(connection, generation.projection.NAME, BUILDING, CURRENT)
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         """Forget a generation that no view shows."""

@@ -149,7 +149,7 @@ class PostgresLog:
         return self._records("read_family", family, family, family)
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
-        return self._records("read_page", partition, after, limit)
+        return self._records("read_page", partition, after, after + limit)
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -204,7 +204,7 @@ class PostgresLog:
         self._patiently(write)
 
     def _holds(self, connection: Connection, record: Recorded) -> bool:
-        parameters = (record.partition, record.position - 1, 1)
+        parameters = (record.partition, record.position - 1, record.position)
         return Recorded(*self._row(connection, "read_page", *parameters)) == record
 
     def claims(self) -> tuple[list[Head], list[Claim]]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -94,15 +94,38 @@ class PostgresRows:
             name = f"{table.name}_{SEARCH}"
             sa.Index(name, table.c[SEARCH], postgresql_using="gin").create(connection)
 
+    def lock(
+        self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
+    ) -> None:
+        there = [
+            name for name in sa.inspect(connection).get_view_names(self._schema) if name in views
+        ]
+        names = ", ".join(self._quoted(name) for name in (*there, *(each.name for each in tables)))
+        while names:
+            try:
+                with connection.begin_nested():
+                    connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
+                    connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+                    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                    return
+            except OperationalError as error:
+                if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                    raise
+
     def show(self, connection: sa.Connection, generation: Generation) -> None:
-        """Replace the view, with its comments; the grants on it stay."""
+        """Replace the view, with its comments; the grants on it stay if its columns do."""
         table = generation.table
-        view = self._quoted(generation.projection.NAME)
-        columns = ", ".join(column.name for column in table.columns)
-        physical = self._quoted(table.name)
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
-        _retrying(connection, f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {physical}")
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        name, view = generation.projection.NAME, self._quoted(generation.projection.NAME)
+        names = [column.name for column in table.columns]
+        inspector = sa.inspect(connection)
+        if inspector.has_table(name, self._schema) and names != [
+            column["name"] for column in inspector.get_columns(name, self._schema)
+        ]:
+            connection.exec_driver_sql(f"DROP VIEW {view} CASCADE")
+        connection.exec_driver_sql(
+            f"CREATE OR REPLACE VIEW {view} AS"
+            f" SELECT {', '.join(names)} FROM {self._quoted(table.name)}"
+        )
         for what, comment in [
             (f"VIEW {view}", table.comment),
             *((f"COLUMN {view}.{column.name}", column.comment) for column in table.columns),
@@ -197,18 +220,6 @@ class PostgresRows:
 
     def _quoted(self, name: str) -> str:
         return f'"{self._schema}"."{name}"'
-
-
-def _retrying(connection: sa.Connection, statement: str) -> None:
-    """Run `statement` again until it gets its lock, without making readers queue behind it."""
-    while True:
-        try:
-            with connection.begin_nested():
-                connection.exec_driver_sql(statement)
-            return
-        except OperationalError as error:
-            if not isinstance(error.orig, LockNotAvailable):
-                raise
 
 
 def _arrays(table: sa.Table, names: Sequence[str]) -> str:

@@ -99,6 +99,14 @@ class SqliteRows:
             name = f"{table.name}_{'_'.join(columns)}"
             sa.Index(name, *(table.c[column] for column in columns)).create(connection)
 
+    def lock(
+        self,
+        connection: sa.Connection,
+        views: Sequence[str],
+        tables: Sequence[sa.Table],
+    ) -> None:
+        """Wait for nobody: a reader goes on in the snapshot that it began with."""
+
     def show(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
         columns = ", ".join(_names(table))

@@ -82,6 +82,7 @@ def pages(events: int, seed: int = 1) -> Iterator[list[Recorded]]:
 
 
 def _records(seed: int) -> Iterator[Recorded]:
+    ids = Random(seed)  # noqa: S311 - as above
     for position, (known, stream, value) in enumerate(_happenings(seed), 1):
         version = known.versions[stream] = known.versions.get(stream, 0) + 1
         event = encoded(value, position)
@@ -95,7 +96,7 @@ def _records(seed: int) -> Iterator[Recorded]:
             event.data,
             event.metadata,
             BEGINNING + position * 37_000,
-            f"{position:032x}",
+            f"{ids.getrandbits(128):032x}",
             0,
         )
 

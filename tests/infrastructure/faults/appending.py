@@ -1,9 +1,11 @@
 """A writer: appends to streams of its own on the fast and the locked path, and to a shared one.
 
-Arguments: address of the store, name of the writer, number of commands.
+Arguments: address of the store, name of the writer, number of commands. It says `ready` and begins
+when its stdin ends, so that all writers begin together.
 """
 
 import sys
+from time import sleep
 from typing import Final
 
 from refold.domain import file
@@ -16,8 +18,11 @@ SHARED: Final = "file-shared"
 
 def main(url: str, writer: str, commands: str) -> None:
     log = open_log(url)
+    print("ready", flush=True)
+    sys.stdin.read()
     shared = 0
     for number in range(int(commands)):
+        sleep(0.001)  # SQLite's lock is not fair: without this one writer would keep it
         id = f"{writer}-{number}"
         match number % 3:
             case 0:  # exact: the fast path where there is one

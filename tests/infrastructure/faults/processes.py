@@ -52,10 +52,21 @@ def start_refold(*arguments: str | Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([command, *arguments], stdout=subprocess.DEVNULL)
 
 
-def start(program: str, *arguments: str, stdout: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start one of the programs beside this file."""
+def start(program: str, *arguments: str, output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
+    """Start one of the programs beside this file; its stdin is a pipe, its stdout `output`."""
     module = f"refold.tests.infrastructure.faults.{program}"
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=stdout)
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output)
+
+
+def begin_together(processes: "list[subprocess.Popen[bytes]]") -> None:
+    """Wait until each has said that it is ready, then let all begin."""
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.close()
 
 
 def succeed(processes: "list[subprocess.Popen[bytes]]") -> None:
@@ -65,3 +76,6 @@ def succeed(processes: "list[subprocess.Popen[bytes]]") -> None:
     finally:
         for process in processes:
             process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()

@@ -6,7 +6,7 @@ through it must not be encrypted (`sslmode=disable&gssencmode=disable`).
 
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from threading import Lock, Thread
@@ -81,10 +81,12 @@ class _Session:
         self._appends: set[bytes] = set()
         self._appending = False
         self._swallowing: Cut | None = None
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for work in (self._towards_server, self._towards_client):
             Thread(target=self._until_cut, args=(work,), daemon=True).start()
 
-    def _until_cut(self, work: "type[object]") -> None:
+    def _until_cut(self, work: Callable[[], None]) -> None:
         try:
             with suppress(OSError, EOFError):
                 work()
