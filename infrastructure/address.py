@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from refold.domain.errors import BadInput
 
@@ -60,7 +60,7 @@ class Postgres:
         parts = urlsplit(self.url)
         user, _, host = parts.netloc.rpartition("@")
         user = user.partition(":")[0]
-        shown = urlunsplit(("postgresql", f"{user}@{host}" if user else host, parts.path, "", ""))
+        shown = f"postgresql://{f'{user}@' if user else ''}{host}{parts.path}"
         return shown if self.schema == SCHEMA else f"{shown}?schema={self.schema}"
 
 
@@ -93,5 +93,5 @@ def _postgres(url: str) -> Postgres:
     schema = options.pop("schema", SCHEMA)
     if not schema.isidentifier() or not schema.isascii() or len(schema) > 50:
         raise BadInput(f"{schema!r} cannot be the name of a schema")
-    query = urlencode(options)
-    return Postgres(urlunsplit(("postgresql", parts.netloc, parts.path, query, "")), schema)
+    query = f"?{urlencode(options)}" if options else ""
+    return Postgres(f"postgresql://{parts.netloc}{parts.path}{query}", schema)

@@ -1,7 +1,7 @@
 """`refold demo`: the main job on real files, each step said and shown."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from os import environ
 from pathlib import Path
@@ -25,7 +25,7 @@ def demo() -> None:
     """Show the main job on 202 real files: import, search, vote, ban, rebuild, copy with proof.
 
     Everything happens in a temporary folder, on SQLite and, if one can be had, on PostgreSQL:
-    the one at REFOLD_DEMO_POSTGRES, else a throw-away one from the binaries at hand.
+    the one at REFOLD_DEMO_POSTGRES or PGHOST, else a throw-away one from the binaries at hand.
 
     Example: refold demo
     """
@@ -107,24 +107,26 @@ def _move(store: Store, target: Store, sha256: str) -> None:
 @contextmanager
 def _target(folder: Path) -> Iterator[Store]:
     """Open the store to copy to: on PostgreSQL if one can be had, else on SQLite, saying why."""
-    if url := environ.get("REFOLD_DEMO_POSTGRES"):
-        with _schema_of_its_own(url) as address, open_store(address, create=True) as store:
-            yield store
+    with ExitStack() as opened:
+        try:
+            address = opened.enter_context(_postgres())
+        except Unavailable as reason:
+            print(f"   no PostgreSQL here, so the copy goes to another SQLite file: {reason}")
+            address = f"sqlite:///{folder}/copy.db"
+        yield opened.enter_context(open_store(address, create=True))
+
+
+@contextmanager
+def _postgres() -> Iterator[str]:
+    """Give the address of a store to be on a server that is named, or on a throw-away one."""
+    named = environ.get("REFOLD_DEMO_POSTGRES") or ("postgresql://" if "PGHOST" in environ else "")
+    if named:
+        with _schema_of_its_own(named) as address:
+            yield address
         return
-    try:
-        cluster = throwaway()
-        running = cluster.__enter__()
-    except Unavailable as reason:
-        print(f"   no PostgreSQL here, so the copy goes to another SQLite file: {reason}")
-        with open_store(f"sqlite:///{folder}/copy.db", create=True) as store:
-            yield store
-        return
-    try:
-        print(f"   (a throw-away PostgreSQL {running.version} on loopback)")
-        with open_store(running.url, create=True) as store:
-            yield store
-    finally:
-        cluster.__exit__(None, None, None)
+    with throwaway() as cluster:
+        print(f"   (a throw-away PostgreSQL {cluster.version} on loopback)")
+        yield cluster.url
 
 
 @contextmanager
