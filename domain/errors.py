@@ -150,7 +150,7 @@ class LogWentBack(Unreadable):
     def __init__(self, projection: str, position: int) -> None:
         super().__init__(
             f"table {projection} was folded up to position {position}, where the log now holds"
-            f" another event or none; fold it again with refold rebuild {projection}"
+            " another event or none; fold the tables again with refold rebuild"
         )
         self.projection = projection
         self.position = position

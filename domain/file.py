@@ -6,17 +6,15 @@ Top to bottom: the events, the state they add up to, the decisions. Votes are st
 """
 
 import re
-from base64 import b32decode
-from binascii import Error as BadBase32
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import reduce
 from typing import Final, assert_never
 
-from refold.domain import times
+from refold.domain import cids, times
 from refold.domain.errors import Refused
-from refold.domain.streams import IllFormedText, check_text
+from refold.domain.texts import IllFormedText, check_text, check_word
 
 # --- events -------------------------------------------------------------------
 
@@ -221,8 +219,6 @@ def last_updated(value: object, recorded_at: int) -> str:
 # --- decisions ----------------------------------------------------------------
 
 BAN_CODES: Final = {3: "policy violation", 6: "indecent", 9: "malware"}
-LONGEST_TEXT: Final = 256
-"""Characters of a name or tag in a command."""
 LONGEST_RECORD_TEXT: Final = 1024
 """UTF-8 bytes of a key, cid, type or tag in a record from elsewhere: tables index them."""
 
@@ -388,22 +384,9 @@ def check_sha256(sha256: str) -> None:
 
 def check_cid(sha256: str, cid: str) -> None:
     """Raise `CidDoesNotMatch` when `cid` is a raw CID of other content than `sha256`."""
-    digest = raw_digest(cid)
+    digest = cids.raw_digest(cid)
     if digest is not None and digest != sha256:
         raise CidDoesNotMatch(f"cid {cid} is that of content with SHA-256 {digest}, not {sha256}")
-
-
-def raw_digest(cid: str) -> str | None:
-    """Return the SHA-256 inside a version-1 base32 CID of codec raw, None for any other CID.
-
-    A file of at most 256 KiB is one raw leaf, and its CID tells its sum (contracts.md, P-a).
-    """
-    try:
-        decoded = b32decode(cid[1:].upper() + "=" * (-len(cid[1:]) % 8)) if cid[:1] == "b" else b""
-    except (BadBase32, ValueError):
-        return None
-    header, digest = decoded[:4], decoded[4:]
-    return digest.hex() if header == b"\x01\x55\x12\x20" and len(digest) == 32 else None
 
 
 def check_fields(*, name: str | None, type: str | None, cid: str | None) -> None:
@@ -413,17 +396,6 @@ def check_fields(*, name: str | None, type: str | None, cid: str | None) -> None
         check_word("type", type)
     if cid is not None:
         check_word("cid", cid)
-
-
-def check_word(what: str, text: str) -> None:
-    """Raise `IllFormedText` unless `text` has 1 to 256 characters, none of them a control."""
-    check_text(what, text)
-    if not 1 <= len(text) <= LONGEST_TEXT:
-        raise IllFormedText(
-            f"{what} {text[:40]!r} has {len(text)} characters, not 1 to {LONGEST_TEXT}"
-        )
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise IllFormedText(f"{what} {text!r} holds a control character")
 
 
 def check_record(sha256: str, record: Record) -> None:

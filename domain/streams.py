@@ -8,14 +8,10 @@ from hashlib import sha256
 from typing import Final
 from zlib import crc32
 
-from refold.domain.errors import Refused
+from refold.domain.texts import check_text
 
 LONGEST_PART: Final = 256
 """Bytes of one part once encoded; a longer one is replaced by `~` and its SHA-256."""
-
-
-class IllFormedText(Refused):
-    """A text holds what no id, name or tag may hold."""
 
 
 def name(kind: str, key: str, *parts: str) -> str:
@@ -52,19 +48,9 @@ def family(stream: str) -> str:
 
 def family_key(stream: str) -> str:
     """Return the key of the family as it stands in the name (encoded): `ab` for `file-ab/…`."""
-    return family(stream).partition("-")[2]
+    return stream.partition("/")[0].partition("-")[2]
 
 
 def partition(stream: str, partitions: int) -> int:
     """Return the partition, 0-based, that keeps `stream`; a family is never split."""
     return crc32(family(stream).encode()) % partitions
-
-
-def check_text(what: str, text: str) -> None:
-    """Raise `IllFormedText` when `text` holds NUL or a lone surrogate."""
-    if "\0" in text:
-        raise IllFormedText(f"{what} {text!r} holds a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise IllFormedText(f"{what} {text!r} holds a lone surrogate") from error

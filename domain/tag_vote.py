@@ -9,7 +9,7 @@ from functools import reduce
 from typing import Final, assert_never
 
 from refold.domain.errors import Refused
-from refold.domain.file import check_word
+from refold.domain.texts import check_word
 
 # --- events -------------------------------------------------------------------
 

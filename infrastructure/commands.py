@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from refold.domain import file, removal_vote, streams, tag_vote
 from refold.domain.errors import BadInput, Conflict
 from refold.domain.ports import Appended, Command, Event, Write
+from refold.domain.texts import check_text
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.legacy import pinshare
 from refold.infrastructure.store import Store
@@ -49,7 +50,7 @@ def run(
     for an unknown name or a malformed field, and whatever the domain or the log refuses.
     """
     request = parse(name, data)
-    streams.check_text("command id", command_id)
+    check_text("command id", command_id)
     return carry_out(store, request, command_id=command_id, actor=actor, expected=expected)
 
 

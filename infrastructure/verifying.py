@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from refold.domain.errors import BrokenLog
+from refold.domain.errors import BrokenLog, LogWentBack
 from refold.infrastructure.certificate import Certificate, TableProof
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.copying import Progress
@@ -80,6 +80,8 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
         report.tables = [(each.NAME, store.folder.digest(each)[1]) for each in catalog.ALL]
     except BrokenLog as broken:
         report.bad = broken
+    except LogWentBack as other:  # the tables remember the last event that they were folded from
+        report.bad = BrokenLog(PARTITION, other.position, other.position, str(other))
     report.position, report.chain = walk.position, walk.chain
     report.seconds = monotonic() - started
     return report

@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Final, TextIO
 
-from refold.domain import file, times
+from refold.domain import cids, file, times
 from refold.domain.errors import Refused
 from refold.infrastructure.legacy.large_object import (
     NOT_UTF8,
@@ -163,7 +163,7 @@ def _notes(key: str, record: file.Record) -> Iterator[str]:
         yield "key is not 64 lower-case hex digits"
     if record.extra.get("fileSHA256") is not None:
         yield "key differs from fileSHA256"
-    if file.raw_digest(record.cid) not in (None, key.lower()):
+    if cids.raw_digest(record.cid) not in (None, key.lower()):
         yield "raw CID holds another sum"
     if record.ban_set not in (0, *file.BAN_CODES):
         yield f"unknown ban code {record.ban_set}"

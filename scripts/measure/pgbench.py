@@ -18,7 +18,7 @@ def rate(site: Site, url: str, script: str, transactions: int, **variables: int)
     """
     settings = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     password = settings.pop("password", "")  # others could see it in a command
-    statement = resources.files(__package__) / f"{script}.sql"
+    statement = resources.files("refold.scripts.measure") / f"{script}.sql"
     with resources.as_file(statement) as path:
         command = [
             *(str(site.binaries / "pgbench"), "--no-vacuum", "--protocol=prepared", "--client=1"),

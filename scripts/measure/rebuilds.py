@@ -18,7 +18,7 @@ def rebuild(site: Site) -> Measured:
     compared); it makes all indexes last, while refold has its primary keys from the start. The
     time of refold holds the digests of the new tables and of those they replace.
     """
-    script = (resources.files(__package__) / "rebuild.sql").read_bytes()
+    script = (resources.files("refold.scripts.measure") / "rebuild.sql").read_bytes()
     with open_store(site.postgres) as store, site.connect(site.postgres) as server:
 
         def refold() -> float:

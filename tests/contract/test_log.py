@@ -4,6 +4,7 @@ Each test runs once for each engine. None is excused: a promise that one of them
 not belong in the port.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
@@ -24,6 +25,7 @@ from refold.domain.ports import (
     State,
     Write,
 )
+from refold.infrastructure.open import open_store
 
 ADA, BOB = "user-ada", "user-bob"
 MINUTE = 60_000_000
@@ -650,6 +652,23 @@ def test_of_many_appends_racing_for_one_stream_one_wins(log: Log, takes_claims: 
     assert positions(log) == list(range(1, 41))
 
 
+def test_two_who_opened_the_same_store_race_like_threads_of_one(
+    new_kept_url: Callable[[], str],
+) -> None:
+    url, streams = new_kept_url(), [f"parcel-{n:02}" for n in range(20)]
+    with open_store(url, create=True) as one, open_store(url) as other:
+
+        def append(writer: int, stream: str) -> Outcome:
+            log = (one, other)[writer % 2].log
+            [outcome] = log.append([command(f"{writer} {stream}", write(stream, 0, b"", b""))])
+            return outcome
+
+        outcomes = race(append, streams)
+
+        assert sorted(won.stream for won in outcomes if isinstance(won, Appended)) == streams
+        assert positions(one.log) == positions(other.log) == list(range(1, 41))
+
+
 def test_of_many_commands_racing_for_one_claim_one_wins(log: Log) -> None:
     values = [f"{n:02}" for n in range(20)]
 
@@ -942,5 +961,10 @@ def race(run: Callable[[int, str], Outcome], prizes: Sequence[str]) -> list[Outc
             outcomes.append(run(number, prize))
         return outcomes
 
-    with ThreadPoolExecutor(line_up.parties) as pool:
-        return [each for all in pool.map(runner, range(line_up.parties)) for each in all]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # or a thread in memory comes through before another starts
+    try:
+        with ThreadPoolExecutor(line_up.parties) as pool:
+            return [each for all in pool.map(runner, range(line_up.parties)) for each in all]
+    finally:
+        sys.setswitchinterval(usual)

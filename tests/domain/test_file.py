@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.domain import file, tag_vote, times
+from refold.domain import cids, tag_vote, times
 from refold.domain.errors import Refused
 from refold.domain.file import (
     Banned,
@@ -38,7 +38,7 @@ from refold.domain.file import (
     reset_tag,
     unban,
 )
-from refold.domain.streams import IllFormedText
+from refold.domain.texts import IllFormedText
 
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 RAW = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
@@ -96,8 +96,8 @@ def test_a_cid_that_does_not_tell_a_sum_is_taken_as_it_is(cid: str) -> None:
 def test_only_version_1_raw_sha256_cids_tell_a_sum(header: bytes) -> None:
     cid = "b" + b32encode(header + bytes(32)).decode().lower().rstrip("=")
 
-    assert file.raw_digest(cid) is None
-    assert file.raw_digest(OTHER_RAW) == "00" * 32
+    assert cids.raw_digest(cid) is None
+    assert cids.raw_digest(OTHER_RAW) == "00" * 32
 
 
 @pytest.mark.parametrize("length", [31, 33])
@@ -105,12 +105,12 @@ def test_a_cid_with_a_sum_of_another_length_tells_none(length: int) -> None:
     header = b"\x01\x55\x12\x20"
     cid = "b" + b32encode(header + bytes(length)).decode().lower().rstrip("=")
 
-    assert file.raw_digest(cid) is None
+    assert cids.raw_digest(cid) is None
 
 
 @given(st.text(max_size=80))
 def test_no_text_is_too_odd_to_be_looked_at_as_a_cid(text: str) -> None:
-    assert len(file.raw_digest("b" + text) or "x" * 64) == 64
+    assert len(cids.raw_digest("b" + text) or "x" * 64) == 64
 
 
 def test_registering_a_time_that_is_none_is_refused() -> None:

@@ -15,8 +15,8 @@ from refold.domain.removal_vote import (
     swing,
     withdraw,
 )
-from refold.domain.streams import IllFormedText
 from refold.domain.tag_vote import NotAStance
+from refold.domain.texts import IllFormedText
 
 
 def test_a_first_vote_is_cast() -> None:

@@ -5,7 +5,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from refold.domain import streams
-from refold.domain.streams import IllFormedText, name, part
+from refold.domain.streams import name, part
+from refold.domain.texts import IllFormedText
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
 AWKWARD = st.text("%/~25FE", max_size=12)
@@ -37,6 +38,8 @@ def test_a_part_has_no_slash_and_at_most_256_bytes(text: str) -> None:
         ("~home", "%7Ehome"),
         ("home~", "home~"),
         ("x" * 256, "x" * 256),
+        ("é" * 128, "é" * 128),
+        ("é" * 129, "~a62bf20794e9afb2766a5305affe539386952b597ef3107ff06b810cf3edc29d"),
         ("x" * 257, "~15eb95a462ee20bd91a415ae2d4aed341288186ddaa2b37908f7d592f0c3f85f"),
     ],
 )

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.domain.streams import IllFormedText
 from refold.domain.tag_vote import (
     Cast,
     Changed,
@@ -17,6 +16,7 @@ from refold.domain.tag_vote import (
     swing,
     withdraw,
 )
+from refold.domain.texts import IllFormedText
 
 FOR = Cast("LENR", "ada", 1, 1)
 

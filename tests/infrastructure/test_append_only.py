@@ -116,7 +116,7 @@ ON_POSTGRES = {
 def test_postgresql_refuses_even_a_superuser_to_change_an_event(
     postgres_log: psycopg.Connection[Any], role: str
 ) -> None:
-    postgres_log.execute(f"SET session_replication_role = {role}")
+    postgres_log.execute(f"SET session_replication_role = {role}".encode())
     before = postgres_log.execute("SELECT * FROM refold.events ORDER BY position").fetchall()
 
     for change in ON_POSTGRES.values():  # together, because making a database takes longer

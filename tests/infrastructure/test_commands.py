@@ -9,8 +9,8 @@ import pytest
 
 from refold.domain.errors import BadInput, CommandIdTaken, Conflict, Refused
 from refold.domain.file import NotASha256, UnknownBanCode, UnknownFile
-from refold.domain.streams import IllFormedText
 from refold.domain.tag_vote import NotAStance
+from refold.domain.texts import IllFormedText
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
@@ -165,14 +165,21 @@ def test_votes_at_two_nodes_survive_gossip() -> None:
         assert shown(here).moderation_votes == -2
 
 
-def test_gossip_is_compared_with_votes_too(store: Store) -> None:
-    before_the_vote = now_of(store)
-    run(store, "tag_vote.cast", tag="LENR", voter="ada", stance=1)
+@pytest.mark.parametrize(
+    ("vote", "fields"),
+    [("tag_vote.cast", {"tag": "LENR"}), ("removal_vote.cast", {})],
+)
+def test_gossip_older_than_the_last_vote_is_no_news(
+    store: Store, vote: str, fields: dict[str, Any]
+) -> None:
+    run(store, "file.add_tag", tag="LENR")
+    before = now_of(store)
+    run(store, vote, voter="ada", stance=1, **fields)
 
-    stale = run(store, "file.apply_gossip", **gossip(lastUpdated=before_the_vote, fileName="old"))
+    stale = gossip(lastUpdated=before, fileName="old")
+    outcome = run(store, "file.apply_gossip", **stale, tie="replace").outcome
 
-    assert (stale.outcome, shown(store).name) == ("unchanged", "paper.pdf")
-    assert shown(store).last_updated > before_the_vote
+    assert (outcome, shown(store).name) == ("unchanged", "paper.pdf")
 
 
 @pytest.mark.parametrize(("tie", "name"), [("keep", "paper.pdf"), ("replace", "theirs.pdf")])
@@ -333,7 +340,7 @@ def test_a_malformed_field_is_named(
 @pytest.mark.parametrize("name", [name for name in commands.REQUESTS if "gossip" not in name])
 def test_a_malformed_sum_is_refused_and_nothing_is_written(store: Store, name: str) -> None:
     with pytest.raises(NotASha256, match="is not a SHA-256 of 64 lower-case hex digits"):
-        run(store, name, **SAMPLES[name] | {"sha256": SHA.upper()})
+        run(store, name, **sample(name, SHA.upper()))
 
     assert store.log.heads()[0].position == 1
 
@@ -344,7 +351,7 @@ def test_a_malformed_sum_is_refused_and_nothing_is_written(store: Store, name: s
 )
 def test_an_unknown_file_is_refused_and_nothing_is_written(store: Store, name: str) -> None:
     with pytest.raises(UnknownFile, match=f"no file {OTHER} is known"):
-        run(store, name, **SAMPLES[name] | {"sha256": OTHER})
+        run(store, name, **sample(name, OTHER))
 
     assert store.log.heads()[0].position == 1
 
@@ -382,6 +389,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "removal_vote.cast": {"voter": "ada", "stance": 1},
     "removal_vote.withdraw": {"voter": "ada"},
 }
+
+
+def sample(name: str, sha256: str) -> dict[str, Any]:
+    return {"sha256": sha256, **SAMPLES[name]}
 
 
 def run(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -78,15 +77,16 @@ def store(tmp_path: Path, refold: Refold) -> str:
 # --- help -------------------------------------------------------------------------
 
 
-def commands_of(group: Any, *before: str) -> list[tuple[tuple[str, ...], click.Command]]:
-    found = []
+def paths(group: Any, *before: str) -> list[tuple[str, ...]]:
+    """The names that lead to each command below `group`."""
+    found: list[tuple[str, ...]] = []
     for name, command in group.commands.items():
         path = (*before, name)
-        found += commands_of(command, *path) if hasattr(command, "commands") else [(path, command)]
+        found += paths(command, *path) if hasattr(command, "commands") else [path]
     return found
 
 
-COMMANDS = [path for path, _ in commands_of(typer.main.get_command(cli.app))]
+COMMANDS = paths(typer.main.get_command(cli.app))
 
 
 def test_all_tasks_are_there() -> None:

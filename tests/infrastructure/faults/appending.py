@@ -24,13 +24,11 @@ def main(url: str, writer: str, commands: str) -> None:
     for number in range(int(commands)):
         sleep(0.001)  # SQLite's lock is not fair: without this one writer would keep it
         id = f"{writer}-{number}"
-        match number % 3:
-            case 0:  # exact: the fast path where there is one
-                _appended(log.append([registration(id, id)])[0])
-            case 1:  # any version: always the locked path
-                _appended(log.append([registration(id, id, expected=None)])[0])
-            case _:
-                shared = _append_to_the_shared_stream(log, id, shared)
+        if number % 6 == 5:
+            shared = _append_to_the_shared_stream(log, id, shared)
+        else:  # an exact version takes the fast path where there is one, any the locked path
+            expected = 0 if number % 2 else None
+            _appended(log.append([registration(id, id, expected=expected)])[0])
     log.close()
 
 

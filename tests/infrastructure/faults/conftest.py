@@ -6,10 +6,8 @@ import pytest
 
 from refold.infrastructure.open import open_store
 
-ENGINES = ("sqlite", "postgres")
 
-
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store, once on SQLite and once on PostgreSQL."""
     place = (

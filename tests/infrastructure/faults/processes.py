@@ -2,10 +2,13 @@
 
 import io
 import json
+import multiprocessing
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 from unittest.mock import patch
@@ -46,20 +49,42 @@ def refold(*arguments: str | Path) -> Finished:
     return Finished(code, stdout.getvalue(), stderr.getvalue())
 
 
-def start_refold(*arguments: str | Path) -> "subprocess.Popen[bytes]":
-    """Start the `refold` command in a process of its own."""
-    command = Path(sys.executable).with_name("refold")
-    return subprocess.Popen([command, *arguments], stdout=subprocess.DEVNULL)
+def start_refold(*arguments: str, output: Path) -> BaseProcess:
+    """Start `refold` in a process of its own; what it prints goes to the file `output`.
+
+    The process is forked from one that has imported everything: starting Python takes longer
+    than most of what is done here.
+    """
+    process = _FORKS.Process(target=_refold_into, args=(output, *arguments), daemon=True)
+    process.start()
+    return process
 
 
-def start(program: str, *arguments: str, output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
-    """Start one of the programs beside this file; its stdin is a pipe, its stdout `output`."""
+def _refold_into(output: Path, *arguments: str) -> None:
+    finished = refold(*arguments)
+    output.write_text(finished.stdout)
+    sys.exit(finished.code)
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["pytest", __name__])
+
+
+@contextmanager
+def started(
+    program: str, *arguments: str, output: IO[bytes] | int
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run one of the programs beside this file; its stdin is a pipe, its stdout `output`."""
     module = f"refold.tests.infrastructure.faults.{program}"
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def begin_together(processes: "list[subprocess.Popen[bytes]]") -> None:
+def begin_together(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
     """Wait until each has said that it is ready, then let all begin."""
     for process in processes:
         assert process.stdout
@@ -69,13 +94,6 @@ def begin_together(processes: "list[subprocess.Popen[bytes]]") -> None:
         process.stdin.close()
 
 
-def succeed(processes: "list[subprocess.Popen[bytes]]") -> None:
+def succeed(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
     """Wait until all have ended, and see that none failed."""
-    try:
-        assert [process.wait(PATIENCE) for process in processes] == [0] * len(processes)
-    finally:
-        for process in processes:
-            process.kill()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+    assert [process.wait(PATIENCE) for process in processes] == [0] * len(processes)

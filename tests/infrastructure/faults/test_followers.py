@@ -9,22 +9,25 @@ from typing import Final
 import psycopg
 
 from refold.tests.infrastructure.faults.events import open_log
-from refold.tests.infrastructure.faults.processes import begin_together, start, succeed
+from refold.tests.infrastructure.faults.processes import begin_together, started, succeed
 
 WRITERS: Final = 8
-COMMANDS: Final = 90
+COMMANDS: Final = 60
 TOTAL: Final = WRITERS * COMMANDS
 
 
 def test_two_readers_see_each_event_of_eight_writers_once(url: str, tmp_path: Path) -> None:
     notes = [tmp_path / "reader-1", tmp_path / "reader-2"]
-    with ExitStack() as files:
-        readers = [
-            start("following", url, str(TOTAL), output=files.enter_context(note.open("wb")))
-            for note in notes
-        ]
+    with ExitStack() as stack:
+        readers = []
+        for note in notes:
+            output = stack.enter_context(note.open("wb"))
+            reader = started("following", url, str(TOTAL), output=output)
+            readers.append(stack.enter_context(reader))
         writers = [
-            start("appending", url, f"writer-{n}", str(COMMANDS), output=PIPE)
+            stack.enter_context(
+                started("appending", url, f"writer-{n}", str(COMMANDS), output=PIPE)
+            )
             for n in range(WRITERS)
         ]
 

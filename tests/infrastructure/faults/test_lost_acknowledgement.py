@@ -1,4 +1,4 @@
-"""A connection that breaks around its commit: the command is in the log once, and its place known."""
+"""A connection breaks around a commit: the command is in the log once, and its place is known."""
 
 from collections import defaultdict
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from refold.domain import file
-from refold.domain.ports import Appended, Claim, Command, Recorded
+from refold.domain.ports import Appended, Claim, Command, Outcome, Recorded
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.log import PostgresLog
 from refold.tests.infrastructure.faults.events import command
@@ -18,7 +18,7 @@ NAMED: Final = file.Changed(name="holiday")
 
 def test_a_command_whose_acknowledgement_was_lost_is_in_the_log_once(postgres_url: str) -> None:
     open_store(postgres_url, create=True).close()
-    outcomes: dict[str, Appended] = {}
+    outcomes: dict[str, Outcome] = {}
     with proxy(postgres_url) as cutting:
         through = PostgresLog(cutting.url, "refold")
         for number in range(ROUNDS):
@@ -92,5 +92,6 @@ def _by_command(records: list[Recorded]) -> dict[str, tuple[int, str, int]]:
     return {id: (own[-1].position, own[-1].stream, own[-1].version) for id, own in events.items()}
 
 
-def _place(outcome: Appended) -> tuple[int, str, int]:
+def _place(outcome: Outcome) -> tuple[int, str, int]:
+    assert isinstance(outcome, Appended)
     return outcome.position, outcome.stream, outcome.version

@@ -1,0 +1,160 @@
+"""kill -9 of a copy or a rebuild, anywhere: run again, it ends as if nothing had been."""
+
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, cycle, islice
+from pathlib import Path
+from time import sleep
+from typing import Any, Final
+
+from refold.infrastructure import copying
+from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.open import open_store
+from refold.infrastructure.store import Store
+from refold.infrastructure.tables import BUILDING
+from refold.tests.infrastructure.faults.events import many
+from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold
+
+EVENTS: Final = 30_000
+KILLS: Final = 10
+"""Of each direction or engine; of both together that makes 20."""
+DELAYS: Final = (0.0, 0.01, 0.04, 0.02, 0.08)
+"""Seconds from the first progress to the kill, in turn: so it strikes at all points of a page."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A `refold` command, and how to see how far it is."""
+
+    arguments: Sequence[str]
+    progress: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Where the work stood when the process began, and when it was killed."""
+
+    before: int
+    after: int
+
+    @property
+    def was_inside(self) -> bool:
+        return self.before < self.after < EVENTS
+
+
+def test_a_copy_killed_anywhere_goes_on_and_ends_equal(tmp_path: Path, postgres_url: str) -> None:
+    sqlite = f"sqlite:///{tmp_path / 'source.db'}"
+    postgres = f"{postgres_url}?schema=straight"
+    with _filled(sqlite) as source, open_store(postgres, create=True) as target:
+        straight = copying.copy(source, target).document()
+    there = _copies(sqlite, (f"{postgres_url}?schema=target_{n}" for n in count()))
+    back = _copies(postgres, (f"sqlite:///{tmp_path / f'target-{n}.db'}" for n in count()))
+
+    kills, certificates = _kill_often([there, back], tmp_path / "printed")
+
+    assert len(kills) == 2 * KILLS
+    assert sum(kill.was_inside for kill in kills) >= 15, kills
+    for certificate in certificates:
+        assert certificate["equal"]
+        assert certificate["partitions"] == straight["partitions"]
+        assert certificate["tables"] == straight["tables"]
+
+
+def test_a_rebuild_killed_anywhere_goes_on_and_ends_equal(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    sqlite, postgres = f"sqlite:///{tmp_path / 'source.db'}", postgres_url
+    with _filled(sqlite) as source, open_store(postgres, create=True) as target:
+        certificate = copying.copy(source, target)
+    straight = {table.name: table.target.hex for table in certificate.tables}
+
+    rebuilds = [_rebuilds(sqlite), _rebuilds(postgres)]
+    kills, reports = _kill_often(rebuilds, tmp_path / "printed")
+
+    assert len(kills) == 2 * KILLS
+    assert sum(kill.was_inside for kill in kills) >= 15, kills
+    for report in reports:
+        assert {each["name"]: each["digest"] for each in report["tables"]} == straight
+        assert all(each["equal_to_previous"] for each in report["tables"])
+
+
+# --- killing ----------------------------------------------------------------------
+
+
+def _kill_often(works: Sequence[Iterator[Work]], output: Path) -> tuple[list[Kill], list[Any]]:
+    """Carry out one work after the other, each to its end, until each kind was killed enough.
+
+    Returns the kills, and what the runs printed that came to their end.
+    """
+    kills: list[Kill] = []
+    documents: list[Any] = []
+    delays = cycle(DELAYS)
+    for number, kind in enumerate(works, 1):
+        while len(kills) < number * KILLS:
+            work = next(kind)
+            while kill := _killed(work, next(delays), output, last=len(kills) == number * KILLS):
+                kills.append(kill)
+            documents.append(json.loads(output.read_text()))
+    return kills, documents
+
+
+def _killed(work: Work, delay: float, output: Path, *, last: bool) -> Kill | None:
+    """Run the command and kill it `delay` seconds after its first progress.
+
+    Returns None when it came to its end before, or was to be left alone because it is the `last`.
+    """
+    before = work.progress()
+    process = start_refold(*work.arguments, output=output)
+    if not last:
+        while process.is_alive() and work.progress() <= before:
+            sleep(0.005)
+        process.join(delay)
+        process.kill()
+    process.join(PATIENCE)
+    if process.exitcode == -signal.SIGKILL:
+        return Kill(before, work.progress())
+    assert process.exitcode == 0
+    return None
+
+
+# --- what is killed ---------------------------------------------------------------
+
+
+def _copies(source: str, targets: Iterable[str]) -> Iterator[Work]:
+    """Yield a copy to each target."""
+    for url in targets:
+        with open_store(url, create=True) as target:
+            yield Work(("copy", source, url, "--json"), lambda: _head(target))
+
+
+def _rebuilds(url: str) -> Iterator[Work]:
+    """Yield a rebuild of all tables, again and again."""
+    with open_store(url) as store:
+        while True:
+            yield Work(("rebuild", "--store", url, "--json"), lambda: _built(store))
+
+
+def _head(store: Store) -> int:
+    return store.log.heads()[PARTITION].position
+
+
+def _built(store: Store) -> int:
+    """Return how far the generations are that are being built; 0 when there are none."""
+    with store.tables.reading() as connection:
+        checkpoints = store.tables.checkpoints(connection, PARTITION)
+        building = [
+            (each.projection.NAME, each.number)
+            for each in store.tables.generations(connection)
+            if each.state == BUILDING
+        ]
+    return min((checkpoints[key].position for key in building if key in checkpoints), default=0)
+
+
+def _filled(url: str) -> Store:
+    store = open_store(url, create=True)
+    commands = many(EVENTS)
+    while batch := list(islice(commands, 1_000)):
+        store.log.append(batch)
+    return store
