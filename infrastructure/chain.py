@@ -74,20 +74,29 @@ def digest(record: Recorded) -> bytes:
     return link(b"", record)
 
 
+def page(log: EventLog, partition: int, after: int, limit: int) -> list[Recorded]:
+    """Return the next events behind `after`, at most `limit`; none at the end of the log.
+
+    Raises `BrokenLog` where a position is missing.
+    """
+    found = log.page(partition, after, limit)
+    for position, record in enumerate(found, after + 1):
+        if record.position != position:
+            raise BrokenLog(partition, position, record.position - 1, "events are missing")
+    return found
+
+
 def pages(log: EventLog, partition: int, after: int, until: int) -> Iterator[list[Recorded]]:
     """Yield the events behind `after` up to and with `until`, in pages, without a hole.
 
     Raises `BrokenLog` where a position is missing.
     """
     while after < until:
-        page = log.page(partition, after, min(PAGE, until - after))
-        for position, record in enumerate(page, after + 1):
-            if record.position != position:
-                raise BrokenLog(partition, position, record.position - 1, "events are missing")
-        if not page:
+        found = page(log, partition, after, min(PAGE, until - after))
+        if not found:
             raise BrokenLog(partition, after + 1, until, "events are missing")
-        yield page
-        after = page[-1].position
+        yield found
+        after = found[-1].position
 
 
 class Walk:

@@ -11,18 +11,17 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
+import orjson
 import sqlalchemy as sa
 
 from refold.domain import streams
 from refold.domain.errors import LogWentBack
-from refold.domain.ports import Event, Log, Recorded
+from refold.domain.ports import Event, Log
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
+from refold.infrastructure.pages import Page, PageReader
 from refold.infrastructure.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
-from refold.projections.projection import Key, Projection, Row, fold
-
-PAGE: Final = 5_000
-"""Events folded in one transaction."""
+from refold.projections.projection import Key, Projection, Row, fold, touches
 
 PARTITION: Final = 0
 """The partition that is folded: a store has one."""
@@ -88,34 +87,38 @@ class Folder:
             self.build(missing, until=until)
             return self.catch_up(until)
         if reached < until:
-            while self._fold_next(CURRENT, until) < until:
-                pass
+            with self._pages() as pages:
+                while self._fold_next(pages, CURRENT, until, self._projections) < until:
+                    pass
         return max(reached, until)
 
-    def build(
-        self,
-        projections: Sequence[Projection],
-        until: int | None = None,
-        progress: Progress | None = None,
-    ) -> list[Rebuilt]:
+    def build(self, projections: Sequence[Projection], until: int | None = None) -> None:
         """Fill new generations of `projections` from the first event, and put them in place.
 
-        A build that was broken off goes on where it was. At the end the generation that is
-        replaced is folded to the same position, so that the digests can be compared; one that
-        was folded from another log, or by another version, cannot be.
+        One that was broken off goes on where it was.
         """
-        names = {projection.NAME for projection in projections}
+        self._fill(projections, self._head() if until is None else until, _quietly)
         with self._tables.writing() as connection:
-            for projection in projections:
-                self._start(connection, projection)
-        goal = self._head() if until is None else until
-        with _without_garbage_collection():
-            while (done := self._fold_next(BUILDING, goal, names)) < goal:
-                if progress:
-                    progress(done, goal)
+            filled = self._generations(connection, BUILDING, projections)
+            for generation in filled:
+                self._tables.rows.create_indexes(connection, generation)
+            self._tables.switch(connection, filled)
+
+    def rebuild(
+        self, projections: Sequence[Projection], progress: Progress | None = None
+    ) -> list[Rebuilt]:
+        """Build new generations, and compare them with those that they replace.
+
+        Those are folded to the same position, so that the digests can be compared; one that was
+        folded from another log, or by another version, cannot be.
+        """
+        goal = self._head()
+        self._fill(projections, goal, progress or _quietly)
         with self._tables.writing() as connection:
-            filled = self._generations(connection, BUILDING, names)
-            rebuilt = [self._finished(connection, generation, goal) for generation in filled]
+            filled = self._generations(connection, BUILDING, projections)
+            for generation in filled:
+                self._tables.rows.create_indexes(connection, generation)
+            rebuilt = [self._compared(connection, generation, goal) for generation in filled]
             self._tables.switch(connection, filled)
             return rebuilt
 
@@ -124,19 +127,34 @@ class Folder:
         with self._tables.reading() as connection:
             generation = self._tables.current(connection)[projection.NAME]
             [checkpoint] = self._checkpoints(connection, [generation])
-            return checkpoint.position, digest(connection, generation.table, projection)
+            return checkpoint.position, self._digest(connection, generation)
 
     # --- pages ----------------------------------------------------------------------
 
-    def _fold_next(self, state: str, until: int, names: Iterable[str] | None = None) -> int:
+    def _fill(self, projections: Sequence[Projection], goal: int, progress: Progress) -> None:
+        with self._tables.writing() as connection:
+            for projection in projections:
+                self._start(connection, projection)
+        with _without_garbage_collection(), self._pages() as pages:
+            while (done := self._fold_next(pages, BUILDING, goal, projections)) < goal:
+                progress(done, goal)
+
+    def _pages(self) -> PageReader:
+        kinds = frozenset[str]().union(*(each.KINDS for each in self._projections))
+        return PageReader(self._log, self._codec, PARTITION, kinds)
+
+    def _fold_next(
+        self, pages: PageReader, state: str, until: int, projections: Sequence[Projection]
+    ) -> int:
         """Fold one page into the generations in `state` and return the position reached."""
         with self._tables.writing() as connection:
-            generations = self._generations(connection, state, names)
-            return self._fold_page(connection, generations, until)
+            generations = self._generations(connection, state, projections)
+            return self._fold_page(connection, pages, generations, until)
 
     def _fold_page(
         self,
         connection: sa.Connection,
+        pages: PageReader,
         generations: Sequence[Generation],
         until: int,
     ) -> int:
@@ -144,47 +162,33 @@ class Folder:
             generation.check_version()
         checkpoints = self._checkpoints(connection, generations)
         start = min((checkpoint.position for checkpoint in checkpoints), default=until)
-        page = self._log.page(PARTITION, start, min(PAGE, until - start)) if start < until else []
+        page = pages.read(start, until)
         if not page:
             return until
-        events = self._decoded(page, generations)
         for generation, checkpoint in zip(generations, checkpoints, strict=True):
-            self._fold_into(connection, generation, events, checkpoint.position)
-            if checkpoint.position < page[-1].position:
-                last = page[-1]
+            self._fold_into(connection, generation, page, checkpoint.position)
+            if checkpoint.position < page.last.position:
+                record_hash = chain.digest(page.last)
                 self._tables.save_checkpoint(
                     connection,
-                    replace(checkpoint, position=last.position, record_hash=chain.digest(last)),
+                    replace(checkpoint, position=page.last.position, record_hash=record_hash),
                 )
-        return page[-1].position
-
-    def _decoded(
-        self, page: Sequence[Recorded], generations: Sequence[Generation]
-    ) -> list[tuple[str, Event]]:
-        wanted = frozenset[str]().union(*(each.projection.KINDS for each in generations))
-        return [
-            (kind, self._codec.decode(recorded))
-            for recorded in page
-            if (kind := streams.kind(recorded.stream)) in wanted
-        ]
+        return page.last.position
 
     def _fold_into(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        events: Sequence[tuple[str, Event]],
-        behind: int,
+        self, connection: sa.Connection, generation: Generation, page: Page, behind: int
     ) -> None:
         projection = generation.projection
         own = [
             event
-            for kind, event in events
+            for kind, event in page.events
             if kind in projection.KINDS and event.recorded.position > behind
         ]
-        keys = {key for event in own for key in projection.keys(event)}
-        before = self._tables.load(connection, generation, list(keys)) if keys else {}
+        touched = touches(projection, own)
+        keys = list({key for key, _ in touched})
+        before = self._tables.load(connection, generation, keys) if keys else {}
         after: dict[Key, Row | None] = dict(before)
-        fold(projection, own, after)
+        fold(projection, touched, after)
         self._tables.save(connection, generation, before, after)
 
     # --- generations ----------------------------------------------------------------
@@ -202,12 +206,10 @@ class Folder:
                     self._tables.drop(connection, generation)
         self._tables.start(connection, projection, number)
 
-    def _finished(self, connection: sa.Connection, generation: Generation, goal: int) -> Rebuilt:
-        """Add what a filled generation lacks, and compare it with the one that is live."""
-        self._tables.rows.create_indexes(connection, generation)
+    def _compared(self, connection: sa.Connection, generation: Generation, goal: int) -> Rebuilt:
         live = self._tables.current(connection).get(generation.projection.NAME)
         before = self._digest_beside(connection, live, generation, goal) if live else None
-        after = digest(connection, generation.table, generation.projection)
+        after = self._digest(connection, generation)
         return Rebuilt(generation.projection.NAME, generation.number, after, before)
 
     def _digest_beside(
@@ -219,18 +221,22 @@ class Folder:
         if not live.is_of_this_version or not self._fits(checkpoints[0]):
             return None
         goal = max(goal, *(checkpoint.position for checkpoint in checkpoints))
-        while self._fold_page(connection, both, goal) < goal:
-            pass
-        return digest(connection, live.table, live.projection)
+        with self._pages() as pages:
+            while self._fold_page(connection, pages, both, goal) < goal:
+                pass
+        return self._digest(connection, live)
+
+    def _digest(self, connection: sa.Connection, generation: Generation) -> Digest:
+        return digest(self._tables.rows.scan(connection, generation))
 
     def _generations(
-        self, connection: sa.Connection, state: str, names: Iterable[str] | None
+        self, connection: sa.Connection, state: str, projections: Sequence[Projection]
     ) -> list[Generation]:
-        wanted = {each.NAME for each in self._projections} if names is None else names
+        names = {projection.NAME for projection in projections}
         return [
             generation
             for generation in self._tables.generations(connection)
-            if generation.state == state and generation.projection.NAME in wanted
+            if generation.state == state and generation.projection.NAME in names
         ]
 
     # --- checkpoints ----------------------------------------------------------------
@@ -268,35 +274,22 @@ def fold_family(
     for projection in projections:
         rows: dict[Key, Row | None] = {}
         own = [each for each in events if streams.kind(each.recorded.stream) in projection.KINDS]
-        fold(projection, own, rows)
+        fold(projection, touches(projection, own), rows)
         tables[projection.NAME] = {key: row for key, row in rows.items() if row is not None}
     return tables
 
 
-def digest(connection: sa.Connection, table: sa.Table, projection: Projection) -> Digest:
-    """Return the digest of all rows of `table` in the order of their keys, equal on all engines.
+def digest(rows: Iterable[Row]) -> Digest:
+    """Return the digest of rows that come in the order of their keys; equal on all engines.
 
-    A row enters as its declared columns in order, each as its length in bytes (8 bytes,
-    big-endian) and its bytes: n for null, i and the digits of a number, t and the UTF-8 of a text.
+    It is the SHA-256 of JSON lines: a row is an array of its declared columns, in order, in UTF-8
+    without white space, and ends with a newline.
     """
-    columns = [table.c[column.name] for column in projection.TABLE.columns]
-    query = sa.select(*columns).order_by(*table.primary_key.columns)
     total, count = sha256(), 0
-    for row in connection.execute(query, execution_options={"yield_per": PAGE}):
-        total.update(b"".join(map(_canonical, row)))
+    for row in rows:
+        total.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         count += 1
     return Digest(count, total.hexdigest())
-
-
-def _canonical(value: object) -> bytes:
-    match value:
-        case None:
-            tagged = b"n"
-        case int():
-            tagged = b"i%d" % value
-        case _:
-            tagged = b"t" + str(value).encode()
-    return len(tagged).to_bytes(8, "big") + tagged
 
 
 @contextmanager
@@ -308,3 +301,7 @@ def _without_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _quietly(done: int, total: int) -> None:
+    """Report nothing."""

@@ -122,8 +122,20 @@ class Rows(Protocol):
         """Return the rows of those `keys` that have one."""
         ...
 
-    def save(self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]) -> None:
-        """Insert or replace `rows`, and what a search finds of them."""
+    def scan(self, connection: sa.Connection, generation: Generation) -> Iterable[Row]:
+        """Return all rows in the order of their keys, a page at a time: the declared columns."""
+        ...
+
+    def insert(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        """Insert `rows`, which are not there, and what a search finds of them."""
+        ...
+
+    def update(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        """Replace `rows`, which are there, and what a search finds of them."""
         ...
 
     def remove(
@@ -311,13 +323,24 @@ class Tables:
         after: Mapping[Key, Row | None],
     ) -> None:
         """Write what differs between `before` and `after`."""
-        changed = {key: row for key, row in after.items() if row != before.get(key)}
-        gone = [key for key, row in changed.items() if row is None]
-        rows = [row for row in changed.values() if row is not None]
-        if gone:
-            self.rows.remove(connection, generation, gone)
-        if rows:
-            self.rows.save(connection, generation, rows)
+        gone, new, changed = list[Key](), list[Row](), list[Row]()
+        for key, row in after.items():
+            old = before.get(key)
+            if row == old:
+                continue
+            if row is None:
+                gone.append(key)
+            elif old is None:
+                new.append(row)
+            else:
+                changed.append(row)
+        for write, rows in (
+            (self.rows.remove, gone),
+            (self.rows.insert, new),
+            (self.rows.update, changed),
+        ):
+            if rows:
+                write(connection, generation, rows)
 
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:

@@ -38,20 +38,15 @@ def keys(event: Event) -> Iterable[tuple[str]]:
 
 
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
-    updated = file.last_updated(event.value, event.recorded.recorded_at)
-    row = (row or Row(*key))._replace(last_updated=updated, last_updated_us=times.micros(updated))
+    _, votes, baseline, *_ = row or (*key, 0, 0)
+    at = event.recorded.recorded_at
     match event.value:
         case file.Imported(record=record) | file.GossipApplied(record=record):
-            return _with_baseline(row, record.moderation_votes)
-        case file.Replaced(moderation_baseline=baseline):
-            return _with_baseline(row, baseline)
+            votes, baseline = votes - baseline + record.moderation_votes, record.moderation_votes
+            at = times.micros(record.last_updated)
+        case file.Replaced(moderation_baseline=replaced):
+            votes, baseline = votes - baseline + replaced, replaced
         case removal_vote.Cast() | removal_vote.Changed() | removal_vote.Withdrawn() as vote:
-            return row._replace(moderation_votes=row.moderation_votes + removal_vote.swing(vote))
-        case _:
-            return row
-
-
-def _with_baseline(row: Row, baseline: int) -> Row:
-    """Return `row` on another baseline; the votes that were cast here stay."""
-    cast_here = row.moderation_votes - row.moderation_baseline
-    return row._replace(moderation_votes=baseline + cast_here, moderation_baseline=baseline)
+            votes += removal_vote.swing(vote)
+    updated = file.last_updated(event.value, event.recorded.recorded_at)
+    return Row(*key, votes, baseline, updated, at)

@@ -65,7 +65,8 @@ def apply(key: tuple[str, str], row: Row | None, event: Event) -> Row | None:
         case tag_vote.Cast() | tag_vote.Changed() | tag_vote.Withdrawn() as vote:
             if row is None or row.generation != vote.generation:
                 return row
-            return row._replace(tag_count=row.tag_count + tag_vote.swing(vote))
+            count = row.tag_count + tag_vote.swing(vote)
+            return Row(row.sha256, row.tag, row.generation, row.baseline, count)
         case _:
             return row
 

@@ -63,12 +63,19 @@ class Projection(Protocol):
         ...
 
 
-def fold(projection: Projection, events: Iterable[Event], rows: dict[Key, Row | None]) -> None:
-    """Bring `rows` behind `events`; they must hold every row that an event touches and exists."""
+def touches(projection: Projection, events: Iterable[Event]) -> list[tuple[Key, Event]]:
+    """Return each event with each key that it touches, in the order of the events."""
+    keys = projection.keys
+    return [(key, event) for event in events for key in keys(event)]
+
+
+def fold(
+    projection: Projection, touched: Iterable[tuple[Key, Event]], rows: dict[Key, Row | None]
+) -> None:
+    """Bring `rows` behind the events in `touched`; each row that exists must be there."""
     apply = projection.apply
-    for event in events:
-        for key in projection.keys(event):
-            rows[key] = apply(key, rows.get(key), event)
+    for key, event in touched:
+        rows[key] = apply(key, rows.get(key), event)
 
 
 def key_columns(projection: Projection) -> list[str]:

@@ -82,7 +82,7 @@ def _ban(store: Store, sha256: str) -> None:
 def _rebuild(store: Store) -> None:
     _say("5. Fold all tables again from the first event: the rows must be the same.")
     store.folder.catch_up()
-    for rebuilt in store.folder.build(catalog.ALL):
+    for rebuilt in store.folder.rebuild(catalog.ALL):
         same = "equal" if rebuilt.equal_to_previous else "DIFFERENT"
         print(f"   {rebuilt.name}: {rebuilt.digest.rows} rows, {rebuilt.digest.hex[:16]}…, {same}")
 

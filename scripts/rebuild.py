@@ -33,7 +33,7 @@ def rebuild(
         raise typer.BadParameter(f"there is no table {unknown[0]}; there are {known}")
     started = monotonic()
     with options.opened(store, config) as opened, output.progress() as advance:
-        rebuilt = opened.folder.build(
+        rebuilt = opened.folder.rebuild(
             chosen, progress=lambda done, total: advance("rebuild", done, total)
         )
     if json:

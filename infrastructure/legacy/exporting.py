@@ -3,16 +3,18 @@
 import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import sqlalchemy as sa
 
 from refold.domain import file
-from refold.infrastructure.folding import PAGE
 from refold.infrastructure.legacy import pinshare
 from refold.infrastructure.store import Store
 from refold.projections import file_counts, file_tags, files
 from refold.projections.columns import storable
+
+ROWS_AT_ONCE: Final = 5_000
+"""Rows of a table that are in memory at once."""
 
 
 def export_pinshare(store: Store, out: TextIO) -> int:
@@ -34,13 +36,13 @@ def export_pinshare(store: Store, out: TextIO) -> int:
             )
             .join_from(listed, counted, listed.c.sha256 == counted.c.sha256)
             .order_by(listed.c.key),
-            execution_options={"yield_per": PAGE},
+            execution_options={"yield_per": ROWS_AT_ONCE},
         )
         tags = connection.execute(
             sa.select(listed.c.key, tagged.c.tag, tagged.c.tag_count)
             .join_from(tagged, listed, tagged.c.sha256 == listed.c.sha256)
             .order_by(listed.c.key, tagged.c.tag),
-            execution_options={"yield_per": PAGE},
+            execution_options={"yield_per": ROWS_AT_ONCE},
         )
         return pinshare.write(_documents(rows, tags), out)
 

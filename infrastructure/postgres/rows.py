@@ -19,6 +19,9 @@ from refold.projections.query import Query
 SEARCH: Final = "search"
 """The column that a search looks at."""
 
+ROWS_AT_ONCE: Final = 5_000
+"""Rows that are fetched at once when a whole table is read."""
+
 
 def tables_in(address: str, schema: str) -> Tables:
     """Return the query tables in `schema` of the database at `address`."""
@@ -147,26 +150,44 @@ class PostgresRows:
         )
         return cursor  # type: ignore[no-any-return]
 
-    def save(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        rows: Sequence[Row],
+    def scan(self, connection: sa.Connection, generation: Generation) -> Iterable[Row]:
+        table = generation.table
+        names = [column.name for column in table.columns if column.name != SEARCH]
+        key = ", ".join(column.name for column in table.primary_key.columns)
+        with _cursor(connection, name="scan") as cursor:
+            cursor.itersize = ROWS_AT_ONCE
+            cursor.execute(
+                f"SELECT {', '.join(names)} FROM {self._quoted(table.name)} ORDER BY {key}"
+            )
+            yield from cursor
+
+    def insert(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        table = generation.table
+        names = ", ".join(column.name for column in table.columns)
+        with _cursor(connection).copy(
+            f"COPY {self._quoted(table.name)} ({names}) FROM STDIN"
+        ) as copy:
+            for row in _searchable(generation, rows):
+                copy.write_row(row)
+
+    def update(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
     ) -> None:
         table = generation.table
         names = [column.name for column in table.columns]
         key = [column.name for column in table.primary_key.columns]
-        columns = _columns(rows)
-        search = generation.projection.SEARCH
-        if search:
-            columns.append([tsquery.vector(search(row)) for row in rows])
-        selected = ", ".join(f"{name}::tsvector" if name == SEARCH else name for name in names)
-        replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+        changed = ", ".join(
+            f"{name} = n.{name}{'::tsvector' if name == SEARCH else ''}"
+            for name in names
+            if name not in key
+        )
         _cursor(connection).execute(
-            f"INSERT INTO {self._quoted(table.name)} ({', '.join(names)}) SELECT {selected}"
+            f"UPDATE {self._quoted(table.name)} t SET {changed}"
             f" FROM unnest({_arrays(table, names)}) AS n ({', '.join(names)})"
-            f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {replaced}",
-            columns,
+            f" WHERE {_same(key, 'n')}",
+            _columns(list(_searchable(generation, rows))),
         )
 
     def remove(
@@ -180,7 +201,7 @@ class PostgresRows:
         _cursor(connection).execute(
             f"DELETE FROM {self._quoted(table.name)} t"
             f" USING unnest({_arrays(table, key)}) AS k ({', '.join(key)})"
-            f" WHERE {' AND '.join(f't.{name} = k.{name}' for name in key)}",
+            f" WHERE {_same(key, 'k')}",
             _columns(keys),
         )
 
@@ -222,6 +243,16 @@ class PostgresRows:
         return f'"{self._schema}"."{name}"'
 
 
+def _searchable(generation: Generation, rows: Iterable[Row]) -> Iterable[Row]:
+    """Return rows with what a search looks at behind them, if the projection has that."""
+    search = generation.projection.SEARCH
+    return ((*row, tsquery.vector(search(row))) for row in rows) if search else rows
+
+
+def _same(key: Sequence[str], other: str) -> str:
+    return " AND ".join(f"t.{name} = {other}.{name}" for name in key)
+
+
 def _arrays(table: sa.Table, names: Sequence[str]) -> str:
     return ", ".join(
         "%b::bigint[]" if isinstance(table.c[name].type, sa.BigInteger) else "%b::text[]"
@@ -234,5 +265,6 @@ def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _cursor(connection: sa.Connection) -> Any:
-    return connection.connection.cursor(binary=True)
+def _cursor(connection: sa.Connection, name: str = "") -> Any:
+    """Return a cursor of the driver's; a named one gets its rows a page at a time."""
+    return connection.connection.cursor(name, binary=True)

@@ -131,25 +131,39 @@ class SqliteRows:
             )
             yield from cursor
 
-    def save(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        rows: Sequence[Row],
+    def scan(self, connection: sa.Connection, generation: Generation) -> Iterable[Row]:
+        table = generation.table
+        key = ", ".join(column.name for column in table.primary_key.columns)
+        cursor: Iterable[Row] = _cursor(connection).execute(
+            f"SELECT {', '.join(_names(table))} FROM {table.name} ORDER BY {key}"
+        )
+        return cursor
+
+    def insert(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        self._write("INSERT", connection, generation, rows)
+
+    def update(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        self._write("REPLACE", connection, generation, rows)
+
+    def _write(
+        self, verb: str, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
     ) -> None:
         table = generation.table
         names = _names(table)
         cursor = _cursor(connection)
         cursor.executemany(
-            f"INSERT OR REPLACE INTO {table.name} ({', '.join(names)})"
-            f" VALUES ({', '.join('?' * len(names))})",
+            f"{verb} INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
             rows,
         )
         search = generation.projection.SEARCH
         if search:
             place = names.index(_ROWID)
             cursor.executemany(
-                f"INSERT OR REPLACE INTO {_search(table)} (rowid, {', '.join(match.COLUMNS)})"
+                f"{verb} INTO {_search(table)} (rowid, {', '.join(match.COLUMNS)})"
                 " VALUES (?, ?, ?, ?)",
                 ((row[place], *match.row(search(row))) for row in rows),
             )

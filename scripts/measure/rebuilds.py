@@ -13,10 +13,10 @@ from refold.scripts.measure.site import Connection, Site
 def rebuild(site: Site) -> Measured:
     """Fold new generations of all tables, against the same tables made by set-based SQL.
 
-    The rows of both are compared. The reference knows the events of the workload and no others,
-    cannot go on after a crash, and makes its search vector of PostgreSQL's own words (not
-    compared); it makes all indexes last, while refold has its primary keys from the start. The
-    time of refold holds the digests of the new tables and of those they replace.
+    The rows of both are compared, outside the time that is measured. The reference knows the events
+    of the workload and no others, cannot go on after a crash, and makes its search vector of
+    PostgreSQL's own words (not compared); it makes all indexes last, while refold has its primary
+    keys from the start.
     """
     script = (resources.files("refold.scripts.measure") / "rebuild.sql").read_bytes()
     with open_store(site.postgres) as store, site.connect(site.postgres) as server:

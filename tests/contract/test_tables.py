@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from refold.domain import file, removal_vote, streams, tag_vote
 from refold.domain.errors import LogWentBack, StaleProjection
 from refold.domain.ports import Appended, Command, Recorded, State, Write
-from refold.infrastructure import folding
+from refold.infrastructure import pages
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding import Digest, Folder, Rebuilt, fold_family
 from refold.infrastructure.open import open_store
@@ -25,10 +25,10 @@ from refold.projections.projection import Projection
 
 NAMES = [projection.NAME for projection in catalog.ALL]
 GOLDEN = {  # of the stored samples: another fold of them is another VERSION of the projection
-    "files": Digest(3, "dfb94ca7e5d62e2193a721c8792311b71f164aa986852ef5678f59db1d727793"),
-    "file_counts": Digest(3, "46cb0ec5a27bf0fc03115c64ba92db24f8945017839c2e3d1e5ee0d4834c452f"),
-    "file_tags": Digest(2, "bb150f97df1df6e4dc484083e63503db5c3b0a34e76947a671a6a069ec808f6e"),
-    "tag_votes": Digest(5, "b55d875adf907ca9e3997d0ae934a33e07cf52ea0e3afd5c6aef3623b2661b40"),
+    "files": Digest(3, "95f8c7faf79dc941c407914efef64b4597c69a4cb4e178b8aec5d1bee8f3ba15"),
+    "file_counts": Digest(3, "5e3a4715d29206c7466e8ff24264042cd073d61459681b745fe77ba06f3ef3af"),
+    "file_tags": Digest(2, "1d92157bc5cfdd75ccff3736b8330a506cba90cb3586b124c80b7f792be34fb8"),
+    "tag_votes": Digest(5, "f19ef07ea8c09d1d0f4286b8d8cf7a0dd7cc89d337325cb7914bdd5d052a2c73"),
 }
 
 
@@ -74,7 +74,7 @@ def test_a_position_answers_with_what_is_in_the_log_up_to_there_at_least(store: 
 def test_tables_hold_the_fold_of_each_family(
     store: Store, samples: Sequence[Recorded], page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "PAGE", page)
+    monkeypatch.setattr(pages, "PAGE", page)
     receive(store, samples)
 
     store.folder.catch_up()
@@ -110,7 +110,7 @@ def test_tables_are_the_same_however_they_were_folded(
     for position in range(0, len(samples) + 3, 3):
         event_by_event.folder.catch_up(position)
     folder_of(two_tables_late, (files, file_counts)).catch_up(11)
-    monkeypatch.setattr(folding, "PAGE", 3)
+    monkeypatch.setattr(pages, "PAGE", 3)
     two_tables_late.folder.catch_up(4)
     two_tables_late.folder.catch_up()
 
@@ -149,7 +149,7 @@ def test_a_rebuild_gives_the_same_rows_and_keeps_the_generation_before(
     receive(store, samples)
     store.folder.catch_up()
 
-    rebuilt = store.folder.build(catalog.ALL)
+    rebuilt = store.folder.rebuild(catalog.ALL)
 
     assert in_order(rebuilt) == [
         Rebuilt(name, 2, GOLDEN[name], before=GOLDEN[name]) for name in sorted(NAMES)
@@ -164,8 +164,8 @@ def test_a_second_rebuild_drops_the_oldest_generation(
     receive(store, samples)
     store.folder.catch_up()
 
-    store.folder.build(catalog.ALL)
-    store.folder.build(catalog.ALL)
+    store.folder.rebuild(catalog.ALL)
+    store.folder.rebuild(catalog.ALL)
 
     assert generations(store, "files") == {2: "previous", 3: "current"}
     with store.tables.reading() as connection:
@@ -184,7 +184,7 @@ def test_a_rebuild_folds_what_the_live_tables_had_not_seen(store: Store) -> None
     refresh(store, "now")
     register(store, "two")
 
-    rebuilt = store.folder.build(catalog.ALL)
+    rebuilt = store.folder.rebuild(catalog.ALL)
 
     assert all(each.digest == each.before for each in rebuilt)
     assert found(store, None) == {"one", "two"}
@@ -197,7 +197,7 @@ def test_a_rebuild_shows_that_a_row_was_changed_by_hand(
     store.folder.catch_up()
     forge(store, "files_1", ("key", "Odd/Key%"), name="forged")
 
-    [changed, untouched] = in_order(store.folder.build([files, file_tags]))[::-1]
+    [changed, untouched] = in_order(store.folder.rebuild([files, file_tags]))[::-1]
 
     assert untouched.before == untouched.digest == GOLDEN["file_tags"]
     assert changed.digest == GOLDEN["files"]
@@ -208,7 +208,7 @@ def test_some_tables_may_be_rebuilt_alone(store: Store, samples: Sequence[Record
     receive(store, samples)
     store.folder.catch_up()
 
-    [rebuilt] = store.folder.build([file_tags])
+    [rebuilt] = store.folder.rebuild([file_tags])
 
     assert (rebuilt.name, rebuilt.generation) == ("file_tags", 2)
     assert generations(store, "files") == {1: "current"}
@@ -218,15 +218,15 @@ def test_some_tables_may_be_rebuilt_alone(store: Store, samples: Sequence[Record
 def test_a_build_that_was_broken_off_goes_on(
     store: Store, samples: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "PAGE", 4)
+    monkeypatch.setattr(pages, "PAGE", 4)
     receive(store, samples)
     store.folder.catch_up()
 
     with pytest.raises(PowerCut):
-        store.folder.build(catalog.ALL, progress=stop_at(20))
+        store.folder.rebuild(catalog.ALL, progress=stop_at(20))
     broken_off, live = generations(store, "files"), digests(store)
     done: list[int] = []
-    store.folder.build(catalog.ALL, progress=lambda position, _: done.append(position))
+    store.folder.rebuild(catalog.ALL, progress=lambda position, _: done.append(position))
 
     assert broken_off == {1: "current", 2: "building"}
     assert live == digests(store) == GOLDEN
@@ -268,7 +268,7 @@ def test_readers_see_whole_tables_through_every_switch(
         readers = [pool.submit(read) for _ in range(4)]
         try:
             for _ in range(20):
-                store.folder.build(catalog.ALL)
+                store.folder.rebuild(catalog.ALL)
         finally:
             ended.set()
 
@@ -323,7 +323,7 @@ def test_a_rebuild_makes_tables_of_another_log_good(new_store: Callable[[], Stor
     register(other, "other")
     folder = Folder(other.log, store.tables, store.codec, catalog.ALL)
 
-    rebuilt = folder.build(catalog.ALL)
+    rebuilt = folder.rebuild(catalog.ALL)
     register(other, "later")
     folder.catch_up()
 
@@ -356,7 +356,7 @@ def test_a_rebuild_makes_tables_of_another_version_good(
     refresh(store, "now")
     monkeypatch.setattr(file_tags, "VERSION", 8)
 
-    [rebuilt] = store.folder.build([file_tags])
+    [rebuilt] = store.folder.rebuild([file_tags])
     register(store, "two")
 
     assert rebuilt.before is None  # rows of another version are not to be compared
@@ -369,7 +369,7 @@ def test_a_rebuild_makes_tables_of_another_version_good(
 def test_threads_that_fold_at_once_apply_no_event_twice(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "PAGE", 5)
+    monkeypatch.setattr(pages, "PAGE", 5)
     vote(store, voters=70)
     refresh(store, None)
     line_up = Barrier(4, timeout=30)
@@ -390,7 +390,7 @@ def test_threads_that_fold_at_once_apply_no_event_twice(
 def test_threads_that_build_at_once_leave_whole_tables(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folding, "PAGE", 10)
+    monkeypatch.setattr(pages, "PAGE", 10)
     vote(store, voters=40)
     line_up = Barrier(4, timeout=30)
 
@@ -407,10 +407,10 @@ def test_threads_that_build_at_once_leave_whole_tables(
 
 FOLDING = """
 import sys
-from refold.infrastructure import folding
+from refold.infrastructure import pages
 from refold.infrastructure.open import open_store
 
-folding.PAGE = 3
+pages.PAGE = 3
 with open_store(sys.argv[1]) as store:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -508,7 +508,7 @@ def digests(store: Store) -> dict[str, Digest]:
 
 
 def refolded(store: Store) -> dict[str, Digest]:
-    return {each.name: each.digest for each in store.folder.build(catalog.ALL)}
+    return {each.name: each.digest for each in store.folder.rebuild(catalog.ALL)}
 
 
 def in_order(rebuilt: Iterable[Rebuilt]) -> list[Rebuilt]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from refold.domain import streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Recorded, State
-from refold.infrastructure import commands, folding
+from refold.infrastructure import commands, folding, pages
 from refold.infrastructure.legacy.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
@@ -32,7 +32,7 @@ DIGESTS = Path(__file__).with_name("golden_digests.txt")
 def small_pages() -> Iterator[None]:
     """Three events a page, so that a short history has many; and no pause for each rebuild."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folding, "PAGE", 3)
+        patch.setattr(pages, "PAGE", 3)
         patch.setattr(gc, "collect", lambda: 0)
         yield
 
@@ -95,7 +95,7 @@ def test_live_folding_a_rebuild_and_a_fold_by_family_give_the_same_rows(
         store.folder.catch_up()
         live = rows(store)
 
-        rebuilt = store.folder.build(catalog.ALL)
+        rebuilt = store.folder.rebuild(catalog.ALL)
 
         assert rows(store) == live == rows_by_family(store)
         assert [each.before for each in rebuilt] == [each.digest for each in rebuilt]
@@ -108,7 +108,7 @@ def take(store: Store, steps: list[tuple[str, Any]], folders: pytest.TempPathFac
         if name == "fold":
             store.folder.catch_up()
         elif name == "rebuild":  # the other tables stay behind it
-            store.folder.build([data])
+            store.folder.rebuild([data])
         elif name == "import":
             path = folders.getbasetemp() / "replay.json"
             path.write_text(json.dumps(data))

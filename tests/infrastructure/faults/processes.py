@@ -10,13 +10,16 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 from unittest.mock import patch
 
+from refold.infrastructure import chain, pages
 from refold.scripts import cli
 
-PATIENCE = 60.0
+PATIENCE: Final = 60.0
 """Seconds to wait for what takes less than one."""
+SMALL_PAGE: Final = 1_000
+"""Events that a process of `start_refold` reads and writes at once."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def refold(*arguments: str | Path) -> Finished:
 def start_refold(*arguments: str, output: Path) -> BaseProcess:
     """Start `refold` in a process of its own; what it prints goes to the file `output`.
 
-    The process is forked from one that has imported everything: starting Python takes longer
+    It works in small pages, so that there are many places where it can be killed. The process is
+    forked from one that has imported everything: starting Python takes longer
     than most of what is done here.
     """
     process = _FORKS.Process(target=_refold_into, args=(output, *arguments), daemon=True)
@@ -61,7 +65,8 @@ def start_refold(*arguments: str, output: Path) -> BaseProcess:
 
 
 def _refold_into(output: Path, *arguments: str) -> None:
-    finished = refold(*arguments)
+    with patch.object(chain, "PAGE", SMALL_PAGE), patch.object(pages, "PAGE", SMALL_PAGE):
+        finished = refold(*arguments)
     output.write_text(finished.stdout)
     sys.exit(finished.code)
 
@@ -96,4 +101,5 @@ def begin_together(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
 
 def succeed(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
     """Wait until all have ended, and see that none failed."""
-    assert [process.wait(PATIENCE) for process in processes] == [0] * len(processes)
+    for process in processes:
+        assert process.wait(PATIENCE) == 0

@@ -17,7 +17,7 @@ from refold.infrastructure.tables import BUILDING
 from refold.tests.infrastructure.faults.events import many
 from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold
 
-EVENTS: Final = 30_000
+EVENTS: Final = 20_000
 KILLS: Final = 10
 """Of each direction or engine; of both together that makes 20."""
 DELAYS: Final = (0.0, 0.01, 0.04, 0.02, 0.08)

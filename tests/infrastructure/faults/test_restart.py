@@ -1,7 +1,7 @@
 """The server crashes under writers: nothing acknowledged is lost, and they go on by themselves."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from time import monotonic, sleep
 from typing import Final
@@ -30,9 +30,9 @@ def test_writers_go_on_after_a_crash_and_nothing_acknowledged_is_lost() -> None:
         ]
         try:
             for _ in range(CRASHES):
-                _wait_for_more(acknowledged)
+                _wait_for_more(acknowledged, writers)
                 cluster.restart("immediate")
-            _wait_for_more(acknowledged)
+            _wait_for_more(acknowledged, writers)
         finally:
             enough.set()
         for writer in writers:
@@ -57,10 +57,13 @@ def _write(log: Log, writer: str, acknowledged: dict[str, int], enough: Event) -
         number += 1
 
 
-def _wait_for_more(acknowledged: list[dict[str, int]]) -> None:
-    """Wait until every writer has been acknowledged some more."""
+def _wait_for_more(acknowledged: list[dict[str, int]], writers: "list[Future[None]]") -> None:
+    """Wait until every writer has been acknowledged some more; raise what one has raised."""
     goals = [len(own) + 20 for own in acknowledged]
     deadline = monotonic() + PATIENCE
     while any(len(own) < goal for own, goal in zip(acknowledged, goals, strict=True)):
         assert monotonic() < deadline
+        for writer in writers:
+            if writer.done():
+                writer.result()
         sleep(0.01)

@@ -46,8 +46,10 @@ SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 REFOLD_IN_SMALL_STEPS = [
     sys.executable,
     "-c",
-    "from refold.infrastructure.legacy import importing; importing.BATCH = 50;"
-    "from refold.scripts.cli import main; main()",
+    (
+        "from refold.infrastructure.legacy import importing; importing.BATCH = 50;"
+        "from refold.scripts.cli import main; main()"
+    ),
 ]
 LATER = "2999-01-01T00:00:00Z"
 

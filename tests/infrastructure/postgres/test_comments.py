@@ -21,7 +21,7 @@ def test_tables_and_views_and_all_their_columns_have_comments(
 ) -> None:
     with open_store(postgres_url, create=True) as store:
         for _ in range(generation):
-            store.folder.build(catalog.ALL)
+            store.folder.rebuild(catalog.ALL)
     with psycopg.connect(postgres_url) as connection:
         views = set(connection.execute(COMMENTS, (["v"],)))
         tables = set(connection.execute(COMMENTS, (["r"],)))
