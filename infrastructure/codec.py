@@ -112,8 +112,11 @@ def canonical(value: object) -> bytes:
 
     Lone surrogates stand as escapes, integers of any size as digits.
     """
-    if not _needs_exact(value):
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    if _is_flat(value) or not _needs_exact(value):
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except TypeError:
+            _needs_exact(value)  # a flat one that orjson cannot carry may have no JSON at all
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -136,6 +139,14 @@ def _refuse_constant(name: str) -> None:
 
 _LONG_DIGITS: Final = re.compile(rb"[0-9]{19}")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def _is_flat(value: object) -> bool:
+    """Tell whether `value` is an object without floats and without anything nested in it."""
+    return isinstance(value, dict) and _SCALARS.issuperset(map(type, value.values()))
+
+
+_SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
 def _needs_exact(value: object, depth: int = 1) -> bool:
@@ -177,7 +188,7 @@ def _any_needs_exact(values: Iterable[object], depth: int) -> bool:
 def _plain(value: Any) -> Json:
     """Return a dataclass as a dict, nested ones included."""
     return {
-        name: _plain(inner) if is_dataclass(inner) else inner
+        name: inner if type(inner) in _SCALARS or not is_dataclass(inner) else _plain(inner)
         for name in value.__dataclass_fields__
         for inner in [getattr(value, name)]
     }

@@ -173,7 +173,8 @@ class Lists:
             entry = (len(self.log) + 1, stream, version, event, command.id, number)
             self.log.append(entry)
             self.streams[stream].append(entry)
-        last = Appended(PARTITION, len(self.log), stream, version)
+        stream = command.writes[-1].stream
+        last = Appended(PARTITION, len(self.log), stream, len(self.streams[stream]))
         self.commands[command.id] = (command.writes[0].stream, last)
         return last
 

@@ -12,6 +12,7 @@ from refold.infrastructure.postgres.log import PostgresLog
 from refold.infrastructure.sqlite.log import SqliteLog
 
 METADATA: Final = encode_metadata(Metadata("ada"))
+EVENTS_A_FILE: Final = 3
 
 
 def open_log(url: str) -> Log:
@@ -40,7 +41,7 @@ def registration(id: str, key: str, *, expected: int | None = 0) -> Command:
 
 
 def many(events: int) -> Iterator[Command]:
-    """Yield commands of one event each: files, their tags and votes on them."""
+    """Yield commands of one event each, three for each file: it, its tag and a vote on that."""
     return islice(_endless(), events)
 
 

@@ -5,22 +5,26 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle, islice
+from math import ceil
 from pathlib import Path
 from time import sleep
 from typing import Any, Final
+
+import sqlalchemy as sa
 
 from refold.infrastructure import copying
 from refold.infrastructure.folding import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.infrastructure.tables import BUILDING
-from refold.tests.infrastructure.faults.events import many
+from refold.projections import files
+from refold.tests.infrastructure.faults.events import EVENTS_A_FILE, many
 from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold
 
 EVENTS: Final = 20_000
 KILLS: Final = 10
 """Of each direction or engine; of both together that makes 20."""
-DELAYS: Final = (0.0, 0.01, 0.04, 0.02, 0.08)
+DELAYS: Final = (0.0, 0.005, 0.02, 0.01, 0.04)
 """Seconds from the first progress to the kill, in turn: so it strikes at all points of a page."""
 
 
@@ -141,15 +145,20 @@ def _head(store: Store) -> int:
 
 
 def _built(store: Store) -> int:
-    """Return how far the generations are that are being built; 0 when there are none."""
+    """Return how far the generations are that are being built; 0 when there are none.
+
+    Rows and checkpoints are committed together: at any instant the one tell the other.
+    """
     with store.tables.reading() as connection:
         checkpoints = store.tables.checkpoints(connection, PARTITION)
-        building = [
-            (each.projection.NAME, each.number)
-            for each in store.tables.generations(connection)
-            if each.state == BUILDING
-        ]
-    return min((checkpoints[key].position for key in building if key in checkpoints), default=0)
+        for each in store.tables.generations(connection):
+            if (each.projection.NAME, each.state) == (files.NAME, BUILDING):
+                checkpoint = checkpoints.get((files.NAME, each.number))
+                position = checkpoint.position if checkpoint else 0
+                rows = sa.select(sa.func.count()).select_from(each.table)
+                assert connection.scalar(rows) == ceil(position / EVENTS_A_FILE)
+                return position
+    return 0
 
 
 def _filled(url: str) -> Store:
