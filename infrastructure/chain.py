@@ -102,13 +102,15 @@ def pages(log: EventLog, partition: int, after: int, until: int) -> Iterator[lis
 class Walk:
     """Follows a partition from its first event, comparing with the seals that stand.
 
-    `position` and `chain` tell how far it came, `fresh` the seals that it found missing.
+    `position` and `chain` tell how far it came, `seals` what has to stand there, and `fresh` those
+    of them that were missing.
     """
 
     def __init__(self, partition: int, seals: Iterable[Seal]) -> None:
         self.partition = partition
         self.position = 0
         self.chain = genesis(partition)
+        self.seals: list[Seal] = []
         self.fresh: list[Seal] = []
         self._standing = {seal.position: seal.chain for seal in seals}
 
@@ -130,8 +132,9 @@ class Walk:
 
     def _compare(self, position: int, chain: bytes) -> None:
         standing = self._standing.get(position)
+        self.seals.append(Seal(self.partition, position, chain))
         if standing is None:
-            self.fresh.append(Seal(self.partition, position, chain))
+            self.fresh.append(self.seals[-1])
         elif standing != chain:
             first = position - GRID + 1
             raise BrokenLog(self.partition, first, position, "its seal does not fit its events")

@@ -5,9 +5,10 @@ own head is the cursor: whatever broke off goes on from there, and a second run 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from time import monotonic
 
 from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
@@ -64,7 +65,10 @@ class _View:
 
 
 class _Copy:
-    """One run of a copy: a walk over both logs, side by side."""
+    """One run of a copy: a walk over the source, and beside it the same events at the target.
+
+    The chain is that of the source's bytes; the target's are compared with them as read back.
+    """
 
     def __init__(self, source: Store, target: Store, progress: Progress) -> None:
         self._source, self._target, self._progress = source, target, progress
@@ -74,27 +78,27 @@ class _Copy:
         self._types: Counter[str] = Counter()
         self._differences: list[str] = []
         _check_tail(source, self._sealed_before)
-        self._from = Walk(PARTITION, standing)
-        self._to = Walk(PARTITION, target.log.seals(PARTITION))
+        self._walk = Walk(PARTITION, standing)
 
     def certified(self) -> Certificate:
         """Carry over what is missing, compare everything, and open the target if it is equal."""
         view = _view(self._source)
         self.carry(view.position)
+        self._compare_seals()
         if not self._differences:
             self._restore_claims(view)
         tables = [] if self._differences else self._compare_tables(view)
         if not self._differences:
-            self._source.log.add_seals(self._from.fresh)
-            self._target.log.add_seals(self._to.fresh)
+            self._source.log.add_seals(self._walk.fresh)
+            self._target.log.add_seals(self._walk.seals)
             if _head(self._target).state is not State.OPEN:
                 self._target.log.change_state(State.OPEN)
         return Certificate(
             source=self._source.address.public,
             target=self._target.address.public,
             log_id=self._source.log.identity().log_id,
-            position=self._from.position,
-            chain=self._from.chain,
+            position=self._walk.position,
+            chain=self._walk.chain,
             sealed_before=self._sealed_before,
             types=dict(self._types),
             tables=tables,
@@ -104,56 +108,51 @@ class _Copy:
         )
 
     def carry(self, until: int) -> None:
-        """Compare what is at the target already, then copy up to `until` and read it back."""
-        there = min(_head(self._target).position, until)
-        self._compare(there)
-        if self._differences or there >= until:
-            return
-        self._fill()
-        with ThreadPoolExecutor(2) as beside:  # one page is written, the one before read back
-            writing: Future[None] | None = None
-            reading: Future[None] | None = None
-            for page in self._pages(self._from, self._source, until, "copy"):
-                if writing:
-                    writing.result()
-                    if reading:
-                        reading.result()
-                    reading = beside.submit(self._read_back, page[0].position - 1)
-                writing = beside.submit(self._target.log.receive, page)
-        for last in (writing, reading):
-            if last:
-                last.result()
-        self._compare(until)
+        """Bring all events up to `until` to the target, and read each of them back.
 
-    def _compare(self, until: int) -> None:
-        """Walk over both logs up to `until`; the first block that differs is named."""
-        for _ in self._pages(self._from, self._source, until, "compare"):
-            pass
-        self._read_back(until)
-        if self._differences:
-            return
-        if self._to.position == self._from.position and self._to.chain != self._from.chain:
-            self._differences.append(_first_difference(self._source, self._target, until))
-
-    def _read_back(self, until: int) -> None:
-        try:
-            for _ in self._pages(self._to, self._target, until, "read back"):
-                pass
-        except BrokenLog as broken:
-            self._differences.append(f"target: {broken}")
-
-    def _pages(self, walk: Walk, store: Store, until: int, what: str) -> Iterator[list[Recorded]]:
-        if walk.position < until:
-            self._progress(what, walk.position, until)
-        for page in pages(store.log, PARTITION, walk.position, until):
-            walk.over(page)
-            if walk is self._from:
+        While a page is brought there, the next one is read from the source.
+        """
+        self._progress("copy", self._walk.position, until)
+        with ThreadPoolExecutor(1) as beside:
+            bringing: Future[None] | None = None
+            for page in pages(self._source.log, PARTITION, self._walk.position, until):
+                self._walk.over(page)
                 self._types.update(record.type for record in page)
-            self._progress(what, walk.position, until)
-            yield page
+                if bringing:
+                    bringing.result()
+                if self._differences:
+                    return
+                bringing = beside.submit(self._bring, page)
+                self._progress("copy", self._walk.position, until)
+            if bringing:
+                bringing.result()
+
+    def _bring(self, page: list[Recorded]) -> None:
+        """Write those events of `page` that the target lacks; the first that differs is noted."""
+        there = self._at_target(page)
+        if there == page[: len(there)] and len(there) < len(page):
+            self._fill()
+            self._target.log.receive(page[len(there) :])
+            there = self._at_target(page)
+        if there != page:
+            pairs = zip(page, there, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            self._differences.append(f"the logs differ from position {page[0].position + same} on")
+
+    def _at_target(self, page: list[Recorded]) -> list[Recorded]:
+        return self._target.log.page(PARTITION, page[0].position - 1, len(page))
+
+    def _compare_seals(self) -> None:
+        standing = {seal.position: seal.chain for seal in self._target.log.seals(PARTITION)}
+        for seal in self._walk.seals:
+            if standing.get(seal.position, seal.chain) != seal.chain:
+                self._differences.append(f"the target's seal at position {seal.position} differs")
+                return
 
     def _fill(self) -> None:
         """Close the target for all but this copy; it takes over the source's history."""
+        if _head(self._target).state is State.FILLING:
+            return
         self._target.log.change_state(State.FILLING, log_id=self._source.log.identity().log_id)
 
     def _restore_claims(self, view: _View) -> None:
@@ -207,17 +206,6 @@ def _view(source: Store) -> _View:
         claims,
         {name: digest for name, (position, digest) in digests.items() if position == head.position},
     )
-
-
-def _first_difference(source: Store, target: Store, until: int) -> str:
-    both = zip(
-        pages(source.log, PARTITION, 0, until), pages(target.log, PARTITION, 0, until), strict=True
-    )
-    for ours, theirs in both:
-        for record, other in zip(ours, theirs, strict=True):
-            if record != other:
-                return f"the logs differ from position {record.position} on"
-    return "the logs differ"
 
 
 def _head(store: Store) -> Head:
