@@ -180,12 +180,18 @@ class Place(Protocol):
         ...
 
     def change_state(
-        self, state: State, *, successor: str | None = None, log_id: str | None = None
+        self,
+        state: State,
+        *,
+        expected: State | None = None,
+        successor: str | None = None,
+        log_id: str | None = None,
     ) -> list[Head]:
         """Put the store into `state` and return the heads at that instant.
 
         Waits for appends that are under way; none goes in behind it unless `state` is open.
-        `log_id`, when given, becomes the store's: a copy takes its source's.
+        `log_id`, when given, becomes the store's: a copy takes its source's. Raises a `Refused`
+        (`Moved`, `Filling`) and changes nothing unless the store is in the `expected` state.
         """
         ...
 
@@ -208,6 +214,7 @@ class Replica(Protocol):
     def receive(self, records: Sequence[Recorded]) -> None:
         """Append `records` exactly as they are, behind the head of their partition.
 
+        Records that stand at the head already were received before; doing it again is no error.
         Raises `Refused` unless the store is filling and the positions follow the head.
         """
         ...

@@ -56,11 +56,14 @@ class Postgres:
 
     @property
     def public(self) -> str:
-        """Return what may be shown: the address without password and options."""
+        """Return what may be shown: user, host, port and database, but no password."""
         parts = urlsplit(self.url)
-        user, _, host = parts.netloc.rpartition("@")
-        user = user.partition(":")[0]
-        shown = f"postgresql://{f'{user}@' if user else ''}{host}{parts.path}"
+        named = dict(parse_qsl(parts.query))
+        given, _, where = parts.netloc.rpartition("@")
+        user = named.get("user") or given.partition(":")[0]
+        host = named.get("host", where) + (f":{named['port']}" if "port" in named else "")
+        database = named.get("dbname") or parts.path.removeprefix("/")
+        shown = f"postgresql://{f'{user}@' if user else ''}{host}/{database}"
         return shown if self.schema == SCHEMA else f"{shown}?schema={self.schema}"
 
 

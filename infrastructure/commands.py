@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from refold.domain import file, removal_vote, streams, tag_vote
-from refold.domain.errors import BadInput, Conflict
+from refold.domain.errors import BadInput, CommandIdTaken, Conflict
 from refold.domain.ports import Appended, Command, Event, Write
 from refold.domain.texts import check_text
 from refold.infrastructure.codec import Metadata, encode_metadata
@@ -281,10 +281,22 @@ class CastTagVote(_OfTagVote):
 
     def decide(self, now: Situation) -> Sequence[object]:
         tag_vote.check(self.voter, self.stance)  # before the tag is added for it
-        add = AddTag(sha256=self.sha256, tag=self.tag)
-        carry_out(now.store, add, command_id=f"{now.command_id}/tag", actor=now.actor)
-        generation = now.file(add.stream()).generations[self.tag]
+        tagged = now.file(streams.family(self.stream()))
+        if self.tag not in tagged.tags:
+            tagged = self._with_tag(now, tagged)
+        generation = tagged.generations[self.tag]
         return tag_vote.cast(now.tag_vote(), self.tag, self.voter, generation, self.stance)
+
+    def _with_tag(self, now: Situation, before: file.File) -> file.File:
+        """Add the tag as a command of its own, one for each generation that it may open."""
+        add = AddTag(sha256=self.sha256, tag=self.tag)
+        again = before.generations.get(self.tag, 0)
+        command_id = f"{now.command_id}/tag" + (f"/{again + 1}" if again else "")
+        carry_out(now.store, add, command_id=command_id, actor=now.actor)
+        tagged = now.file(add.stream())
+        if self.tag not in tagged.tags:  # the id was used for another tag, or it is gone again
+            raise CommandIdTaken(command_id, add.stream())
+        return tagged
 
 
 class WithdrawTagVote(_OfTagVote):

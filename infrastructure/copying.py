@@ -4,20 +4,25 @@ The records go over byte for byte in the order of their positions, and are read 
 own head is the cursor: whatever broke off goes on from there, and a second run finds nothing to do.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
 from time import monotonic
+from typing import Final
 
-from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
+from refold.domain.errors import BrokenLog, Filling, ForeignTarget, Moved, Refused
 from refold.domain.ports import Claim, Head, Recorded, State
+from refold.infrastructure.address import Memory
 from refold.infrastructure.certificate import Certificate, TableProof
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding import PARTITION, Digest
 from refold.infrastructure.store import Store
 from refold.projections import catalog
+
+PAGES_UNDER_WAY: Final = 2
+"""Pages that are being written or read back while the next one is fetched."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many positions of it are done, of how many."""
@@ -27,31 +32,41 @@ def copy(source: Store, target: Store, progress: Progress | None = None) -> Cert
     """Bring `target` to where `source` stands now, and compare them there.
 
     The source stays open. The target takes no commands until it is equal. Raises `ForeignTarget`
-    when it holds another history, `BrokenLog` when the source is damaged; what differs otherwise
+    when it holds events that the source does not have, `Moved` when it is sealed, `Filling` when
+    the source itself is unfinished, `BrokenLog` when the source is damaged; what differs otherwise
     is in the certificate.
     """
-    _check_target(source, target, sealed_for=None)
+    _check(source, target, sealed_for=None)
     return _Copy(source, target, progress or _quietly).certified()
 
 
 def move(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
     """Copy `source`, seal it, copy what was appended meanwhile, compare, and open `target`.
 
-    When they differ, and this run sealed the source, it is opened again. Broken off behind the
-    seal, the move has to be run again: nobody but the target can say how far it came. Raises what
-    `copy` raises, and `Moved` when the source was sealed for another target.
+    As long as the target was not opened, a difference or an error opens the source again; killed
+    in between, the move has to be run again. Raises what `copy` raises, and `Moved` when the
+    source was sealed for another target.
     """
-    _check_target(source, target, sealed_for=source.address.public)
-    copying = _Copy(source, target, progress or _quietly)
+    if isinstance(target.address, Memory):
+        raise Refused("a store cannot move to memory: it would be gone with the process")
+    _check(source, target, sealed_for=source.address.public)
     address = target.address.public
     head = _head(source)
     if head.state is State.SEALED and head.successor != address:
         raise Moved(head.successor or "an unknown address")
+    copying = _Copy(source, target, progress or _quietly)
     copying.carry(head.position)
-    source.log.change_state(State.SEALED, successor=address)
-    certificate = copying.certified()
-    if head.state is State.OPEN and not certificate.equal:
-        source.log.change_state(State.OPEN)
+    source.folder.catch_up()
+    if head.state is State.OPEN:
+        source.log.change_state(State.SEALED, expected=State.OPEN, successor=address)
+    sealed_here = head.state is State.OPEN
+    try:
+        certificate = copying.certified()
+    except BaseException:
+        copying.open_source_again(sealed_here=sealed_here)
+        raise
+    if not certificate.equal:
+        copying.open_source_again(sealed_here=sealed_here)
     return certificate
 
 
@@ -79,6 +94,7 @@ class _Copy:
         self._differences: list[str] = []
         _check_tail(source, self._sealed_before)
         self._walk = Walk(PARTITION, standing)
+        self._target_was_open = _head(target).state is State.OPEN
 
     def certified(self) -> Certificate:
         """Carry over what is missing, compare everything, and open the target if it is equal."""
@@ -92,7 +108,7 @@ class _Copy:
             self._source.log.add_seals(self._walk.fresh)
             self._target.log.add_seals(self._walk.seals)
             if _head(self._target).state is not State.OPEN:
-                self._target.log.change_state(State.OPEN)
+                self._target.log.change_state(State.OPEN, expected=State.FILLING)
         return Certificate(
             source=self._source.address.public,
             target=self._target.address.public,
@@ -107,34 +123,55 @@ class _Copy:
             seconds=monotonic() - self._started,
         )
 
+    def open_source_again(self, *, sealed_here: bool) -> None:
+        """Take the seal of a move off, unless the target was opened: it may have gone on."""
+        state = _head(self._target).state
+        never_opened = self._target_was_open or state is not State.OPEN
+        if state is State.FILLING or (sealed_here and never_opened):
+            self._source.log.change_state(State.OPEN, expected=State.SEALED)
+
     def carry(self, until: int) -> None:
         """Bring all events up to `until` to the target, and read each of them back.
 
-        While a page is brought there, the next one is read from the source.
+        While one page is written, the one before is read back and the next one is fetched.
         """
         self._progress("copy", self._walk.position, until)
-        with ThreadPoolExecutor(1) as beside:
-            bringing: Future[None] | None = None
+        if self._target.log.identity().log_id != self._source.log.identity().log_id:
+            self._fill(0)
+        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as reader:
+            under_way: deque[Future[None]] = deque()
             for page in pages(self._source.log, PARTITION, self._walk.position, until):
                 self._walk.over(page)
                 self._types.update(record.type for record in page)
-                if bringing:
-                    bringing.result()
+                writing = writer.submit(self._write, page)
+                under_way.append(reader.submit(self._read_back, page, writing))
+                if len(under_way) > PAGES_UNDER_WAY:
+                    under_way.popleft().result()
                 if self._differences:
-                    return
-                bringing = beside.submit(self._bring, page)
+                    break
                 self._progress("copy", self._walk.position, until)
-            if bringing:
-                bringing.result()
+            for last in under_way:
+                last.result()
 
-    def _bring(self, page: list[Recorded]) -> None:
-        """Write those events of `page` that the target lacks; the first that differs is noted."""
+    def _write(self, page: list[Recorded]) -> bool:
+        """Write those events of `page` that the target lacks, and tell whether there were any.
+
+        Nothing is written behind an event that differs.
+        """
         there = self._at_target(page)
-        if there == page[: len(there)] and len(there) < len(page):
-            self._fill()
-            self._target.log.receive(page[len(there) :])
-            there = self._at_target(page)
-        if there != page:
+        self._compare(page[: len(there)], there)
+        if self._differences or len(there) == len(page):
+            return False
+        self._fill(page[0].position - 1 + len(there))
+        self._target.log.receive(page[len(there) :])
+        return True
+
+    def _read_back(self, page: list[Recorded], writing: Future[bool]) -> None:
+        if writing.result():
+            self._compare(page, self._at_target(page))
+
+    def _compare(self, page: list[Recorded], there: list[Recorded]) -> None:
+        if page != there:
             pairs = zip(page, there, strict=False)
             same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
             self._differences.append(f"the logs differ from position {page[0].position + same} on")
@@ -149,11 +186,22 @@ class _Copy:
                 self._differences.append(f"the target's seal at position {seal.position} differs")
                 return
 
-    def _fill(self) -> None:
-        """Close the target for all but this copy; it takes over the source's history."""
-        if _head(self._target).state is State.FILLING:
+    def _fill(self, there: int) -> None:
+        """Close the target for all but this copy; it takes over the source's history.
+
+        Raises `ForeignTarget` when a command went in behind position `there` meanwhile.
+        """
+        before = _head(self._target)
+        if before.state is State.FILLING:
             return
-        self._target.log.change_state(State.FILLING, log_id=self._source.log.identity().log_id)
+        log_id = self._source.log.identity().log_id
+        [head] = self._target.log.change_state(State.FILLING, expected=before.state, log_id=log_id)
+        if head.position != there:
+            self._target.log.change_state(State.OPEN, expected=State.FILLING)
+            raise ForeignTarget(
+                f"{self._target.address.public} took a command at position {head.position}"
+                " while it was to be filled"
+            )
 
     def _restore_claims(self, view: _View) -> None:
         if self._target.log.claims()[1] == view.claims:
@@ -176,17 +224,28 @@ class _Copy:
         return proofs
 
 
-def _check_target(source: Store, target: Store, *, sealed_for: str | None) -> None:
-    """Raise a `Refused` unless `target` may be filled; a sealed one only on the way back."""
-    ours, theirs, head = source.log.identity(), target.log.identity(), _head(target)
+def _check(source: Store, target: Store, *, sealed_for: str | None) -> None:
+    """Raise a `Refused` unless `source` may be copied to `target`.
+
+    A sealed target is filled only on the way back, by a move of the store that it moved to.
+    """
+    ours, theirs = source.log.identity(), target.log.identity()
+    from_head, to_head = _head(source), _head(target)
+    address = target.address.public
     if ours.store_id == theirs.store_id:
-        raise Refused(f"{target.address.public} is the source itself")
-    if ours.log_id != theirs.log_id and head.position:
+        raise Refused(f"{address} is the source itself")
+    if from_head.state is State.FILLING:
+        raise Filling
+    if to_head.state is State.SEALED and to_head.successor != sealed_for:
+        raise Moved(to_head.successor or "an unknown address")
+    if ours.log_id != theirs.log_id and to_head.position:
+        raise ForeignTarget(f"{address} holds {to_head.position} events of another history")
+    moved_there = from_head.state is State.SEALED and from_head.successor == address
+    if to_head.position > from_head.position and not moved_there:
         raise ForeignTarget(
-            f"{target.address.public} holds {head.position} events of another history"
+            f"{address} goes on to position {to_head.position}, the source ends at"
+            f" {from_head.position}"
         )
-    if head.state is State.SEALED and head.successor != sealed_for:
-        raise Moved(head.successor or "an unknown address")
 
 
 def _check_tail(source: Store, sealed: int) -> None:

@@ -6,7 +6,7 @@ checkpoints in one transaction, which also is the fence: two folders never apply
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -15,11 +15,11 @@ import orjson
 import sqlalchemy as sa
 
 from refold.domain import streams
-from refold.domain.errors import LogWentBack
+from refold.domain.errors import LogWentBack, Refused
 from refold.domain.ports import Event, Log
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.pages import Page, PageReader
+from refold.infrastructure.pages import PAGE, Page, PageReader
 from refold.infrastructure.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
 from refold.projections.projection import Key, Projection, Row, fold, touches
 
@@ -69,9 +69,12 @@ class Folder:
 
         Builds tables that are not there. Raises `StaleProjection` for those of another version,
         `LogWentBack` when the log lost what was folded, `Undecodable` or `UnknownType` at an
-        event that cannot be read: nothing is skipped.
+        event that cannot be read: nothing is skipped; `Refused` when the log ends before `until`.
         """
-        until = self._head() if until is None else until
+        head = self._head()
+        if until is not None and until > head:
+            raise Refused(f"position {until} is behind the end of the log at {head}")
+        until = head if until is None else until
         with self._tables.reading() as connection:
             current = self._tables.current(connection)
             checkpoints = self._checkpoints(connection, current.values())
@@ -135,7 +138,8 @@ class Folder:
         with self._tables.writing() as connection:
             for projection in projections:
                 self._start(connection, projection)
-        with _without_garbage_collection(), self._pages() as pages:
+        several_pages = _without_garbage_collection() if goal > PAGE else nullcontext()
+        with several_pages, self._pages() as pages:
             while (done := self._fold_next(pages, BUILDING, goal, projections)) < goal:
                 progress(done, goal)
 

@@ -10,6 +10,7 @@ from refold.infrastructure import address, schema
 from refold.infrastructure.address import Memory, Postgres, Sqlite
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
+from refold.infrastructure.postgres.connection import available
 from refold.infrastructure.postgres.connection import connect as connect_postgres
 from refold.infrastructure.postgres.log import PostgresLog
 from refold.infrastructure.sqlite import rows as sqlite_rows
@@ -51,7 +52,7 @@ def _open_postgres(place: Postgres, *, create: bool) -> Store:
     engine = sa.create_engine(
         "postgresql+psycopg://", creator=lambda: connect_postgres(place.url, autocommit=False)
     )
-    with _transaction(engine) as connection:
+    with available(place.url), _transaction(engine) as connection:
         if create:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(724100)")
             if not sa.inspect(connection).has_schema(place.schema):

@@ -120,7 +120,7 @@ def status(store: Store) -> Status:
         number = generation.number if generation else 0
         checkpoint = checkpoints.get((projection.NAME, number))
         position = checkpoint.position if checkpoint else 0
-        lag = head.position - position
+        lag = max(0, head.position - position)
         state: Literal["current", "behind", "stale", "missing"] = "behind" if lag else "current"
         if generation is None:
             state = "missing"

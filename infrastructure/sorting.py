@@ -102,6 +102,11 @@ def by_partition(
     return [outcomes[index] for index in range(len(commands))]
 
 
+def is_received(records: Sequence[Recorded], head: Head, last: Recorded | None) -> bool:
+    """Tell whether `records` end with `last`, the event at the `head` of a store that is filled."""
+    return head.state is State.FILLING and last is not None and records[-1] == last
+
+
 def check_following(records: Sequence[Recorded], head: Head) -> None:
     """Raise `Refused` unless the store is filling and `records` follow `head` without a hole."""
     for position, record in enumerate(records, head.position + 1):
@@ -114,6 +119,23 @@ def check_following(records: Sequence[Recorded], head: Head) -> None:
                 f"event {record.position} cannot follow position {position - 1}"
                 f" of a store that is {head.state.value}"
             )
+
+
+def check_state(head: Head, expected: State | None) -> None:
+    """Raise what a store in another state than `expected` answers; None stands for any."""
+    if expected not in (None, head.state):
+        raise closed(head) or Refused("this store is open")
+
+
+def closed(head: Head) -> Refused | None:
+    """Return what a store answers to commands, None when it takes them."""
+    match head.state:
+        case State.OPEN:
+            return None
+        case State.FILLING:
+            return Filling()
+        case State.SEALED:
+            return Moved(head.successor or "an unknown address")
 
 
 class _Batch:
@@ -133,17 +155,8 @@ class _Batch:
             if known.stream != command.writes[0].stream:
                 return CommandIdTaken(command.id, known.stream)
             return known.outcome
-        refusal = self._closed() or self._conflict(command) or self._claimed(command)
+        refusal = closed(self.head) or self._conflict(command) or self._claimed(command)
         return refusal or self._accept(command)
-
-    def _closed(self) -> Refused | None:
-        match self.head.state:
-            case State.OPEN:
-                return None
-            case State.FILLING:
-                return Filling()
-            case State.SEALED:
-                return Moved(self.head.successor or "an unknown address")
 
     def _conflict(self, command: Command) -> Conflict | None:
         ahead: dict[str, int] = {}

@@ -187,8 +187,11 @@ class Tables:
             comment="How far each generation is folded.",
             sqlite_strict=True,
         )
-        with self.writing() as connection:
-            metadata.create_all(connection)
+        with self.reading() as connection:
+            there = sa.inspect(connection).has_table(self._checkpoints.name, schema)
+        if not there:
+            with self.writing() as connection:
+                metadata.create_all(connection)
 
     def writing(self) -> AbstractContextManager[sa.Connection]:
         """Open the one transaction that may fold; its end commits. Raises `Unavailable`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from refold.domain.errors import BrokenLog, LogWentBack
+from refold.domain.errors import BrokenLog, Unreadable
 from refold.infrastructure.certificate import Certificate, TableProof
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.copying import Progress
@@ -17,7 +17,10 @@ from refold.projections import catalog
 
 @dataclass(slots=True)
 class Report:
-    """What one store says about itself. `bad` is the first block that its seal does not fit.
+    """What one store says about itself.
+
+    `bad` is the first block that its seal does not fit, `unfoldable` why the query tables cannot
+    be those of this log.
 
     Events above `sealed_before` were not sealed before this run: they are dense and chained now,
     but nobody can say that they were not changed earlier.
@@ -31,12 +34,13 @@ class Report:
     types: Counter[str] = field(default_factory=Counter)
     tables: Sequence[tuple[str, Digest]] = ()
     bad: BrokenLog | None = None
+    unfoldable: Unreadable | None = None
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
-        """Tell whether every block fits its seal and none is missing."""
-        return self.bad is None
+        """Tell whether every block fits its seal, none is missing, and the tables fit the log."""
+        return self.bad is None and self.unfoldable is None
 
     def document(self) -> dict[str, Any]:
         """Return the report as `--json` prints it."""
@@ -57,6 +61,7 @@ class Report:
             "bad_block": {"first": bad.first, "last": bad.last, "reason": str(bad)}
             if bad
             else None,
+            "unfoldable": str(self.unfoldable) if self.unfoldable else None,
             "seconds": round(self.seconds, 3),
         }
 
@@ -80,8 +85,8 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
         report.tables = [(each.NAME, store.folder.digest(each)[1]) for each in catalog.ALL]
     except BrokenLog as broken:
         report.bad = broken
-    except LogWentBack as other:  # the tables remember the last event that they were folded from
-        report.bad = BrokenLog(PARTITION, other.position, other.position, str(other))
+    except Unreadable as error:  # also where the tables remember another event than there is
+        report.unfoldable = error
     report.position, report.chain = walk.position, walk.chain
     report.seconds = monotonic() - started
     return report
@@ -91,7 +96,12 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
     """Verify both stores and compare them: log, claims and tables, as read back from each."""
     started = monotonic()
     ours, theirs = verify(first, progress), verify(second, progress)
-    differences = [f"{report.store}: {report.bad}" for report in (ours, theirs) if report.bad]
+    differences = [
+        f"{report.store}: {problem}"
+        for report in (ours, theirs)
+        for problem in (report.bad, report.unfoldable)
+        if problem
+    ]
     if ours.log_id != theirs.log_id:
         differences.append(f"the logs are {ours.log_id} and {theirs.log_id}")
     if ours.position != theirs.position:

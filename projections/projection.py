@@ -78,11 +78,6 @@ def fold(
         rows[key] = apply(key, rows.get(key), event)
 
 
-def key_columns(projection: Projection) -> list[str]:
-    """Return the names of the columns that identify a row, in order."""
-    return [column.name for column in projection.TABLE.primary_key.columns]
-
-
 def fingerprint(projection: Projection) -> str:
     """Return the SHA-256 of name, version and columns: rows of another one are not to be mixed."""
     columns = ",".join(f"{column.name}:{column.nullable}" for column in projection.TABLE.columns)

@@ -3,6 +3,7 @@
 0 done · 1 refused or failed · 2 usage · 3 differences found · 4 store unavailable.
 """
 
+import logging
 import sys
 
 import typer
@@ -51,6 +52,7 @@ app.command()(bench.bench)
 
 def main() -> None:
     """Run the command line; a failure is one sentence on stderr."""
+    logging.getLogger("psycopg.pool").disabled = True  # it would tell of each try to reconnect
     try:
         app()
     except Failure as failure:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from refold.domain.errors import BadInput, Conflict, Refused
+from refold.domain.errors import BadInput, Conflict, Refused, Unavailable
 from refold.infrastructure import commands
 from refold.infrastructure.codec import canonical, parse
 from refold.infrastructure.store import Store
@@ -84,8 +84,14 @@ def _run_one(
 def _run_lines(store: Store, actor: str) -> None:
     for number, line in enumerate(sys.stdin.buffer, 1):
         if line.strip():
-            sys.stdout.buffer.write(canonical(_answer(store, line, number, actor)) + b"\n")
+            answer = _answer(store, line, number, actor)
+            sys.stdout.buffer.write(canonical(answer) + b"\n")
             sys.stdout.buffer.flush()
+            if answer["outcome"] == "unavailable":
+                raise Unavailable(answer["message"])
+
+
+_FAILURES = {Refused: "refused", Conflict: "conflict", Unavailable: "unavailable"}
 
 
 class _Line(BaseModel):
@@ -112,9 +118,9 @@ def _answer(store: Store, text: bytes, number: int, actor: str) -> dict[str, Any
             actor=line.actor or actor,
             expected=line.expected,
         )
-    except (Refused, Conflict) as refusal:
-        outcome = "conflict" if isinstance(refusal, Conflict) else "refused"
-        error = {"error": type(refusal).__name__, "message": str(refusal)}
+    except (Refused, Conflict, Unavailable) as failure:
+        outcome = next(word for kind, word in _FAILURES.items() if isinstance(failure, kind))
+        error = {"error": type(failure).__name__, "message": str(failure)}
         return {"command_id": command_id, "outcome": outcome, **error}
     return {"command_id": command_id, **asdict(done)}
 

@@ -120,13 +120,22 @@ def _target(folder: Path) -> Iterator[Store]:
 def _postgres() -> Iterator[str]:
     """Give the address of a store to be on a server that is named, or on a throw-away one."""
     named = environ.get("REFOLD_DEMO_POSTGRES") or ("postgresql://" if "PGHOST" in environ else "")
-    if named:
+    if named and _answers(named):
         with _schema_of_its_own(named) as address:
             yield address
         return
     with throwaway() as cluster:
         print(f"   (a throw-away PostgreSQL {cluster.version} on loopback)")
         yield cluster.url
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.Error:
+        print("   the PostgreSQL that the environment names does not answer")
+        return False
+    return True
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from refold.domain.errors import BadInput
 from refold.infrastructure.legacy.exporting import export_pinshare
 from refold.scripts import options, output
 
@@ -36,6 +37,8 @@ def pinshare(
         ):
             records = export_pinshare(opened, out)
         unfinished.replace(file)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}") from error
     finally:
         unfinished.unlink(missing_ok=True)
     if json:

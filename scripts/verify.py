@@ -46,4 +46,9 @@ def _show(report: verifying.Report) -> None:
     )
     if report.sealed_before < report.position:
         print(f"not sealed before this run from position {report.sealed_before + 1}")
-    print(f"DAMAGED: {report.bad}" if report.bad else "ok")
+    if report.unfoldable:
+        print(f"TABLES: {report.unfoldable}")
+    if report.bad:
+        print(f"DAMAGED: {report.bad}")
+    if report.ok:
+        print("ok")

@@ -20,7 +20,15 @@ from refold.domain.ports import (
     Seal,
     State,
 )
-from refold.infrastructure.sorting import Facts, Known, by_partition, check_following, sort
+from refold.infrastructure.sorting import (
+    Facts,
+    Known,
+    by_partition,
+    check_following,
+    check_state,
+    is_received,
+    sort,
+)
 
 
 class MemoryLog:
@@ -99,9 +107,16 @@ class MemoryLog:
             return list(self._heads)
 
     def change_state(
-        self, state: State, *, successor: str | None = None, log_id: str | None = None
+        self,
+        state: State,
+        *,
+        expected: State | None = None,
+        successor: str | None = None,
+        log_id: str | None = None,
     ) -> list[Head]:
         with self._lock:
+            for head in self._heads:
+                check_state(head, expected)
             self._heads = [replace(head, state=state, successor=successor) for head in self._heads]
             if log_id is not None:
                 self._identity = replace(self._identity, log_id=log_id)
@@ -123,8 +138,14 @@ class MemoryLog:
     def receive(self, records: Sequence[Recorded]) -> None:
         with self._lock:
             for first in records[:1]:
-                check_following(records, self._heads[first.partition])
+                head = self._heads[first.partition]
+                if is_received(records, head, self._last(head)):
+                    return
+                check_following(records, head)
             self._keep(records)
+
+    def _last(self, head: Head) -> Recorded | None:
+        return self._events[head.partition][-1] if head.position else None
 
     def claims(self) -> tuple[list[Head], list[Claim]]:
         with self._lock:

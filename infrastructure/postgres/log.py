@@ -21,8 +21,22 @@ from refold.domain.ports import (
     Seal,
     State,
 )
-from refold.infrastructure.postgres.connection import CONNECT_SECONDS, unavailable
-from refold.infrastructure.sorting import Facts, Known, by_partition, check_following, sort
+from refold.infrastructure.postgres.connection import (
+    CONNECT_SECONDS,
+    UNAVAILABLE,
+    configure,
+    is_passing,
+    unavailable,
+)
+from refold.infrastructure.sorting import (
+    Facts,
+    Known,
+    by_partition,
+    check_following,
+    check_state,
+    is_received,
+    sort,
+)
 from refold.infrastructure.statements import statements
 
 SILENT_SECONDS: Final = 20.0
@@ -53,6 +67,7 @@ class PostgresLog:
                 "prepare_threshold": 0,
                 "connect_timeout": CONNECT_SECONDS,
             },
+            configure=configure,
             open=True,
         )
         self._partitions = len(self.heads())
@@ -82,7 +97,9 @@ class PostgresLog:
                 self._sql["append_exact"],
                 (partition, _now(), *_columns(guards, 2), *_columns(rows, 8)),
             ).fetchone()
-        except UniqueViolation:
+        except UniqueViolation as error:
+            if error.diag.constraint_name not in _TAKEN:
+                raise
             return None
         if row is None or row[0] is None:
             return None
@@ -158,10 +175,18 @@ class PostgresLog:
         return [_head(row) for row in self._read("read_heads")]
 
     def change_state(
-        self, state: State, *, successor: str | None = None, log_id: str | None = None
+        self,
+        state: State,
+        *,
+        expected: State | None = None,
+        successor: str | None = None,
+        log_id: str | None = None,
     ) -> list[Head]:
         def change(connection: Connection) -> list[Head]:
             with connection.transaction():
+                connection.execute(self._sql["lock_heads"])
+                for row in connection.execute(self._sql["read_heads"]).fetchall():
+                    check_state(_head(row), expected)
                 connection.execute(self._sql["change_state"], (state.value, successor))
                 if log_id is not None:
                     connection.execute(self._sql["change_log_id"], (log_id,))
@@ -182,19 +207,16 @@ class PostgresLog:
     def receive(self, records: Sequence[Recorded]) -> None:
         if not records:
             return
-        first, last = records[0], records[-1]
+        partition = records[0].partition
 
         def write(connection: Connection) -> None:
             with connection.transaction():
-                state, _ = self._row(connection, "lock_head", first.partition)
-                position, _ = self._row(connection, "read_last", first.partition) or (0, 0)
-                head = Head(first.partition, position, State(state), None)
-                if (
-                    head.state is State.FILLING
-                    and position == last.position
-                    and self._holds(connection, last)
-                ):
-                    return  # an earlier try whose connection broke had gone in
+                state, _ = self._row(connection, "lock_head", partition)
+                position, _ = self._row(connection, "read_last", partition) or (0, 0)
+                head = Head(partition, position, State(state), None)
+                last = self._row(connection, "read_page", partition, position - 1, position)
+                if is_received(records, head, last and Recorded(*last)):
+                    return  # also when an earlier try, whose connection broke, had gone in
                 check_following(records, head)
                 with connection.cursor().copy(self._sql["copy_events"]) as copy:
                     copy.set_types(_TYPES)
@@ -202,10 +224,6 @@ class PostgresLog:
                         copy.write_row(record)
 
         self._patiently(write)
-
-    def _holds(self, connection: Connection, record: Recorded) -> bool:
-        parameters = (record.partition, record.position - 1, record.position)
-        return Recorded(*self._row(connection, "read_page", *parameters)) == record
 
     def claims(self) -> tuple[list[Head], list[Claim]]:
         def read(connection: Connection) -> tuple[list[Head], list[Claim]]:
@@ -255,8 +273,8 @@ class PostgresLog:
             try:
                 with self._pool.connection() as connection:
                     return work(connection)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if monotonic() + pause > deadline:
+            except UNAVAILABLE as error:
+                if not is_passing(error) or monotonic() + pause > deadline:
                     raise unavailable(self._address, error) from None
             sleep(pause)
             pause = min(2 * pause, 1.0)
@@ -266,6 +284,10 @@ class PostgresLog:
 _TYPES: Final = [
     "int4", "int8", "text", "int8", "text", "int4", "bytea", "bytea", "int8", "text", "int4",
 ]  # fmt: skip
+
+
+_TAKEN: Final = frozenset({"events_stream_version", "events_command_id"})
+"""What an append violates when another was faster, or when it is not the first with its id."""
 
 
 def _now() -> int:

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from refold.infrastructure.postgres import tsquery
-from refold.infrastructure.postgres.connection import connect, unavailable
+from refold.infrastructure.postgres.connection import available, connect
 from refold.infrastructure.tables import Generation, Hits, Tables
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
@@ -43,7 +42,7 @@ class PostgresRows:
     @contextmanager
     def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         """Take a lock that ends with the transaction; it is the fence of all checkpoints."""
-        with self._available(), engine.begin() as connection:
+        with available(self._address), engine.begin() as connection:
             connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
                 {"name": f"refold tables {self._schema}"},
@@ -53,22 +52,13 @@ class PostgresRows:
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with (
-            self._available(),
+            available(self._address),
             engine.connect().execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             ) as connection,
             connection.begin(),
         ):
             yield connection
-
-    @contextmanager
-    def _available(self) -> Iterator[None]:
-        try:
-            yield
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise unavailable(self._address, error) from None
-        except (OperationalError, InterfaceError) as error:
-            raise unavailable(self._address, error.orig) from None
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         table = projection.TABLE.to_metadata(

@@ -19,7 +19,15 @@ from refold.domain.ports import (
     Seal,
     State,
 )
-from refold.infrastructure.sorting import Facts, Known, by_partition, check_following, sort
+from refold.infrastructure.sorting import (
+    Facts,
+    Known,
+    by_partition,
+    check_following,
+    check_state,
+    is_received,
+    sort,
+)
 from refold.infrastructure.sqlite.connection import connect, immediate, unavailable
 from refold.infrastructure.statements import statements
 
@@ -72,9 +80,16 @@ class SqliteLog:
         return [_head(row) for row in self._read("read_heads")]
 
     def change_state(
-        self, state: State, *, successor: str | None = None, log_id: str | None = None
+        self,
+        state: State,
+        *,
+        expected: State | None = None,
+        successor: str | None = None,
+        log_id: str | None = None,
     ) -> list[Head]:
         def change(writer: sqlite3.Connection) -> list[Head]:
+            for row in writer.execute(_SQL["read_heads"]):
+                check_state(_head(row), expected)
             writer.execute(_SQL["change_state"], (state.value, successor))
             if log_id is not None:
                 writer.execute(_SQL["change_log_id"], (log_id,))
@@ -96,7 +111,12 @@ class SqliteLog:
                 head.partition: head for head in map(_head, writer.execute(_SQL["read_heads"]))
             }
             for first in records[:1]:
-                check_following(records, heads[first.partition])
+                head = heads[first.partition]
+                place = (head.partition, head.position - 1, 1)
+                last = writer.execute(_SQL["read_page"], place).fetchone()
+                if is_received(records, head, last and Recorded(*last)):
+                    return
+                check_following(records, head)
             writer.executemany(_SQL["append_event"], records)
 
         self._write(write)

@@ -39,7 +39,7 @@ from refold.infrastructure.tables import Generation
 from refold.projections import catalog
 from refold.projections.projection import Key, Row
 
-STEPS: Final = 12
+STEPS: Final = 10
 EVERYTHING: Final = 1_000_000
 
 
