@@ -6,7 +6,7 @@ checkpoints in one transaction, which also is the fence: two folders never apply
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -19,7 +19,7 @@ from refold.domain.errors import LogWentBack, Refused
 from refold.domain.ports import Event, Log
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.pages import PAGE, Page, PageReader
+from refold.infrastructure.pages import Page, PageReader
 from refold.infrastructure.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
 from refold.projections.projection import Key, Projection, Row, fold, touches
 
@@ -138,8 +138,7 @@ class Folder:
         with self._tables.writing() as connection:
             for projection in projections:
                 self._start(connection, projection)
-        several_pages = _without_garbage_collection() if goal > PAGE else nullcontext()
-        with several_pages, self._pages() as pages:
+        with _without_garbage_collection(), self._pages() as pages:
             while (done := self._fold_next(pages, BUILDING, goal, projections)) < goal:
                 progress(done, goal)
 
@@ -299,7 +298,6 @@ def digest(rows: Iterable[Row]) -> Digest:
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
     """Spare a long fold the collector: its rows are many and hold no cycles."""
-    gc.collect()
     gc.freeze()
     try:
         yield

@@ -163,6 +163,7 @@ class Tables:
         """Create the two tables of the registry where they are missing."""
         self._engine = engine
         self.rows = rows
+        self._physical: dict[str, sa.Table] = {}
         metadata = sa.MetaData(schema=schema)
         self._generations = sa.Table(
             "projections",
@@ -220,7 +221,10 @@ class Tables:
     def _generation(
         self, projection: Projection, number: int, version: int, fingerprint: str, state: str
     ) -> Generation:
-        table = self.rows.physical(projection, f"{projection.NAME}_{number}")
+        name = f"{projection.NAME}_{number}"
+        if name not in self._physical:
+            self._physical[name] = self.rows.physical(projection, name)
+        table = self._physical[name]
         return Generation(projection, number, version, fingerprint, state, table)
 
     def current(self, connection: sa.Connection) -> dict[str, Generation]:

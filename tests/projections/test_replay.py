@@ -1,6 +1,5 @@
 """Query tables are a fold of the log: folded live, at once or by family, the rows are the same."""
 
-import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -30,10 +29,9 @@ DIGESTS = Path(__file__).with_name("golden_digests.txt")
 
 @pytest.fixture(scope="module", autouse=True)
 def small_pages() -> Iterator[None]:
-    """Three events a page, so that a short history has many; and no pause for each rebuild."""
+    """Three events a page, so that a short history has many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pages, "PAGE", 3)
-        patch.setattr(gc, "collect", lambda: 0)
         yield
 
 

@@ -1,0 +1,415 @@
+"""What a copy and a move promise, from SQLite to PostgreSQL and back.
+
+At most one store of a history takes commands, and nothing that is refused changes anything.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from refold.domain import file, streams
+from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Refused
+from refold.domain.ports import Appended, Claim, Command, State, Write
+from refold.infrastructure.address import Postgres
+from refold.infrastructure.certificate import Certificate
+from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.infrastructure.copying import Progress, copy, move
+from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import refresh, search
+from refold.infrastructure.store import Store
+
+Carry = Callable[[Store, Store], Certificate]
+
+both_ways = pytest.mark.parametrize("carry", [copy, move])
+
+
+@pytest.fixture
+def new_at(contract_database: str, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
+    """Makes an empty store of an engine."""
+
+    def new(engine: str) -> Store:
+        name = f"t_{secrets.token_hex(6)}"
+        url = f"sqlite:///{tmp_path / name}"
+        if engine == "postgres":
+            parts = urlsplit(contract_database)
+            query = "&".join(filter(None, (parts.query, f"schema={name}")))
+            url = parts._replace(query=query).geturl()
+        return cleanup.enter_context(open_store(url, create=True))
+
+    with ExitStack() as cleanup:
+        yield new
+
+
+@pytest.fixture(params=[("sqlite", "postgres"), ("postgres", "sqlite")], ids="-".join)
+def engines(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """From which engine to which."""
+    source, target = request.param
+    return source, target
+
+
+@pytest.fixture
+def source(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
+    """A store with two files and a claim."""
+    store = new_at(engines[0])
+    register(store, "one", claim="first")
+    register(store, "two")
+    return store
+
+
+@pytest.fixture
+def target(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
+    """An empty store of the other engine."""
+    return new_at(engines[1])
+
+
+@pytest.fixture
+def third(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
+    """Another empty store of the other engine."""
+    return new_at(engines[1])
+
+
+# --- what comes along -------------------------------------------------------------------
+
+
+def test_a_copy_has_everything_and_both_take_commands(source: Store, target: Store) -> None:
+    certificate = copy(source, target)
+
+    assert certificate.equal
+    assert (certificate.position, certificate.claims) == (2, 1)
+    assert kept(target) == kept(source)
+    assert target.log.claims()[1] == [Claim("name", "first", "file-one")]
+    assert target.log.identity().store_id != source.log.identity().store_id
+    assert found(target) == {"one", "two"}
+    assert states(source, target) == [State.OPEN, State.OPEN]
+
+
+def test_a_move_has_everything_and_leaves_the_source_sealed(source: Store, target: Store) -> None:
+    certificate = move(source, target)
+
+    assert certificate.equal
+    assert kept(target) == kept(source)
+    assert found(target) == {"one", "two"}
+    assert states(source, target) == [State.SEALED, State.OPEN]
+    assert source.log.heads()[0].successor == target.address.public
+
+
+@both_ways
+def test_an_empty_store_is_copied_with_the_name_of_its_history(
+    engines: tuple[str, str], new_at: Callable[[str], Store], target: Store, carry: Carry
+) -> None:
+    empty = new_at(engines[0])
+
+    certificate = carry(empty, target)
+
+    assert certificate.equal
+    assert certificate.position == 0
+    assert target.log.identity().log_id == empty.log.identity().log_id
+    assert states(target) == [State.OPEN]
+
+
+def test_a_second_copy_does_nothing(source: Store, target: Store) -> None:
+    first = copy(source, target)
+    before = (kept(target), target.log.heads(), target.log.identity())
+    seen = set()
+
+    second = copy(source, target, lambda *_: seen.update(states(target)))
+
+    assert second.equal
+    assert (second.position, second.chain) == (first.position, first.chain)
+    assert seen == {State.OPEN}
+    assert (kept(target), target.log.heads(), target.log.identity()) == before
+
+
+def test_a_later_copy_goes_on_with_what_is_new(source: Store, target: Store) -> None:
+    copy(source, target)
+    register(source, "three", claim="second")
+    seen = set()
+
+    certificate = copy(source, target, lambda *_: seen.update(states(target)))
+
+    assert certificate.equal
+    assert certificate.position == 3
+    assert State.FILLING in seen
+    assert kept(target) == kept(source)
+    assert found(target) == {"one", "two", "three"}
+    assert states(source, target) == [State.OPEN, State.OPEN]
+
+
+# --- one history, one open store ------------------------------------------------------------
+
+
+def test_a_second_move_to_another_place_is_refused(
+    source: Store, target: Store, third: Store
+) -> None:
+    move(source, target)
+    before = (third.log.heads(), third.log.identity())
+
+    with pytest.raises(Moved) as refusal:
+        move(source, third)
+
+    assert refusal.value.successor == target.address.public
+    assert states(source, target) == [State.SEALED, State.OPEN]
+    assert (third.log.heads(), third.log.identity()) == before
+
+
+def test_of_two_moves_at_once_one_is_refused(source: Store, target: Store, third: Store) -> None:
+    with pytest.raises(Moved) as refusal:
+        move(source, target, once(lambda: move(source, third)))
+
+    assert refusal.value.successor == third.address.public
+    assert states(source, third) == [State.SEALED, State.OPEN]
+    assert states(target) != [State.OPEN] or target.log.heads()[0].position == 0
+
+
+def test_a_move_that_was_killed_behind_the_seal_is_run_again(source: Store, target: Store) -> None:
+    copy(source, target)
+    target.log.change_state(State.FILLING)
+    source.log.change_state(State.SEALED, successor=target.address.public)
+
+    certificate = move(source, target)
+
+    assert certificate.equal
+    assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_a_finished_move_is_run_again_without_effect(source: Store, target: Store) -> None:
+    move(source, target)
+    register(target, "three", claim="second")
+    before = (kept(target), target.log.heads(), source.log.heads())
+
+    certificate = move(source, target)
+
+    assert certificate.equal
+    assert (kept(target), target.log.heads(), source.log.heads()) == before
+
+
+def test_the_way_back_is_a_move_into_the_sealed_store(source: Store, target: Store) -> None:
+    move(source, target)
+    register(target, "three", claim="second")
+
+    certificate = move(target, source)
+
+    assert certificate.equal
+    assert kept(source) == kept(target)
+    assert states(source, target) == [State.OPEN, State.SEALED]
+    register(source, "four")
+    assert found(source) == {"one", "two", "three", "four"}
+
+
+@pytest.mark.parametrize("way", ["a copy of its successor", "a move of another copy"])
+def test_a_sealed_store_takes_nothing_else_back(
+    source: Store, target: Store, third: Store, way: str
+) -> None:
+    copy(source, third)
+    move(source, target)
+    register(third, "three")
+    register(target, "three")
+    before = (kept(source), source.log.heads())
+
+    with pytest.raises(Moved):
+        if way == "a move of another copy":
+            move(third, source)
+        else:
+            copy(target, source)
+
+    assert (kept(source), source.log.heads()) == before
+    assert states(target, third) == [State.OPEN, State.OPEN]
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+@both_ways
+def test_a_target_that_went_on_by_itself_is_refused(
+    source: Store, target: Store, carry: Carry
+) -> None:
+    copy(source, target)
+    register(target, "three", claim="second")
+    before = (kept(source), source.log.heads(), kept(target), target.log.heads())
+
+    with pytest.raises(ForeignTarget, match="goes on to position 3, the source ends at 2"):
+        carry(source, target)
+
+    assert (kept(source), source.log.heads(), kept(target), target.log.heads()) == before
+    assert states(source, target) == [State.OPEN, State.OPEN]
+
+
+@both_ways
+def test_a_target_that_went_another_way_is_told_as_a_difference(
+    source: Store, target: Store, carry: Carry
+) -> None:
+    copy(source, target)
+    register(target, "three")
+    register(source, "another three")
+    register(source, "four")
+    before = (kept(source), source.log.heads(), kept(target), target.log.heads())
+
+    certificate = carry(source, target)
+
+    assert certificate.differences == ["the logs differ from position 3 on"]
+    assert (kept(source), source.log.heads(), kept(target), target.log.heads()) == before
+
+
+@both_ways
+def test_a_target_with_another_history_is_refused(
+    source: Store, target: Store, carry: Carry
+) -> None:
+    register(target, "other")
+    before = (kept(source), source.log.heads(), kept(target), target.log.heads())
+
+    with pytest.raises(ForeignTarget, match="holds 1 events of another history"):
+        carry(source, target)
+
+    assert (kept(source), source.log.heads(), kept(target), target.log.heads()) == before
+
+
+@pytest.mark.parametrize("carry", [copy, move])
+def test_a_target_that_takes_a_command_just_before_it_is_closed_is_refused(
+    source: Store, target: Store, carry: Callable[[Store, Store, Progress], Certificate]
+) -> None:
+    with pytest.raises(ForeignTarget, match="took a command at position 1"):
+        carry(source, target, once(lambda: register(target, "other")))
+
+    assert states(source, target) == [State.OPEN, State.OPEN]
+    assert found(target) == {"other"}
+    assert target.log.identity().log_id != source.log.identity().log_id
+
+
+@both_ways
+def test_a_store_that_is_being_filled_is_not_copied(
+    source: Store, target: Store, carry: Carry
+) -> None:
+    source.log.change_state(State.FILLING)
+    before = (target.log.heads(), target.log.identity())
+
+    with pytest.raises(Filling):
+        carry(source, target)
+
+    assert states(source) == [State.FILLING]
+    assert (target.log.heads(), target.log.identity()) == before
+
+
+@both_ways
+def test_a_store_is_not_copied_into_itself(source: Store, carry: Carry) -> None:
+    with pytest.raises(Refused, match="is the source itself"):
+        carry(source, source)
+
+    assert states(source) == [State.OPEN]
+
+
+def test_a_store_does_not_move_to_memory(source: Store) -> None:
+    with (
+        open_store("memory:") as memory,
+        pytest.raises(Refused, match="cannot move to memory"),
+    ):
+        move(source, memory)
+
+    assert states(source) == [State.OPEN]
+    register(source, "three")
+
+
+# --- errors on the way ------------------------------------------------------------------------
+
+
+def test_a_source_whose_tables_do_not_fit_its_log_stays_open(source: Store, target: Store) -> None:
+    refresh(source, "now")
+    forge_checkpoint(source)
+
+    with pytest.raises(LogWentBack):
+        move(source, target)
+
+    assert states(source) == [State.OPEN]
+    assert states(target) != [State.OPEN]
+    register(source, "three")
+
+
+@pytest.mark.parametrize("copied_before", [False, True])
+@pytest.mark.parametrize("step", ["copy", "fold"])
+def test_a_move_that_breaks_off_behind_the_seal_opens_the_source_again(
+    source: Store, target: Store, step: str, copied_before: bool
+) -> None:
+    if copied_before:
+        copy(source, target)
+
+    with pytest.raises(KeyboardInterrupt):
+        move(source, target, interrupt_when_sealed(source, step))
+
+    assert states(source) == [State.OPEN]
+    register(source, "three")
+    assert move(source, target).equal
+    assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_a_target_whose_tables_do_not_fit_its_log_opens_the_source_again(
+    source: Store, target: Store
+) -> None:
+    copy(source, target)
+    register(source, "three")
+    forge_checkpoint(target)
+
+    with pytest.raises(LogWentBack):
+        move(source, target)
+
+    assert states(source, target) == [State.OPEN, State.FILLING]
+    register(source, "four")
+
+
+# --- saying it briefly --------------------------------------------------------------------
+
+
+def register(store: Store, name: str, *, claim: str | None = None) -> None:
+    stream = streams.name("file", name)
+    event = store.codec.encode(
+        file.Registered(name, "cid", f"{name} found.pdf", "pdf"), encode_metadata(Metadata("ada"))
+    )
+    takes = () if claim is None else (Claim("name", claim, stream),)
+    [outcome] = store.log.append(
+        [Command(secrets.token_hex(8), (Write(stream, 0, (event,)),), takes)]
+    )
+    assert isinstance(outcome, Appended), outcome
+
+
+def kept(store: Store) -> tuple[Any, ...]:
+    log = store.log
+    return log.page(0, 0, 1_000), log.seals(0), log.claims()[1], log.identity().log_id
+
+
+def states(*stores: Store) -> list[State]:
+    return [store.log.heads()[0].state for store in stores]
+
+
+def found(store: Store) -> set[str]:
+    return {key for key, _ in search(store, "found").rows}
+
+
+def once(action: Callable[[], object]) -> Progress:
+    """Do `action` when a copy first tells that it began."""
+    left = [action]
+
+    def progress(what: str, done: int, total: int) -> None:
+        if left:
+            left.pop()()
+
+    return progress
+
+
+def interrupt_when_sealed(source: Store, step: str) -> Progress:
+    def progress(what: str, done: int, total: int) -> None:
+        if what == step and states(source) == [State.SEALED]:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def forge_checkpoint(store: Store) -> None:
+    """Make it look as if the tables had been folded from another event."""
+    schema = store.address.schema if isinstance(store.address, Postgres) else None
+    table = sa.table("checkpoints", sa.column("record_hash"), schema=schema)
+    with store.tables.writing() as connection:
+        assert connection.execute(table.update().values(record_hash=b"x")).rowcount
