@@ -192,10 +192,14 @@ class _Copy:
         Raises `ForeignTarget` when a command went in behind position `there` meanwhile.
         """
         before = _head(self._target)
-        if before.state is State.FILLING:
-            return
+        if before.state is not State.FILLING:
+            self._close(before.state, there)
         log_id = self._source.log.identity().log_id
-        [head] = self._target.log.change_state(State.FILLING, expected=before.state, log_id=log_id)
+        if self._target.log.identity().log_id != log_id:
+            self._target.log.change_state(State.FILLING, expected=State.FILLING, log_id=log_id)
+
+    def _close(self, state: State, there: int) -> None:
+        [head] = self._target.log.change_state(State.FILLING, expected=state)
         if head.position != there:
             self._target.log.change_state(State.OPEN, expected=State.FILLING)
             raise ForeignTarget(
