@@ -74,12 +74,14 @@ def digest(record: Recorded) -> bytes:
     return link(b"", record)
 
 
-def page(log: EventLog, partition: int, after: int, limit: int) -> list[Recorded]:
-    """Return the next events behind `after`, at most `limit`; none at the end of the log.
+def page(log: EventLog, partition: int, after: int, until: int, most: int) -> list[Recorded]:
+    """Return the next events behind `after`, up to `until`, where the log does not end before.
 
-    Raises `BrokenLog` where a position is missing.
+    At least one, at most `most`. Raises `BrokenLog` where a position is missing.
     """
-    found = log.page(partition, after, limit)
+    found = log.page(partition, after, min(most, until - after))
+    if not found:
+        raise BrokenLog(partition, after + 1, until, "events are missing")
     for position, record in enumerate(found, after + 1):
         if record.position != position:
             raise BrokenLog(partition, position, record.position - 1, "events are missing")
@@ -92,9 +94,7 @@ def pages(log: EventLog, partition: int, after: int, until: int) -> Iterator[lis
     Raises `BrokenLog` where a position is missing.
     """
     while after < until:
-        found = page(log, partition, after, min(PAGE, until - after))
-        if not found:
-            raise BrokenLog(partition, after + 1, until, "events are missing")
+        found = page(log, partition, after, until, PAGE)
         yield found
         after = found[-1].position
 

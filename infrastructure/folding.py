@@ -102,9 +102,7 @@ class Folder:
         """
         self._fill(projections, self._head() if until is None else until, _quietly)
         with self._tables.writing() as connection:
-            filled = self._generations(connection, BUILDING, projections)
-            for generation in filled:
-                self._tables.rows.create_indexes(connection, generation)
+            filled = self._filled(connection, projections)
             self._tables.switch(connection, filled)
 
     def rebuild(
@@ -118,9 +116,7 @@ class Folder:
         goal = self._head()
         self._fill(projections, goal, progress or _quietly)
         with self._tables.writing() as connection:
-            filled = self._generations(connection, BUILDING, projections)
-            for generation in filled:
-                self._tables.rows.create_indexes(connection, generation)
+            filled = self._filled(connection, projections)
             rebuilt = [self._compared(connection, generation, goal) for generation in filled]
             self._tables.switch(connection, filled)
             return rebuilt
@@ -208,6 +204,15 @@ class Folder:
                         return
                     self._tables.drop(connection, generation)
         self._tables.start(connection, projection, number)
+
+    def _filled(
+        self, connection: sa.Connection, projections: Sequence[Projection]
+    ) -> list[Generation]:
+        """Return the generations that are filled, now with their indexes."""
+        filled = self._generations(connection, BUILDING, projections)
+        for generation in filled:
+            self._tables.rows.create_indexes(connection, generation)
+        return filled
 
     def _compared(self, connection: sa.Connection, generation: Generation, goal: int) -> Rebuilt:
         live = self._tables.current(connection).get(generation.projection.NAME)

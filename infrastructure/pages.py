@@ -50,13 +50,13 @@ class PageReader:
     def _load(self, after: int, until: int) -> Page | None:
         if after >= until:
             return None
-        found = chain.page(self._log, self._partition, after, min(PAGE, until - after))
+        found = chain.page(self._log, self._partition, after, until, PAGE)
         events = [
             (kind, self._codec.decode(recorded))
             for recorded in found
             if (kind := streams.kind(recorded.stream)) in self._kinds
         ]
-        return Page(found[-1], events) if found else None
+        return Page(found[-1], events)
 
     def __enter__(self) -> "PageReader":
         return self

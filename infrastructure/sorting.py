@@ -34,6 +34,11 @@ class Known:
     stream: str
     outcome: Appended
 
+    @classmethod
+    def by(cls, stream: str, partition: int, position: int, last: str, version: int) -> "Known":
+        """Return the command whose last event has that place, on the stream `last`."""
+        return cls(stream, Appended(partition, position, last, version, again=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:

@@ -10,7 +10,6 @@ from uuid import uuid4
 from refold.domain import streams
 from refold.domain.errors import Refused
 from refold.domain.ports import (
-    Appended,
     Claim,
     Command,
     Head,
@@ -164,5 +163,4 @@ class MemoryLog:
 
 def _known(records: Sequence[Recorded]) -> Known:
     first, last = records[0], records[-1]
-    outcome = Appended(last.partition, last.position, last.stream, last.version, again=True)
-    return Known(first.stream, outcome)
+    return Known.by(first.stream, last.partition, last.position, last.stream, last.version)

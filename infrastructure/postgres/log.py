@@ -143,7 +143,7 @@ class PostgresLog:
             recorded_at,
             versions=dict(connection.execute(self._sql["read_versions"], (streams,)).fetchall()),
             commands={
-                id: _known(stream, end)
+                id: Known.by(stream, *end)
                 for id, stream, *end in connection.execute(self._sql["read_commands"], (ids,))
             },
             claims={
@@ -335,11 +335,6 @@ def _exact_rows(
 def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]:
     """Return rows as one array a column: one statement then carries them all."""
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
-
-
-def _known(stream: str, end: Sequence[Any]) -> Known:
-    partition, position, last, version = end
-    return Known(stream, Appended(partition, position, last, version, again=True))
 
 
 def _head(row: Sequence[Any]) -> Head:

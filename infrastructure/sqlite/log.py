@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 
 from refold.domain.errors import Refused
 from refold.domain.ports import (
-    Appended,
     Claim,
     Command,
     Head,
@@ -192,7 +191,7 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
         first = writer.execute(_SQL["read_command"], (command.id,)).fetchone()
         if first:
             end = writer.execute(_SQL["read_command_end"], first[:2]).fetchone()
-            facts.commands[command.id] = _known(first[2], end)
+            facts.commands[command.id] = Known.by(first[2], *end)
         for write in command.writes:
             (version,) = writer.execute(_SQL["read_version"], (write.stream,)).fetchone()
             if version is not None:
@@ -203,11 +202,6 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
             if holder:
                 facts.claims[key] = holder[0]
     return facts
-
-
-def _known(stream: str, end: Sequence[Any]) -> Known:
-    partition, position, last, version = end
-    return Known(stream, Appended(partition, position, last, version, again=True))
 
 
 def _head(row: Sequence[Any]) -> Head:

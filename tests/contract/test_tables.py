@@ -254,25 +254,27 @@ def test_readers_see_whole_tables_through_every_switch(
     whole = [digest.rows for digest in GOLDEN.values()]
     counts = ", ".join(f"(SELECT count(*) FROM {{}}{name})" for name in GOLDEN)
     ended = Event()
+    reads = [0] * 4
 
-    def read() -> int:
-        reads = 0
+    def read(reader: int) -> int:
         while not ended.is_set():
             [row] = query(store, f"SELECT {counts}")
             assert list(row) == whole
-            reads += 1
+            reads[reader] += 1
             ended.wait(0.002)  # the one connection to tables in memory is not handed out in turn
-        return reads
+        return reads[reader]
 
     with ThreadPoolExecutor(4) as pool:
-        readers = [pool.submit(read) for _ in range(4)]
+        readers = [pool.submit(read, reader) for reader in range(4)]
         try:
-            for _ in range(20):
+            for switch in range(20):
                 store.folder.rebuild(catalog.ALL)
+                while min(reads) <= switch // 3 and not any(each.done() for each in readers):
+                    ended.wait(0.002)
         finally:
             ended.set()
 
-    assert all(reader.result() > 0 for reader in readers)
+    assert all(reader.result() > 5 for reader in readers)
     assert generations(store, "files") == {20: "previous", 21: "current"}
 
 
