@@ -18,7 +18,15 @@ The message of each is one sentence with the values in it; the attributes carry 
 
 
 class Failure(Exception):
-    """The root of every error that refold raises on purpose."""
+    """The root of every error that refold raises on purpose. It can be handed to a process."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how another process makes it again: message and facts, whatever made them."""
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(failure: type[Failure], args: tuple[object, ...]) -> Failure:
+    return failure.__new__(failure, *args)
 
 
 # --- tell the person ------------------------------------------------------------

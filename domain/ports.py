@@ -30,8 +30,7 @@ class Recorded(NamedTuple):
     command_no: int
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A record of the log and the value that it means."""
 
     recorded: Recorded

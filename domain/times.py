@@ -6,6 +6,7 @@ nine fraction digits and its zero time is the year 1, which fits no 64-bit count
 
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from refold.domain.errors import BadInput
@@ -49,5 +50,13 @@ def micros(text: str) -> int:
 
 def text(micros: int) -> str:
     """Return `micros` since 1970 as RFC 3339 in UTC, without trailing zeros, as Go does."""
-    whole = (_EPOCH + timedelta(microseconds=micros)).isoformat()
-    return f"{whole.rstrip('0') if '.' in whole else whole}Z"
+    seconds, fraction = divmod(micros, 1_000_000)
+    if not fraction:
+        return f"{_second(seconds)}Z"
+    return f"{_second(seconds)}.{fraction:06}".rstrip("0") + "Z"
+
+
+@lru_cache(maxsize=1_024)
+def _second(seconds: int) -> str:
+    """Return the text of a whole second, which many events share."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()

@@ -5,14 +5,14 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from math import isfinite
 from typing import Any, Final, get_origin, get_type_hints
 
 import orjson
 
-from refold.domain import file, removal_vote, tag_vote
+from refold.domain import file, removal_vote, streams, tag_vote
 from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, NewEvent, Recorded
 
@@ -79,6 +79,14 @@ class Codec:
             return Event(recorded, self._builders[recorded.type](data))
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise Undecodable(recorded.position, recorded.type, str(error)) from error
+
+    def decode_kinds(
+        self, records: Iterable[Recorded], kinds: frozenset[str]
+    ) -> Iterator[tuple[str, Event]]:
+        """Yield the events of streams of those kinds, each with its kind. Raises as `decode`."""
+        for recorded in records:
+            if (kind := streams.kind(recorded.stream)) in kinds:
+                yield kind, self.decode(recorded)
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

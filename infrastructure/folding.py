@@ -4,9 +4,7 @@ A page of the log is read once for all tables, grouped by key, folded in memory,
 checkpoints in one transaction, which also is the fence: two folders never apply an event twice.
 """
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -18,16 +16,14 @@ from refold.domain import streams
 from refold.domain.errors import LogWentBack, Refused
 from refold.domain.ports import Event, Log
 from refold.infrastructure import chain
+from refold.infrastructure.building import Builder, Progress, Workers
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.pages import Page, PageReader
+from refold.infrastructure.pages import PageReader
 from refold.infrastructure.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
-from refold.projections.projection import Key, Projection, Row, fold, touches
+from refold.projections.projection import Key, Projection, Row, fold
 
 PARTITION: Final = 0
 """The partition that is folded: a store has one."""
-
-Progress = Callable[[int, int], None]
-"""Told how many positions are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +91,26 @@ class Folder:
                     pass
         return max(reached, until)
 
-    def build(self, projections: Sequence[Projection], until: int | None = None) -> None:
+    def build(
+        self,
+        projections: Sequence[Projection],
+        until: int | None = None,
+        workers: Workers | None = None,
+    ) -> None:
         """Fill new generations of `projections` from the first event, and put them in place.
 
         One that was broken off goes on where it was.
         """
-        self._fill(projections, self._head() if until is None else until, _quietly)
-        with self._tables.writing() as connection:
+        self._fill(projections, self._head() if until is None else until, _quietly, workers)
+        with self._tables.writing(BUILDING, CURRENT) as connection:
             filled = self._filled(connection, projections)
             self._tables.switch(connection, filled)
 
     def rebuild(
-        self, projections: Sequence[Projection], progress: Progress | None = None
+        self,
+        projections: Sequence[Projection],
+        progress: Progress | None = None,
+        workers: Workers | None = None,
     ) -> list[Rebuilt]:
         """Build new generations, and compare them with those that they replace.
 
@@ -114,8 +118,8 @@ class Folder:
         folded from another log, or by another version, cannot be.
         """
         goal = self._head()
-        self._fill(projections, goal, progress or _quietly)
-        with self._tables.writing() as connection:
+        self._fill(projections, goal, progress or _quietly, workers)
+        with self._tables.writing(BUILDING, CURRENT) as connection:
             filled = self._filled(connection, projections)
             rebuilt = [self._compared(connection, generation, goal) for generation in filled]
             self._tables.switch(connection, filled)
@@ -128,25 +132,40 @@ class Folder:
             [checkpoint] = self._checkpoints(connection, [generation])
             return checkpoint.position, self._digest(connection, generation)
 
+    @property
+    def builder(self) -> Builder:
+        """Return what fills new generations."""
+        return Builder(self._log, self._tables, self._codec, PARTITION)
+
     # --- pages ----------------------------------------------------------------------
 
-    def _fill(self, projections: Sequence[Projection], goal: int, progress: Progress) -> None:
-        with self._tables.writing() as connection:
+    def _fill(
+        self,
+        projections: Sequence[Projection],
+        goal: int,
+        progress: Progress,
+        workers: Workers | None,
+    ) -> None:
+        """Bring generations that are being built up to `goal`."""
+        with self._tables.writing(BUILDING) as connection:
             for projection in projections:
                 self._start(connection, projection)
-        with _without_garbage_collection(), self._pages() as pages:
-            while (done := self._fold_next(pages, BUILDING, goal, projections)) < goal:
-                progress(done, goal)
+            generations = self._generations(connection, BUILDING, projections)
+        if not goal:
+            return
+        self.builder.fill(generations, goal, progress, workers)
+        with self._pages() as pages:
+            while self._fold_next(pages, BUILDING, goal, projections) < goal:
+                pass
 
     def _pages(self) -> PageReader:
-        kinds = frozenset[str]().union(*(each.KINDS for each in self._projections))
-        return PageReader(self._log, self._codec, PARTITION, kinds)
+        return PageReader(self._log, PARTITION)
 
     def _fold_next(
         self, pages: PageReader, state: str, until: int, projections: Sequence[Projection]
     ) -> int:
         """Fold one page into the generations in `state` and return the position reached."""
-        with self._tables.writing() as connection:
+        with self._tables.writing(state) as connection:
             generations = self._generations(connection, state, projections)
             return self._fold_page(connection, pages, generations, until)
 
@@ -164,30 +183,31 @@ class Folder:
         page = pages.read(start, until)
         if not page:
             return until
+        kinds = frozenset[str]().union(*(each.projection.KINDS for each in generations))
+        events, last = list(self._codec.decode_kinds(page, kinds)), page[-1]
         for generation, checkpoint in zip(generations, checkpoints, strict=True):
-            self._fold_into(connection, generation, page, checkpoint.position)
-            if checkpoint.position < page.last.position:
-                record_hash = chain.digest(page.last)
+            own = [
+                (kind, event)
+                for kind, event in events
+                if kind in generation.projection.KINDS
+                and event.recorded.position > checkpoint.position
+            ]
+            self._fold_into(connection, generation, own)
+            if checkpoint.position < last.position:
                 self._tables.save_checkpoint(
                     connection,
-                    replace(checkpoint, position=page.last.position, record_hash=record_hash),
+                    replace(checkpoint, position=last.position, record_hash=chain.digest(last)),
                 )
-        return page.last.position
+        return last.position
 
     def _fold_into(
-        self, connection: sa.Connection, generation: Generation, page: Page, behind: int
+        self, connection: sa.Connection, generation: Generation, events: Sequence[tuple[str, Event]]
     ) -> None:
         projection = generation.projection
-        own = [
-            event
-            for kind, event in page.events
-            if kind in projection.KINDS and event.recorded.position > behind
-        ]
-        touched = touches(projection, own)
-        keys = list({key for key, _ in touched})
-        before = self._tables.load(connection, generation, keys) if keys else {}
+        keys = {key for _, event in events for key in projection.keys(event)}
+        before = self._tables.load(connection, generation, list(keys)) if keys else {}
         after: dict[Key, Row | None] = dict(before)
-        fold(projection, touched, after)
+        fold([(projection, after)], events)
         self._tables.save(connection, generation, before, after)
 
     # --- generations ----------------------------------------------------------------
@@ -199,8 +219,8 @@ class Folder:
             if generation.projection.NAME == projection.NAME:
                 number = generation.number + 1
                 if generation.state == BUILDING:
-                    [checkpoint] = self._checkpoints(connection, [generation])
-                    if generation.is_of_this_version and self._fits(checkpoint):
+                    parts = self._tables.parts(connection, generation, PARTITION)
+                    if generation.is_of_this_version and all(map(self._fits, parts)):
                         return
                     self._tables.drop(connection, generation)
         self._tables.start(connection, projection, number)
@@ -257,7 +277,7 @@ class Folder:
         store_id = self._log.identity().store_id
         names = ((generation.projection.NAME, generation.number) for generation in generations)
         return [
-            kept.get((name, number), Checkpoint(name, number, PARTITION, store_id, 0, b""))
+            kept.get((name, number), Checkpoint(name, number, PARTITION, 0, 1, store_id, 0, b""))
             for name, number in names
         ]
 
@@ -278,13 +298,12 @@ def fold_family(
     events: Sequence[Event], projections: Iterable[Projection]
 ) -> dict[str, dict[Key, Row]]:
     """Return the rows that the events of one family make, by table: the same fold, no database."""
-    tables: dict[str, dict[Key, Row]] = {}
-    for projection in projections:
-        rows: dict[Key, Row | None] = {}
-        own = [each for each in events if streams.kind(each.recorded.stream) in projection.KINDS]
-        fold(projection, touches(projection, own), rows)
-        tables[projection.NAME] = {key: row for key, row in rows.items() if row is not None}
-    return tables
+    tables: list[tuple[Projection, dict[Key, Row | None]]] = [(each, {}) for each in projections]
+    fold(tables, ((streams.kind(each.recorded.stream), each) for each in events))
+    return {
+        projection.NAME: {key: row for key, row in rows.items() if row is not None}
+        for projection, rows in tables
+    }
 
 
 def digest(rows: Iterable[Row]) -> Digest:
@@ -300,15 +319,5 @@ def digest(rows: Iterable[Row]) -> Digest:
     return Digest(count, total.hexdigest())
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Spare a long fold the collector: its rows are many and hold no cycles."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-def _quietly(done: int, total: int) -> None:
+def _quietly(what: str, done: int, total: int) -> None:
     """Report nothing."""

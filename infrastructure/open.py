@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from refold.domain.errors import NoSuchStore, OlderSchema
 from refold.infrastructure import address, schema
-from refold.infrastructure.address import Memory, Postgres, Sqlite
+from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
 from refold.infrastructure.postgres.connection import available
@@ -27,7 +27,11 @@ def open_store(url: str, *, create: bool = False) -> Store:
     another refold made it, `BadInput` for an address that cannot be read. It never falls back to
     another store.
     """
-    place = address.parse(url)
+    return open_at(address.parse(url), create=create)
+
+
+def open_at(place: Address, *, create: bool = False) -> Store:
+    """Return the store at an address that was read; see `open_store`."""
     match place:
         case Memory():
             return Store(place, MemoryLog(), sqlite_rows.tables_in_memory())

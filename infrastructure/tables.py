@@ -5,8 +5,8 @@ one, and table `projections` says which that is. Everything here is the same for
 for `Rows`, which each engine brings along.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 
@@ -47,11 +47,17 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a generation is folded: `record_hash` is that of the record at `position`."""
+    """How far a generation is folded: `record_hash` is that of the record at `position`.
+
+    A generation that is being built has one for each of its `parts` that is there, counted from 0;
+    afterwards it is whole, part 0 of 1.
+    """
 
     projection: str
     generation: int
     partition: int
+    part: int
+    parts: int
     store_id: str
     position: int
     record_hash: bytes
@@ -79,8 +85,15 @@ class Hits:
 class Rows(Protocol):
     """What an engine does its own way."""
 
+    events_a_part: ClassVar[int]
+    """Events that are folded in memory and saved at once when tables are built."""
+
     def writing(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-        """Open the one transaction that may fold, when no other is; raises `Unavailable`."""
+        """Open a transaction that may write. Raises `Unavailable`."""
+        ...
+
+    def exclude(self, connection: sa.Connection, fence: str) -> None:
+        """Wait until this transaction, to its end, is the only one behind that fence."""
         ...
 
     def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
@@ -182,6 +195,8 @@ class Tables:
             text("projection", "the query table", key=True),
             _part_of_key("generation", "its generation"),
             _part_of_key("partition", "partition of the log"),
+            _part_of_key("part", "part of the families, 0 when they are all in the table"),
+            integer("parts", "how many parts there are, 1 when they are all in the table"),
             text("store_id", "the store whose log was folded"),
             integer("position", "the last position that is in the table"),
             sa.Column("record_hash", sa.LargeBinary, comment="SHA-256 of the record there"),
@@ -191,12 +206,24 @@ class Tables:
         with self.reading() as connection:
             there = sa.inspect(connection).has_table(self._checkpoints.name, schema)
         if not there:
-            with self.writing() as connection:
+            with self.writing(BUILDING, CURRENT) as connection:
                 metadata.create_all(connection)
 
-    def writing(self) -> AbstractContextManager[sa.Connection]:
-        """Open the one transaction that may fold; its end commits. Raises `Unavailable`."""
-        return self.rows.writing(self._engine)
+    @contextmanager
+    def writing(self, *fences: str) -> Iterator[sa.Connection]:
+        """Open a transaction that is the only one behind those fences; its end commits.
+
+        Who folds into the generations of a state stands behind the fence of that name. Raises
+        `Unavailable`.
+        """
+        with self.rows.writing(self._engine) as connection:
+            for fence in sorted(fences):
+                self.exclude(connection, fence)
+            yield connection
+
+    def exclude(self, connection: sa.Connection, fence: str) -> None:
+        """Wait until this transaction, to its end, is the only one behind that fence too."""
+        self.rows.exclude(connection, fence)
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction that sees one instant. Raises `Unavailable`."""
@@ -293,20 +320,41 @@ class Tables:
     def checkpoints(
         self, connection: sa.Connection, partition: int
     ) -> Mapping[tuple[str, int], Checkpoint]:
-        """Return the checkpoints of a partition by projection and generation."""
+        """Return the checkpoints of whole generations by projection and generation."""
         table = self._checkpoints
-        rows = connection.execute(sa.select(table).where(table.c.partition == partition))
+        rows = connection.execute(
+            sa.select(table).where(table.c.partition == partition, table.c.parts == 1)
+        )
         return {(row[0], row[1]): Checkpoint(*row) for row in rows}
+
+    def parts(
+        self, connection: sa.Connection, generation: Generation, partition: int
+    ) -> list[Checkpoint]:
+        """Return the checkpoints of a generation, one for each part that is in the table."""
+        rows = connection.execute(
+            sa.select(self._checkpoints).where(*self._parts_of(generation, partition))
+        )
+        return [Checkpoint(*row) for row in rows]
+
+    def forget_parts(
+        self, connection: sa.Connection, generation: Generation, partition: int
+    ) -> None:
+        """Remove the checkpoints of a generation, for one that stands for them all."""
+        connection.execute(self._checkpoints.delete().where(*self._parts_of(generation, partition)))
+
+    def _parts_of(self, generation: Generation, partition: int) -> list[sa.ColumnElement[bool]]:
+        table = self._checkpoints
+        return [
+            table.c.projection == generation.projection.NAME,
+            table.c.generation == generation.number,
+            table.c.partition == partition,
+        ]
 
     def save_checkpoint(self, connection: sa.Connection, checkpoint: Checkpoint) -> None:
         """Keep how far a generation is folded, in the transaction that folded it."""
         table = self._checkpoints
-        key = (
-            table.c.projection == checkpoint.projection,
-            table.c.generation == checkpoint.generation,
-            table.c.partition == checkpoint.partition,
-        )
         values = {column.name: getattr(checkpoint, column.name) for column in table.columns}
+        key = [column == values[column.name] for column in table.primary_key.columns]
         if not connection.execute(table.update().where(*key).values(**values)).rowcount:
             connection.execute(table.insert().values(**values))
 
@@ -318,8 +366,7 @@ class Tables:
         """Return the rows of those `keys` that have one, as the projection's own `Row`."""
         make, width = generation.projection.Row, len(generation.table.primary_key.columns)
         return {
-            tuple(values[:width]): make(*values)
-            for values in self.rows.load(connection, generation, keys)
+            values[:width]: make(*values) for values in self.rows.load(connection, generation, keys)
         }
 
     def save(
@@ -329,7 +376,7 @@ class Tables:
         before: Mapping[Key, Row | None],
         after: Mapping[Key, Row | None],
     ) -> None:
-        """Write what differs between `before` and `after`."""
+        """Write what differs, in the order of the keys: that is the fastest way into an index."""
         gone, new, changed = list[Key](), list[Row](), list[Row]()
         for key, row in after.items():
             old = before.get(key)
@@ -347,6 +394,7 @@ class Tables:
             (self.rows.update, changed),
         ):
             if rows:
+                rows.sort()
                 write(connection, generation, rows)
 
 

@@ -38,7 +38,7 @@ def keys(event: Event) -> Iterable[tuple[str]]:
 
 
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
-    _, votes, baseline, *_ = row or (*key, 0, 0)
+    votes, baseline = (row.moderation_votes, row.moderation_baseline) if row else (0, 0)
     at = event.recorded.recorded_at
     match event.value:
         case file.Imported(record=record) | file.GossipApplied(record=record):

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import orjson
+
 from refold.domain import file, times
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
@@ -60,15 +62,16 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     match value:
         case file.Registered(sha256, cid, name, type, given):
             added_at = given or times.text(event.recorded.recorded_at)
-            first = event.recorded.position
-            row = Row(
+            return Row(
                 *key,
                 sha256,
+                storable(cid),
+                storable(name),
+                storable(type),
                 added_at=added_at,
-                added_at_us=times.micros(added_at),
-                added_position=first,
+                added_at_us=times.micros(added_at) if given else event.recorded.recorded_at,
+                added_position=event.recorded.position,
             )
-            return _changed(row, cid, name, type)
         case file.Imported(sha256, record) | file.GossipApplied(sha256, _, record):
             first = row.added_position if row else event.recorded.position
             return Row(
@@ -96,16 +99,16 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
         case file.Unbanned():
             return row._replace(ban_set=0)
         case file.TagAdded(tag):
-            return row._replace(tags=_array({*json.loads(row.tags), tag}))
+            return row._replace(tags=_array({*orjson.loads(row.tags), tag}))
         case file.TagRemoved(tag):
-            return row._replace(tags=_array({*json.loads(row.tags)} - {tag}))
+            return row._replace(tags=_array({*orjson.loads(row.tags)} - {tag}))
         case _:
             return row
 
 
 def SEARCH(row: Row) -> Document:  # noqa: N802 - part of the declaration, like TABLE
     """Return what a search for this file looks at."""
-    return document(row.name, json.loads(row.tags), row.type)
+    return document(row.name, orjson.loads(row.tags), row.type)
 
 
 def _changed(row: Row, cid: str | None, name: str | None, type: str | None) -> Row:
@@ -117,7 +120,7 @@ def _changed(row: Row, cid: str | None, name: str | None, type: str | None) -> R
 
 
 def _array(tags: Iterable[str]) -> str:
-    return json.dumps(sorted(tags), ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(sorted(tags)).decode()
 
 
 def _source(record: file.Record) -> str | None:

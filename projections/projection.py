@@ -63,19 +63,21 @@ class Projection(Protocol):
         ...
 
 
-def touches(projection: Projection, events: Iterable[Event]) -> list[tuple[Key, Event]]:
-    """Return each event with each key that it touches, in the order of the events."""
-    keys = projection.keys
-    return [(key, event) for event in events for key in keys(event)]
-
-
 def fold(
-    projection: Projection, touched: Iterable[tuple[Key, Event]], rows: dict[Key, Row | None]
+    tables: Iterable[tuple[Projection, dict[Key, Row | None]]], events: Iterable[tuple[str, Event]]
 ) -> None:
-    """Bring `rows` behind the events in `touched`; each row that exists must be there."""
-    apply = projection.apply
-    for key, event in touched:
-        rows[key] = apply(key, rows.get(key), event)
+    """Bring the rows of each table behind `events`, which come with the kinds of their streams.
+
+    Each row that exists and is touched must be there; None stands for no row.
+    """
+    folded_by: dict[str, list[tuple[Any, Any, dict[Key, Row | None]]]] = {}
+    for projection, rows in tables:
+        for kind in projection.KINDS:
+            folded_by.setdefault(kind, []).append((projection.keys, projection.apply, rows))
+    for kind, event in events:
+        for keys, apply, rows in folded_by.get(kind, ()):
+            for key in keys(event):
+                rows[key] = apply(key, rows.get(key), event)
 
 
 def fingerprint(projection: Projection) -> str:

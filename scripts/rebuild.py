@@ -1,11 +1,13 @@
 """`refold rebuild`: fold query tables again from the first event."""
 
 from collections.abc import Sequence
+from os import cpu_count
 from time import monotonic
 from typing import Annotated
 
 import typer
 
+from refold.infrastructure import workers
 from refold.infrastructure.folding import Rebuilt
 from refold.projections import catalog
 from refold.scripts import options, output
@@ -14,6 +16,15 @@ from refold.scripts import options, output
 def rebuild(
     tables: Annotated[
         list[str] | None, typer.Argument(help="Which tables [default: all].", show_default=False)
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes that fold [default: processors].",
+            show_default=False,
+        ),
     ] = None,
     store: options.Address = None,
     config: options.Config = None,
@@ -25,6 +36,8 @@ def rebuild(
     where it was. The result says whether the new rows are the same as the old ones; exit code 3
     when some are not.
 
+    Events wait in files of the folder for temporary files (TMPDIR) when the log is long.
+
     Example: refold rebuild files --store sqlite:///files.db
     """
     chosen = [each for each in catalog.ALL if not tables or each.NAME in tables]
@@ -32,10 +45,12 @@ def rebuild(
         known = ", ".join(each.NAME for each in catalog.ALL)
         raise typer.BadParameter(f"there is no table {unknown[0]}; there are {known}")
     started = monotonic()
-    with options.opened(store, config) as opened, output.progress() as advance:
-        rebuilt = opened.folder.rebuild(
-            chosen, progress=lambda done, total: advance("rebuild", done, total)
-        )
+    with (
+        options.opened(store, config) as opened,
+        workers.started(opened.address, number or cpu_count() or 1) as processes,
+        output.progress() as advance,
+    ):
+        rebuilt = opened.folder.rebuild(chosen, advance, processes)
     if json:
         rows = [
             {

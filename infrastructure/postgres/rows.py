@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
 from psycopg.errors import DeadlockDetected, LockNotAvailable
@@ -35,19 +35,22 @@ def tables_in(address: str, schema: str) -> Tables:
 class PostgresRows:
     """`Rows` of PostgreSQL."""
 
+    events_a_part: ClassVar[int] = 250_000
+
     def __init__(self, address: str, schema: str) -> None:
         self._address = address
         self._schema = schema
 
     @contextmanager
     def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        """Take a lock that ends with the transaction; it is the fence of all checkpoints."""
         with available(self._address), engine.begin() as connection:
-            connection.execute(
-                sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-                {"name": f"refold tables {self._schema}"},
-            )
             yield connection
+
+    def exclude(self, connection: sa.Connection, fence: str) -> None:
+        connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+            {"name": f"refold tables {self._schema} {fence}"},
+        )
 
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
 from sqlalchemy.event import listens_for
@@ -49,6 +49,8 @@ def _tables(engine: sa.Engine, path: Path) -> Tables:
 class SqliteRows:
     """`Rows` of SQLite."""
 
+    events_a_part: ClassVar[int] = 50_000  # it has one writer: others wait while a part is saved
+
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -56,6 +58,9 @@ class SqliteRows:
     def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with self._available(), engine.begin() as connection:
             yield connection
+
+    def exclude(self, connection: sa.Connection, fence: str) -> None:
+        """Wait for nobody: a transaction that may write is the only one."""
 
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:

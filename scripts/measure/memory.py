@@ -32,7 +32,7 @@ def rebuild(site: Site) -> Measured:
 
 
 def _refold(site: Site, *arguments: str) -> tuple[dict[str, Any], float]:
-    """Run the command, and return what it printed and the most memory it had, in MB."""
+    """Run the command, and return what it printed and the most memory a process had, in MB."""
     site.progress("refold", 0, 1)
     run = subprocess.run(  # noqa: S603 (composed here)
         [sys.executable, "-c", _PROGRAM, *arguments, "--json"],
@@ -40,15 +40,22 @@ def _refold(site: Site, *arguments: str) -> tuple[dict[str, Any], float]:
         text=True,
         check=True,
     )
-    [peak] = re.findall(r"^VmHWM:\s+(\d+) kB$", run.stderr, re.MULTILINE)
-    return json.loads(run.stdout), int(peak) * 1024 / 1_000_000
+    peaks = re.findall(r"^(?:VmHWM|workers):\s+(\d+) kB$", run.stderr, re.MULTILINE)
+    return json.loads(run.stdout), max(map(int, peaks)) * 1024 / 1_000_000
 
 
-# The peak that a parent is told of holds what the parent itself had when it forked.
+# The peak that a parent is told of holds what the parent itself had when it forked: of workers
+# that is less than they need, of `refold` it would be what the measurement itself had.
 _PROGRAM: Final = """
-import atexit, pathlib, sys
+import atexit, pathlib, resource, sys
+
+def peaks():
+    sys.stderr.write(pathlib.Path("/proc/self/status").read_text())
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    sys.stderr.write(f"workers: {workers} kB\\n")
+
 from refold.scripts.cli import main
-atexit.register(lambda: sys.stderr.write(pathlib.Path("/proc/self/status").read_text()))
+atexit.register(peaks)
 main()
 """
 

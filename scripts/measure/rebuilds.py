@@ -1,8 +1,10 @@
 """How fast all query tables are folded again from the first event."""
 
 from importlib import resources
+from os import cpu_count
 from typing import Final
 
+from refold.infrastructure import workers
 from refold.infrastructure.open import open_store
 from refold.projections import catalog
 from refold.projections.projection import Projection
@@ -11,7 +13,7 @@ from refold.scripts.measure.site import Connection, Site
 
 
 def rebuild(site: Site) -> Measured:
-    """Fold new generations of all tables, against the same tables made by set-based SQL.
+    """Fold new generations of all tables, as `refold rebuild` does, against set-based SQL.
 
     The rows of both are compared, outside the time that is measured. The reference knows the events
     of the workload and no others, cannot go on after a crash, and makes its search vector of
@@ -19,11 +21,16 @@ def rebuild(site: Site) -> Measured:
     keys from the start.
     """
     script = (resources.files("refold.scripts.measure") / "rebuild.sql").read_bytes()
+    processors = cpu_count() or 1
     with open_store(site.postgres) as store, site.connect(site.postgres) as server:
+
+        def build() -> None:
+            with workers.started(store.address, processors) as processes:
+                store.folder.build(catalog.ALL, workers=processes)
 
         def refold() -> float:
             site.settle()
-            return site.events / seconds(lambda: store.folder.build(catalog.ALL))
+            return site.events / seconds(build)
 
         def reference() -> float:
             for projection in catalog.ALL:
@@ -34,7 +41,7 @@ def rebuild(site: Site) -> Measured:
         measured = paired(site, refold, reference, "events")
         for projection in catalog.ALL:
             measured.differences += _differences(server, projection)
-    measured.figures["events"] = site.events
+    measured.figures |= {"events": site.events, "workers": processors}
     return measured
 
 

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from refold.domain import file, removal_vote, streams, tag_vote
-from refold.domain.errors import LogWentBack, StaleProjection
+from refold.domain.errors import LogWentBack, StaleProjection, UnknownType
 from refold.domain.ports import Appended, Command, Recorded, State, Write
-from refold.infrastructure import pages
+from refold.infrastructure import building, pages, workers
 from refold.infrastructure.codec import Metadata, encode_metadata
-from refold.infrastructure.folding import Digest, Folder, Rebuilt, fold_family
+from refold.infrastructure.folding import PARTITION, Digest, Folder, Rebuilt, fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import After, refresh, search
 from refold.infrastructure.store import Store
@@ -215,32 +215,117 @@ def test_some_tables_may_be_rebuilt_alone(store: Store, samples: Sequence[Record
     assert digests(store) == GOLDEN
 
 
-def test_a_build_that_was_broken_off_goes_on(
+def test_a_build_that_was_broken_off_goes_on_with_the_parts_that_are_missing(
     store: Store, samples: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "PAGE", 4)
+    split_into_parts_of(8, store, monkeypatch)
     receive(store, samples)
     store.folder.catch_up()
 
     with pytest.raises(PowerCut):
-        store.folder.rebuild(catalog.ALL, progress=stop_at(20))
-    broken_off, live = generations(store, "files"), digests(store)
-    done: list[int] = []
-    store.folder.rebuild(catalog.ALL, progress=lambda position, _: done.append(position))
+        store.folder.rebuild(catalog.ALL, progress=stop_at("fold", 2))
+    broken_off, live, parts = generations(store, "files"), digests(store), saved_parts(store)
+    done: list[tuple[str, int, int]] = []
+    store.folder.rebuild(catalog.ALL, progress=lambda *progress: done.append(progress))
 
     assert broken_off == {1: "current", 2: "building"}
+    assert parts == {(projection.NAME, part, 5) for projection in catalog.ALL for part in (0, 1)}
     assert live == digests(store) == GOLDEN
     assert generations(store, "files") == {1: "previous", 2: "current"}
-    assert done == [24, 28, 32]
+    assert done == [
+        *(("read", stretch, 9) for stretch in range(10)),
+        *(("fold", part, 3) for part in range(4)),
+    ]
+    assert saved_parts(store) == set()
+
+
+def test_what_a_broken_off_build_has_not_seen_is_folded_behind_it(
+    store: Store, samples: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_into_parts_of(8, store, monkeypatch)
+    receive(store, samples)
+    with pytest.raises(PowerCut):
+        store.folder.rebuild(catalog.ALL, progress=stop_at("fold", 2))
+    register(store, "one")
+
+    [rebuilt] = store.folder.rebuild([files])
+    store.folder.rebuild(catalog.ALL)
+
+    assert rebuilt.digest.rows == GOLDEN["files"].rows + 1
+    assert digests(store) == refolded(store)
+
+
+def test_a_part_that_another_process_has_saved_is_not_saved_again(
+    store: Store, samples: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_into_parts_of(8, store, monkeypatch)
+    receive(store, samples)
+
+    def rebuild_too(what: str, done: int, _: int) -> None:
+        if (what, done) == ("fold", 1):
+            store.folder.rebuild(catalog.ALL)
+
+    store.folder.rebuild(catalog.ALL, progress=rebuild_too)
+
+    assert digests(store) == GOLDEN
+    assert generations(store, "files") == {1: "current"}
+
+
+def test_workers_build_the_same_tables(
+    new_kept_url: Callable[[], str],
+    samples: Sequence[Recorded],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(building, "WORTH_WORKERS", 0)
+    monkeypatch.setattr(building, "STRETCH", 4)
+    url = new_kept_url()
+    done: list[tuple[str, int, int]] = []
+    with open_store(url, create=True) as store, workers.started(store.address, 3) as three:
+        receive(store, samples)
+
+        rebuilt = store.folder.rebuild(catalog.ALL, lambda *progress: done.append(progress), three)
+
+        assert {each.name: each.digest for each in rebuilt} == digests(store) == GOLDEN
+        assert {total for what, _, total in done if what == "fold"} == {3}
+
+
+def test_an_event_that_no_worker_can_read_stops_the_build(
+    new_kept_url: Callable[[], str],
+    samples: Sequence[Recorded],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(building, "WORTH_WORKERS", 0)
+    url = new_kept_url()
+    with open_store(url, create=True) as store, workers.started(store.address, 2) as two:
+        receive(store, [*samples[:-1], samples[-1]._replace(type="file.unheard_of")])
+
+        with pytest.raises(UnknownType, match="unheard_of"):
+            store.folder.rebuild(catalog.ALL, workers=two)
+
+
+def split_into_parts_of(events: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(store.tables.rows), "events_a_part", events)
+    monkeypatch.setattr(building, "STRETCH", 4)
+
+
+def saved_parts(store: Store) -> set[tuple[str, int, int]]:
+    """Return the parts that are saved of generations that are not whole yet."""
+    with store.tables.reading() as connection:
+        return {
+            (each.projection, each.part, each.parts)
+            for generation in store.tables.generations(connection)
+            for each in store.tables.parts(connection, generation, PARTITION)
+            if each.parts > 1
+        }
 
 
 class PowerCut(Exception):
     """What a test breaks a build off with."""
 
 
-def stop_at(position: int) -> Callable[[int, int], None]:
-    def progress(done: int, _: int) -> None:
-        if done >= position:
+def stop_at(step: str, count: int) -> Callable[[str, int, int], None]:
+    def progress(what: str, done: int, _: int) -> None:
+        if what == step and done >= count:
             raise PowerCut
 
     return progress
@@ -409,7 +494,7 @@ def test_threads_that_build_at_once_leave_whole_tables(
 
 FOLDING = """
 import sys
-from refold.infrastructure import pages
+from refold.infrastructure import building, pages, workers
 from refold.infrastructure.open import open_store
 
 pages.PAGE = 3

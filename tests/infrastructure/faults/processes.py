@@ -6,14 +6,16 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any, Final
 from unittest.mock import patch
 
-from refold.infrastructure import chain, pages
+from refold.infrastructure import building, chain, pages
+from refold.infrastructure.postgres.rows import PostgresRows
+from refold.infrastructure.sqlite.rows import SqliteRows
 from refold.scripts import cli
 
 PATIENCE: Final = 60.0
@@ -55,17 +57,25 @@ def refold(*arguments: str | Path) -> Finished:
 def start_refold(*arguments: str, output: Path) -> BaseProcess:
     """Start `refold` in a process of its own; what it prints goes to the file `output`.
 
-    It works in small pages, so that there are many places where it can be killed. The process is
-    forked from one that has imported everything: starting Python takes longer
-    than most of what is done here.
+    It works in small pages and parts, so that there are many places where it can be killed. The
+    process is forked from one that has imported everything: starting Python takes longer than most
+    of what is done here.
     """
-    process = _FORKS.Process(target=_refold_into, args=(output, *arguments), daemon=True)
+    process = _FORKS.Process(target=_refold_into, args=(output, *arguments))
     process.start()
     return process
 
 
 def _refold_into(output: Path, *arguments: str) -> None:
-    with patch.object(chain, "PAGE", SMALL_PAGE), patch.object(pages, "PAGE", SMALL_PAGE):
+    with ExitStack() as patches:
+        for owner, name in (
+            (chain, "PAGE"),
+            (pages, "PAGE"),
+            (building, "STRETCH"),
+            (PostgresRows, "events_a_part"),
+            (SqliteRows, "events_a_part"),
+        ):
+            patches.enter_context(patch.object(owner, name, SMALL_PAGE))
         finished = refold(*arguments)
     output.write_text(finished.stdout)
     sys.exit(finished.code)

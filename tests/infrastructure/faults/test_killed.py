@@ -5,23 +5,24 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle, islice
-from math import ceil
 from pathlib import Path
 from time import sleep
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from refold.domain import streams
 from refold.infrastructure import copying
 from refold.infrastructure.folding import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.infrastructure.tables import BUILDING
 from refold.projections import files
-from refold.tests.infrastructure.faults.events import EVENTS_A_FILE, many
+from refold.tests.infrastructure.faults.events import many
 from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold
 
 EVENTS: Final = 20_000
+FAMILIES: Final = {streams.family(command.writes[0].stream) for command in many(EVENTS)}
 KILLS: Final = 10
 """Of each direction or engine; of both together that makes 20."""
 DELAYS: Final = (0.0, 0.005, 0.02, 0.01, 0.04)
@@ -134,10 +135,11 @@ def _copies(source: str, targets: Iterable[str]) -> Iterator[Work]:
 
 
 def _rebuilds(url: str) -> Iterator[Work]:
-    """Yield a rebuild of all tables, again and again."""
+    """Yield a rebuild of all tables, again and again, by one process and by three."""
     with open_store(url) as store:
-        while True:
-            yield Work(("rebuild", "--store", url, "--json"), lambda: _built(store))
+        for workers in cycle(("1", "2")):
+            rebuild = ("rebuild", "--store", url, "--workers", workers, "--json")
+            yield Work(rebuild, lambda: _built(store))
 
 
 def _head(store: Store) -> int:
@@ -150,14 +152,15 @@ def _built(store: Store) -> int:
     Rows and checkpoints are committed together: at any instant the one tell the other.
     """
     with store.tables.reading() as connection:
-        checkpoints = store.tables.checkpoints(connection, PARTITION)
         for each in store.tables.generations(connection):
             if (each.projection.NAME, each.state) == (files.NAME, BUILDING):
-                checkpoint = checkpoints.get((files.NAME, each.number))
-                position = checkpoint.position if checkpoint else 0
+                saved = store.tables.parts(connection, each, PARTITION)
+                parts = saved[0].parts if saved else 1
+                there = {part.part for part in saved}
+                expected = sum(streams.partition(family, parts) in there for family in FAMILIES)
                 rows = sa.select(sa.func.count()).select_from(each.table)
-                assert connection.scalar(rows) == ceil(position / EVENTS_A_FILE)
-                return position
+                assert connection.scalar(rows) == expected
+                return EVENTS * len(there) // parts
     return 0
 
 

@@ -1,0 +1,294 @@
+"""Fills new generations from the first event, in parts that are split by family.
+
+A part has all events of its families, so it is folded in memory: no row is loaded or changed in the
+table, each is written once, in the order of the keys. The log is read once; where it makes more
+than one part, the events wait in temporary files for it. Workers may read stretches of the log and
+fold parts at the same time. A part is saved with a checkpoint of its own: a building that was
+broken off goes on with the parts that are missing.
+"""
+
+import gc
+import marshal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Final, Protocol
+
+import sqlalchemy as sa
+
+from refold.domain import streams
+from refold.domain.errors import Unavailable
+from refold.domain.ports import Log, Recorded
+from refold.infrastructure import chain
+from refold.infrastructure.codec import Codec
+from refold.infrastructure.pages import PageReader
+from refold.infrastructure.tables import BUILDING, Checkpoint, Generation, Tables
+from refold.projections.projection import Key, Row, fold
+
+WORTH_WORKERS: Final = 20_000
+"""Events of a log that is worth to be split among processes."""
+
+STRETCH: Final = 25_000
+"""Events that are read for all parts at once."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How generations are filled: with the log up to `position`, in so many parts."""
+
+    parts: int
+    position: int
+    record_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Events behind `after` up to `until` that are to wait in files for the parts, in order."""
+
+    after: int
+    until: int
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The events of some families, in `files`, that are to be folded into generations."""
+
+    number: int
+    plan: Plan
+    generations: tuple[tuple[str, int], ...]
+    files: tuple[Path, ...]
+
+
+Job = Stretch | Part
+
+
+class Workers(Protocol):
+    """Processes that have the same store open."""
+
+    @property
+    def number(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def do(self, jobs: Iterable[Job]) -> Iterator[None]:
+        """Let them do all of `jobs`, and yield whenever one is done."""
+        ...
+
+
+class Builder:
+    """Fills generations of one store, from one partition of its log."""
+
+    def __init__(self, log: Log, tables: Tables, codec: Codec, partition: int) -> None:
+        self._log, self._tables, self._codec, self._partition = log, tables, codec, partition
+
+    def fill(
+        self,
+        generations: Sequence[Generation],
+        goal: int,
+        progress: Progress,
+        workers: Workers | None = None,
+    ) -> None:
+        """Fill `generations` with the log up to `goal`, or to where their filling was to end.
+
+        Without workers, this process folds all parts. Raises `UnknownType` or `Undecodable` at an
+        event that cannot be read, and `Unavailable` when there is no room for temporary files.
+        """
+        groups: dict[Plan, list[Generation]] = {}
+        with self._tables.reading() as connection:
+            for generation in generations:
+                plan = self._begun(connection, generation) or self._plan(goal, workers)
+                groups.setdefault(plan, []).append(generation)
+        for plan, group in groups.items():
+            self._carry_out(plan, group, progress, workers)
+
+    def do(self, job: Job) -> None:
+        """Do a part of the work that `fill` has split."""
+        match job:
+            case Stretch():
+                self._spool(job)
+            case Part():
+                self._fold_part(job)
+
+    # --- plans ----------------------------------------------------------------------
+
+    def _begun(self, connection: sa.Connection, generation: Generation) -> Plan | None:
+        for saved in self._tables.parts(connection, generation, self._partition):
+            return Plan(saved.parts, saved.position, saved.record_hash)
+        return None
+
+    def _plan(self, goal: int, workers: Workers | None) -> Plan:
+        [last] = self._log.page(self._partition, goal - 1, 1)
+        parts = ceil(goal / self._tables.rows.events_a_part)
+        if workers and goal >= WORTH_WORKERS:
+            parts = workers.number * ceil(parts / workers.number)
+        return Plan(parts, goal, chain.digest(last))
+
+    def _carry_out(
+        self,
+        plan: Plan,
+        generations: Sequence[Generation],
+        progress: Progress,
+        workers: Workers | None,
+    ) -> None:
+        missing = set[int]()
+        with self._tables.reading() as connection:
+            for generation in generations:
+                missing |= self._missing(connection, generation, plan)
+        if plan.parts == 1 and missing:
+            with PageReader(self._log, self._partition) as reader:
+                pages = _watched(reader.pages(plan.position), "fold", plan.position, progress)
+                self._fold(plan, 0, generations, pages)
+        elif missing:
+            self._carry_out_parts(plan, generations, missing, progress, workers)
+
+    def _carry_out_parts(
+        self,
+        plan: Plan,
+        generations: Sequence[Generation],
+        missing: set[int],
+        progress: Progress,
+        workers: Workers | None,
+    ) -> None:
+        names = tuple((each.projection.NAME, each.number) for each in generations)
+        with _spool_folder() as folder:
+            stretches = [
+                Stretch(
+                    after,
+                    min(after + STRETCH, plan.position),
+                    tuple(folder / f"{part}-{after}" for part in range(plan.parts)),
+                )
+                for after in range(0, plan.position, STRETCH)
+            ]
+            parts = [
+                Part(part, plan, names, tuple(each.files[part] for each in stretches))
+                for part in sorted(missing)
+            ]
+            for what, jobs in ("read", stretches), ("fold", parts):
+                progress(what, 0, len(jobs))
+                doing = workers.do(jobs) if workers else map(self.do, jobs)
+                for done, _ in enumerate(doing, 1):
+                    progress(what, done, len(jobs))
+
+    def _spool(self, stretch: Stretch) -> None:
+        """Write the events of each part into its file."""
+        lots: list[list[tuple[object, ...]]] = [[] for _ in stretch.files]
+        for page in chain.pages(self._log, self._partition, stretch.after, stretch.until):
+            for record in page:
+                lots[streams.partition(record.stream, len(lots))].append(record[:])
+        for file, lot in zip(stretch.files, lots, strict=True):
+            file.write_bytes(marshal.dumps(lot, 2))  # later versions look for equal objects
+
+    # --- parts ----------------------------------------------------------------------
+
+    def _fold_part(self, part: Part) -> None:
+        with self._tables.reading() as connection:
+            generations = [
+                generation
+                for generation in self._tables.generations(connection)
+                if (generation.projection.NAME, generation.number) in part.generations
+            ]
+        self._fold(part.plan, part.number, generations, map(_spooled, part.files))
+
+    def _fold(
+        self,
+        plan: Plan,
+        part: int,
+        generations: Sequence[Generation],
+        pages: Iterable[Iterable[Recorded]],
+    ) -> None:
+        tables: list[dict[Key, Row | None]] = [{} for _ in generations]
+        folded = [(each.projection, rows) for each, rows in zip(generations, tables, strict=True)]
+        kinds = _kinds(generations)
+        with _without_garbage_collection():
+            for page in pages:
+                fold(folded, self._codec.decode_kinds(page, kinds))
+        with self._tables.writing(f"{BUILDING} {part}") as connection:
+            for generation, rows in zip(generations, tables, strict=True):
+                if self._is_missing(connection, generation, plan, part):
+                    self._tables.save(connection, generation, {}, rows)
+                    self._save_checkpoint(connection, generation, plan, part)
+
+    def _is_missing(
+        self, connection: sa.Connection, generation: Generation, plan: Plan, part: int
+    ) -> bool:
+        """Tell whether no other process has saved the part or put the generation in place."""
+        is_under_way = generation in self._tables.generations(connection)
+        return is_under_way and part in self._missing(connection, generation, plan)
+
+    def _missing(self, connection: sa.Connection, generation: Generation, plan: Plan) -> set[int]:
+        """Return the parts that are not saved; none is when they were united since."""
+        saved = self._tables.parts(connection, generation, self._partition)
+        if any(each.parts != plan.parts for each in saved):
+            return set()
+        return set(range(plan.parts)) - {each.part for each in saved}
+
+    def _save_checkpoint(
+        self, connection: sa.Connection, generation: Generation, plan: Plan, part: int
+    ) -> None:
+        """Keep that the part is saved; with the last one, the generation is whole."""
+        self._tables.exclude(connection, BUILDING)
+        parts = plan.parts
+        if self._missing(connection, generation, plan) == {part}:
+            self._tables.forget_parts(connection, generation, self._partition)
+            part, parts = 0, 1
+        self._tables.save_checkpoint(
+            connection,
+            Checkpoint(
+                generation.projection.NAME,
+                generation.number,
+                self._partition,
+                part,
+                parts,
+                self._log.identity().store_id,
+                plan.position,
+                plan.record_hash,
+            ),
+        )
+
+
+def _kinds(generations: Iterable[Generation]) -> frozenset[str]:
+    return frozenset[str]().union(*(each.projection.KINDS for each in generations))
+
+
+def _spooled(file: Path) -> Iterator[Recorded]:
+    """Return the events of a part in a stretch of the log."""
+    return map(Recorded._make, marshal.loads(file.read_bytes()))  # noqa: S302 - our own file
+
+
+@contextmanager
+def _spool_folder() -> Iterator[Path]:
+    """Give a folder that is gone afterwards, where temporary files are."""
+    try:
+        with TemporaryDirectory(prefix="refold-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise Unavailable(
+            f"events cannot be kept in temporary files in {gettempdir()}: {error.strerror}"
+        ) from error
+
+
+def _watched(
+    pages: Iterable[list[Recorded]], what: str, total: int, progress: Progress
+) -> Iterator[list[Recorded]]:
+    for page in pages:
+        yield page
+        progress(what, page[-1].position, total)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Spare a long fold the collector: its rows are many and hold no cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,120 @@
+"""Processes that fill generations together, each with the store open for itself.
+
+A worker is this module run as a program. It takes pickles on its stdin, an address and then jobs,
+and answers each job on its stdout with None or with an error. It ends with its stdin: none
+outlives the process that it works for.
+"""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import IO, cast
+
+from refold.domain.errors import Unavailable
+from refold.infrastructure.address import Address
+from refold.infrastructure.building import Job
+from refold.infrastructure.open import open_at
+
+
+class ProcessWorkers:
+    """`Workers` that are processes of their own; they start with the first job."""
+
+    def __init__(self, address: Address, number: int) -> None:
+        self.number = number
+        self._address = address
+        self._threads = ThreadPoolExecutor(number)
+        self._started: list[_Worker] = []
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+
+    def do(self, jobs: Iterable[Job]) -> Iterator[None]:
+        """Let them do all of `jobs`, and yield whenever one is done.
+
+        Raises what a worker raised, and `Unavailable` when one was killed.
+        """
+        while len(self._started) < self.number:
+            self._started.append(_Worker(self._address))
+            self._idle.put(self._started[-1])
+        for done in as_completed([self._threads.submit(self._do, job) for job in jobs]):
+            yield done.result()
+
+    def _do(self, job: Job) -> None:
+        worker = self._idle.get()
+        try:
+            worker.do(job)
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End the workers, whatever they are at."""
+        for worker in self._started:
+            worker.end()
+        self._threads.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """A process, and the pipes to and from it."""
+
+    def __init__(self, address: Address) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - this module itself
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # what a person types at the terminal is for the process that waits
+        )
+        self._jobs = cast("IO[bytes]", self._process.stdin)
+        self._answers = cast("IO[bytes]", self._process.stdout)
+        self._send(address)
+
+    def do(self, job: Job) -> None:
+        try:
+            self._send(job)
+            error = pickle.load(self._answers)  # noqa: S301 - from our own process
+        except (OSError, EOFError) as broken:
+            code = self._process.wait()
+            raise Unavailable(f"a worker ended with exit code {code}") from broken
+        if error is not None:
+            raise error
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        with suppress(OSError):
+            self._jobs.close()
+        self._answers.close()
+
+    def _send(self, message: Address | Job) -> None:
+        pickle.dump(message, self._jobs)
+        self._jobs.flush()
+
+
+@contextmanager
+def started(address: Address, number: int) -> Iterator[ProcessWorkers]:
+    """Give that many workers on the store at `address`; they end with the block."""
+    workers = ProcessWorkers(address, number)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer jobs until there are no more."""
+    with suppress(EOFError), open_at(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
+        builder = store.folder.builder
+        while True:
+            job = pickle.load(jobs)  # noqa: S301
+            error = None
+            try:
+                builder.do(job)
+            except Exception as raised:
+                error = raised
+            pickle.dump(error, answers)
+            answers.flush()
+
+
+if __name__ == "__main__":
+    _work(sys.stdin.buffer, sys.stdout.buffer)
