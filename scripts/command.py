@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from refold.domain.errors import BadInput, Conflict, Refused, Unavailable
 from refold.infrastructure import commands
 from refold.infrastructure.codec import canonical, parse
+from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
 
@@ -26,9 +27,7 @@ Commands: {commands}.
 Example: echo '{"sha256": "2cf24dba…", "code": 3}' | refold command file.ban
 """.replace(
     "{commands}",
-    "; ".join(
-        f"{name} ({', '.join(model.model_fields)})" for name, model in commands.REQUESTS.items()
-    ),
+    "; ".join(f"{name} ({', '.join(model.model_fields)})" for name, model in REQUESTS.items()),
 )
 
 

@@ -15,6 +15,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import FileView, show_file
+from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.store import Store
 
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -337,7 +338,7 @@ def test_a_malformed_field_is_named(
         run(store, name, **fields)
 
 
-@pytest.mark.parametrize("name", [name for name in commands.REQUESTS if "gossip" not in name])
+@pytest.mark.parametrize("name", [name for name in REQUESTS if "gossip" not in name])
 def test_a_malformed_sum_is_refused_and_nothing_is_written(store: Store, name: str) -> None:
     with pytest.raises(NotASha256, match="is not a SHA-256 of 64 lower-case hex digits"):
         run(store, name, **sample(name, SHA.upper()))
@@ -347,7 +348,7 @@ def test_a_malformed_sum_is_refused_and_nothing_is_written(store: Store, name: s
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in commands.REQUESTS if name not in ("file.register", "file.apply_gossip")],
+    [name for name in REQUESTS if name not in ("file.register", "file.apply_gossip")],
 )
 def test_an_unknown_file_is_refused_and_nothing_is_written(store: Store, name: str) -> None:
     with pytest.raises(UnknownFile, match=f"no file {OTHER} is known"):
