@@ -3,15 +3,17 @@
     Failure
     ├── Refused        tell the person: asking again gives the same answer
     │   ├── BadInput
-    │   ├── Claimed, CommandIdTaken
+    │   ├── Claimed, CommandIdTaken, KeyErased
+    │   ├── NoVaultKey, WrongVaultKey, NoPlaceForBlobs
     │   ├── Filling, Moved, ForeignTarget
+    │   ├── NoSuchBlob, TooLarge, WrongHash
     │   └── … one class per rule of an aggregate, defined beside it
     ├── Conflict       read again, decide again
     ├── Unreadable     stop and look
-    │   ├── BrokenLog, LogWentBack
+    │   ├── BlobDiffers, BrokenLog, LogWentBack
     │   └── NewerSchema, OlderSchema, StaleProjection, Undecodable, UnknownType
     └── Unavailable    retry the same, with the same command id
-        └── NoSuchStore
+        └── NoSpace, NoSuchStore
 
 The message of each is one sentence with the values in it; the attributes carry the facts.
 """
@@ -58,6 +60,29 @@ class CommandIdTaken(Refused):
         self.stream = stream
 
 
+class KeyErased(Refused):
+    """The key of a subject was destroyed; nothing is sealed for that subject again."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"what was sealed for {subject} is erased, and stays so")
+        self.subject = subject
+
+
+class NoVaultKey(Refused):
+    """The store has sealed fields, and the key that they need is not at hand."""
+
+
+class NoPlaceForBlobs(Refused):
+    """Large contents need a place beside the database, and none is named."""
+
+    def __init__(self) -> None:
+        super().__init__("no place for large contents is named: set REFOLD_BLOBS to a folder")
+
+
+class WrongVaultKey(Refused):
+    """The key that is at hand is not the one that the store's fields are sealed with."""
+
+
 class Moved(Refused):
     """The store is sealed; its history goes on at `successor` (an address without password)."""
 
@@ -75,6 +100,31 @@ class Filling(Refused):
 
 class ForeignTarget(Refused):
     """The target of a copy holds events that the source does not have."""
+
+
+class NoSuchBlob(Refused):
+    """No content is kept under this SHA-256."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"there is no blob {sha256}")
+        self.sha256 = sha256
+
+
+class TooLarge(Refused):
+    """A content has more bytes than the caller allows."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__(f"the content is larger than {cap} bytes")
+        self.cap = cap
+
+
+class WrongHash(Refused):
+    """A content is not the one that the caller named."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"the content has SHA-256 {actual}, not {expected}")
+        self.expected = expected
+        self.actual = actual
 
 
 # --- read again, decide again -----------------------------------------------------
@@ -152,6 +202,15 @@ class BrokenLog(Unreadable):
         self.last = last
 
 
+class BlobDiffers(Unreadable):
+    """The bytes of a blob are no longer those that were put."""
+
+    def __init__(self, sha256: str, actual: str) -> None:
+        super().__init__(f"blob {sha256} is damaged: its bytes have SHA-256 {actual}")
+        self.sha256 = sha256
+        self.actual = actual
+
+
 class LogWentBack(Unreadable):
     """A query table was folded from events that the log no longer has."""
 
@@ -193,3 +252,7 @@ class NoSuchStore(Unavailable):
     def __init__(self, address: str) -> None:
         super().__init__(f"there is no store at {address}; create it with refold init")
         self.address = address
+
+
+class NoSpace(Unavailable):
+    """The place where something was to be kept is full."""

@@ -1,7 +1,7 @@
 """What the domain asks of a store: the records of the log and the promises of its backends."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -69,16 +69,30 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """The key of a subject's sealed fields, wrapped by the vault; None once it was erased.
+
+    `erased_at` is µs since 1970 UTC. An erased key wins over any other, and never comes back.
+    """
+
+    subject: str
+    wrapped: bytes | None = field(repr=False)
+    erased_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What goes in as a whole or not at all. It has at least one write, and each an event.
 
-    All its streams belong to one partition. Claims are released before others are taken.
+    All its streams belong to one partition. Claims are released before others are taken. `keys`
+    are new ones, and erased ones of subjects that are to be forgotten.
     """
 
     id: str
     writes: tuple[Write, ...]
     takes: tuple[Claim, ...] = ()
     releases: tuple[Claim, ...] = ()
+    keys: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +121,9 @@ class EventLog(Protocol):
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         """Append each command whole or not at all and return one outcome for each, in order.
 
-        A member that conflicts or is refused (`Claimed`, `CommandIdTaken`, `Moved`, `Filling`)
-        does not disturb the others; a later member sees what an earlier one did. A command
-        whose id is in the log already gives its first outcome, whatever else it holds.
+        A member that conflicts or is refused (`Claimed`, `CommandIdTaken`, `KeyErased`, `Moved`,
+        `Filling`) does not disturb the others; a later member sees what an earlier one did. A
+        command whose id is in the log already gives its first outcome, whatever else it holds.
 
         Raises `Unavailable` when the store stays silent: the same commands may then be in the
         log or not, and appending them again tells which.
@@ -126,6 +140,10 @@ class EventLog(Protocol):
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         """Return up to `limit` events behind position `after`, in order, without a hole."""
+        ...
+
+    def holder(self, kind: str, value: str) -> str | None:
+        """Return the stream that holds a claim, None when nobody does."""
         ...
 
 
@@ -207,6 +225,18 @@ class Sealed(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The keys of sealed fields: all that a store keeps that is neither log nor fold."""
+
+    def keys(self, subjects: Sequence[str] | None = None) -> list[Key]:
+        """Return the keys of `subjects`, or all, in the order of their subjects."""
+        ...
+
+    def merge_keys(self, keys: Sequence[Key]) -> None:
+        """Keep those of `keys` whose subject is new, and erase those that come in erased."""
+        ...
+
+
 class Replica(Protocol):
     """What a copy reads and writes beside the events."""
 
@@ -227,9 +257,66 @@ class Replica(Protocol):
         ...
 
 
-class Log(EventLog, Place, Sealed, Replica, Protocol):
+class Log(EventLog, Place, Sealed, Keys, Replica, Protocol):
     """Everything that a backend of the log offers."""
 
     def close(self) -> None:
         """Let go of files and connections; a closed log is not used again."""
+        ...
+
+
+# --- blobs ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that are kept under their SHA-256, 64 lower-case hex digits; `size` counts them."""
+
+    sha256: str
+    size: int
+
+
+class Blobs(Protocol):
+    """Contents of any size, each kept once, under its SHA-256.
+
+    A content is there whole or not at all, for every reader at every time. A name that is not 64
+    lower-case hex digits is refused with `NotASha256` before anything else happens. Raises
+    `Unavailable` when the place where blobs are kept fails, `NoSpace` when it is full; every
+    method can then be called again.
+    """
+
+    def put(
+        self, chunks: Iterable[bytes], *, expected: str | None = None, cap: int | None = None
+    ) -> Blob:
+        """Keep the content that `chunks` make together, and return its name and size.
+
+        When it returns, the content outlives a crash. Keeping the same content again is no error.
+        Raises `WrongHash` when `expected` is not its SHA-256, and `TooLarge` as soon as it has
+        more than `cap` bytes, without reading on. What `chunks` raises comes out as it is. After
+        any of these nothing of it is kept.
+        """
+        ...
+
+    def get(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Return the bytes `content[start:end]` in chunks; `start` and `end` count from 0.
+
+        Raises `NoSuchBlob` at once when there is none, and `BadInput` for a negative number. A
+        range may reach beyond the end. Without a range the SHA-256 is computed along the way and
+        the last chunk comes only if it is right, else `BlobDiffers`; a range is not checked.
+        """
+        ...
+
+    def head(self, sha256: str) -> Blob | None:
+        """Return name and size of what is kept, None when there is nothing; bytes are not read."""
+        ...
+
+    def delete(self, sha256: str) -> None:
+        """Keep the content no longer; there being none is no error."""
+        ...
+
+    def list(self) -> Iterator[Blob]:
+        """Return all blobs in the order of their names.
+
+        What is put or deleted meanwhile may be among them or not.
+        """
         ...

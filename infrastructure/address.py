@@ -37,6 +37,16 @@ class Sqlite:
         return self.path.with_name(f"{self.path.name}-tables")
 
     @property
+    def blobs(self) -> Path:
+        """Return the folder of the store's blobs, unless another one is named."""
+        return self.path.with_name(f"{self.path.name}-blobs")
+
+    @property
+    def vault_key(self) -> Path:
+        """Return the file of a generated vault key."""
+        return self.path.with_name(f"{self.path.name}-vault-key")
+
+    @property
     def public(self) -> str:
         """Return what may be shown: the absolute address."""
         return f"sqlite:///{self.path.absolute()}"

@@ -25,7 +25,7 @@ from refold.domain.ports import Log, Recorded
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
 from refold.infrastructure.pages import PageReader
-from refold.infrastructure.tables import BUILDING, Checkpoint, Generation, Tables
+from refold.infrastructure.tables import BUILDING, Checkpoint, Generation, Plan, Tables
 from refold.projections.projection import Key, Row, fold
 
 WORTH_WORKERS: Final = 20_000
@@ -36,15 +36,6 @@ STRETCH: Final = 25_000
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, of how much."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How generations are filled: with the log up to `position`, in so many parts."""
-
-    parts: int
-    position: int
-    record_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +92,13 @@ class Builder:
         event that cannot be read, and `Unavailable` when there is no room for temporary files.
         """
         groups: dict[Plan, list[Generation]] = {}
-        with self._tables.reading() as connection:
+        new = self._new_plan(goal, workers)
+        with self._tables.writing(BUILDING) as connection:
             for generation in generations:
-                plan = self._begun(connection, generation) or self._plan(goal, workers)
-                groups.setdefault(plan, []).append(generation)
+                plan = self._tables.plan(connection, generation, self._partition)
+                if plan is None:
+                    self._tables.save_plan(connection, generation, self._partition, new)
+                groups.setdefault(plan or new, []).append(generation)
         for plan, group in groups.items():
             self._carry_out(plan, group, progress, workers)
 
@@ -118,12 +112,7 @@ class Builder:
 
     # --- plans ----------------------------------------------------------------------
 
-    def _begun(self, connection: sa.Connection, generation: Generation) -> Plan | None:
-        for saved in self._tables.parts(connection, generation, self._partition):
-            return Plan(saved.parts, saved.position, saved.record_hash)
-        return None
-
-    def _plan(self, goal: int, workers: Workers | None) -> Plan:
+    def _new_plan(self, goal: int, workers: Workers | None) -> Plan:
         [last] = self._log.page(self._partition, goal - 1, 1)
         parts = ceil(goal / self._tables.rows.events_a_part)
         if workers and goal >= WORTH_WORKERS:
@@ -182,8 +171,9 @@ class Builder:
         for page in chain.pages(self._log, self._partition, stretch.after, stretch.until):
             for record in page:
                 lots[streams.partition(record.stream, len(lots))].append(record[:])
-        for file, lot in zip(stretch.files, lots, strict=True):
-            file.write_bytes(marshal.dumps(lot, 2))  # later versions look for equal objects
+        with _room():
+            for file, lot in zip(stretch.files, lots, strict=True):
+                file.write_bytes(marshal.dumps(lot, 2))  # later versions look for equal objects
 
     # --- parts ----------------------------------------------------------------------
 
@@ -218,9 +208,12 @@ class Builder:
     def _is_missing(
         self, connection: sa.Connection, generation: Generation, plan: Plan, part: int
     ) -> bool:
-        """Tell whether no other process has saved the part or put the generation in place."""
-        is_under_way = generation in self._tables.generations(connection)
-        return is_under_way and part in self._missing(connection, generation, plan)
+        """Tell whether the part is still wanted: no other process saved it or began anew."""
+        return (
+            generation in self._tables.generations(connection)
+            and self._tables.plan(connection, generation, self._partition) == plan
+            and part in self._missing(connection, generation, plan)
+        )
 
     def _missing(self, connection: sa.Connection, generation: Generation, plan: Plan) -> set[int]:
         """Return the parts that are not saved; none is when they were united since."""
@@ -265,9 +258,16 @@ def _spooled(file: Path) -> Iterator[Recorded]:
 @contextmanager
 def _spool_folder() -> Iterator[Path]:
     """Give a folder that is gone afterwards, where temporary files are."""
+    with _room():
+        folder = TemporaryDirectory(prefix="refold-", ignore_cleanup_errors=True)
+    with folder as path:
+        yield Path(path)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
     try:
-        with TemporaryDirectory(prefix="refold-") as folder:
-            yield Path(folder)
+        yield
     except OSError as error:
         raise Unavailable(
             f"events cannot be kept in temporary files in {gettempdir()}: {error.strerror}"

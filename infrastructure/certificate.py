@@ -20,6 +20,18 @@ class TableProof:
     source: Digest | None
 
 
+@dataclass(frozen=True, slots=True)
+class VaultProof:
+    """The keys of sealed fields: how many, and the SHA-256 over them as they are kept, wrapped."""
+
+    keys: int
+    digest: str
+
+    def document(self) -> dict[str, int | str]:
+        """Return the proof as `--json` prints it."""
+        return {"keys": self.keys, "digest": self.digest}
+
+
 @dataclass(slots=True)
 class Certificate:
     """The comparison of two stores up to one position.
@@ -37,6 +49,9 @@ class Certificate:
     types: dict[str, int] = field(default_factory=dict)
     tables: Sequence[TableProof] = ()
     claims: int = 0
+    vault: VaultProof | None = None
+    blobs: int = 0
+    missing_blobs: int = 0
     differences: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -46,7 +61,7 @@ class Certificate:
         return not self.differences
 
     def document(self) -> dict[str, Any]:
-        """Return the certificate as `--json` prints it. No event refers to a blob yet."""
+        """Return the certificate as `--json` prints it."""
         return {
             "equal": self.equal,
             "source": self.source,
@@ -65,7 +80,8 @@ class Certificate:
                 for table in self.tables
             ],
             "claims": self.claims,
-            "blobs": {"count": 0, "missing": 0},
+            "vault": self.vault.document() if self.vault else None,
+            "blobs": {"count": self.blobs, "missing": self.missing_blobs},
             "differences": self.differences,
             "seconds": round(self.seconds, 3),
         }

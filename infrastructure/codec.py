@@ -6,21 +6,24 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from math import isfinite
 from typing import Any, Final, get_origin, get_type_hints
 
 import orjson
 
-from refold.domain import file, removal_vote, streams, tag_vote
+from refold.domain import file, push, removal_vote, session, streams, tag_vote
 from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, NewEvent, Recorded
+from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
 
 DEEPEST: Final = 64
 """Levels of nesting that a document may have."""
 
 Json = dict[str, Any]
 Upcast = Callable[[Json], Json]
+Opener = Callable[[Sealed], str | Erased]
 
 
 class NotStorable(Refused):
@@ -61,10 +64,29 @@ class Codec:
         }
         self._names = {cls: name for name, cls in stored_names.items()}
         self._builders = {name: _builder(cls) for name, cls in stored_names.items()}
+        self._marks = {name: found for name, cls in stored_names.items() if (found := marks(cls))}
+        self._with_blobs = {
+            name
+            for name, cls in stored_names.items()
+            if any(field.name == "blobs" for field in fields(cls))
+        }
+        self._open: Opener | None = None
+
+    def opening(self, opener: Opener) -> "Codec":
+        """Return this codec, but one that opens personal fields as it reads."""
+        other = copy(self)
+        other._open = opener
+        return other
 
     def encode(self, value: object, metadata: bytes) -> NewEvent:
-        """Return `value` as a new event of its newest schema. Raises `NotStorable`."""
+        """Return `value` as a new event of its newest schema. Raises `NotStorable`.
+
+        Marked fields have to be sealed.
+        """
         name = self._names[type(value)]
+        for field in self._marks.get(name, ()):
+            if isinstance(getattr(value, field), str):
+                raise NotStorable(f"field {field} of {name} is to be sealed")
         return NewEvent(name, self._schemas[name], canonical(_plain(value)), metadata)
 
     def decode(self, recorded: Recorded) -> Event:
@@ -76,9 +98,27 @@ class Codec:
             data = parse(recorded.data)
             for schema in range(recorded.schema, known):
                 data = self._upcasts[recorded.type, schema](data)
+            if recorded.type in self._marks:
+                self._unpack(recorded, data)
             return Event(recorded, self._builders[recorded.type](data))
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise Undecodable(recorded.position, recorded.type, str(error)) from error
+
+    def blobs(self, recorded: Recorded) -> Iterable[str]:
+        """Return the SHA-256 of each blob that an event of a known type refers to."""
+        if recorded.type not in self._with_blobs:
+            return ()
+        referred: Json = parse(recorded.data)["blobs"]
+        return referred.values()
+
+    def _unpack(self, recorded: Recorded, data: Json) -> None:
+        """Put what is sealed in the place of its JSON; personal fields are opened."""
+        for name, mark in self._marks[recorded.type].items():
+            if data.get(name) is not None:
+                place = (recorded.stream, recorded.command_id, recorded.command_no, name)
+                sealed = Sealed(data["subject"], place, data[name][MARK])
+                to_open = self._open if mark == PERSONAL[MARK] else None
+                data[name] = to_open(sealed) if to_open else sealed
 
     def decode_kinds(
         self, records: Iterable[Recorded], kinds: frozenset[str]
@@ -195,6 +235,8 @@ def _any_needs_exact(values: Iterable[object], depth: int) -> bool:
 
 def _plain(value: Any) -> Json:
     """Return a dataclass as a dict, nested ones included."""
+    if isinstance(value, Sealed):
+        return {MARK: value.box}  # its subject and place are the event's
     return {
         name: inner if type(inner) in _SCALARS or not is_dataclass(inner) else _plain(inner)
         for name in value.__dataclass_fields__
@@ -222,5 +264,13 @@ def _builder(cls: type) -> Callable[[Json], Any]:
     return build
 
 
-EVENTS: Final = Codec({**file.STORED_NAMES, **tag_vote.STORED_NAMES, **removal_vote.STORED_NAMES})
+EVENTS: Final = Codec(
+    {
+        **file.STORED_NAMES,
+        **tag_vote.STORED_NAMES,
+        **removal_vote.STORED_NAMES,
+        **session.STORED_NAMES,
+        **push.STORED_NAMES,
+    }
+)
 """The codec of all events that refold knows."""

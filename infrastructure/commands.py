@@ -4,14 +4,16 @@ The loop reads the stream, lets the domain decide, and appends; when another was
 again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from refold.domain.errors import BadInput, Conflict
-from refold.domain.ports import Appended, Command, Event, Write
+from refold.domain.errors import BadInput, Claimed, Conflict, KeyErased
+from refold.domain.ports import Appended, Claim, Command, Event, Key, Write
+from refold.domain.sealing import forgotten
 from refold.domain.texts import check_text
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.requests.catalog import REQUESTS
@@ -71,8 +73,10 @@ def parse(name: str, data: Mapping[str, Any]) -> Request:
 def carry_out(
     store: Store, request: Request, *, command_id: str, actor: str, expected: int | None = None
 ) -> Done:
-    """Read, decide, append; again if another was faster and nothing was expected."""
-    stream = request.stream()
+    """Read, decide, append; again if another was faster and nothing was expected.
+
+    The claims of a stream are a fold of its events: what that has more is taken, what less let go.
+    """
     metadata = encode_metadata(Metadata(actor))
 
     def first(other: Request, other_id: str) -> Done:
@@ -81,6 +85,7 @@ def carry_out(
     attempts = 0
     while True:
         attempts += 1
+        stream = _stream(store, request)
         events = store.stream(stream)
         done = _first_outcome(events, command_id)
         if done:
@@ -92,20 +97,48 @@ def carry_out(
         values = request.decide(Situation(store, events, command_id, first))
         if not values:
             return Done("unchanged", stream, version, last.position if last else 0)
-        write = Write(
-            stream, version, tuple(store.codec.encode(value, metadata) for value in values)
-        )
-        [outcome] = store.log.append([Command(command_id, (write,))])
+        before = [event.value for event in events]
+        held, holds = request.claims(before), request.claims([*before, *values])
+        takes, releases = _claims(holds - held, stream), _claims(held - holds, stream)
+        sealing = store.vault.sealing(stream, command_id)
+        try:
+            new = tuple(store.codec.encode(value, metadata) for value in sealing.seal(values))
+        except KeyErased:  # the subject was forgotten since the events were read
+            if attempts == ATTEMPTS:
+                raise
+            continue
+        keys = (*sealing.keys.values(), *_erased(values))
+        command = Command(command_id, (Write(stream, version, new),), takes, releases, keys)
+        [outcome] = store.commits.append([command])
         if isinstance(outcome, Appended):
             return _done(outcome)
-        if expected is not None or attempts == ATTEMPTS or not isinstance(outcome, Conflict):
+        was_slower = isinstance(outcome, Conflict) or (
+            isinstance(outcome, Claimed) and outcome.holder == _stream(store, request)
+        )
+        if expected is not None or attempts == ATTEMPTS or not was_slower:
             raise outcome
+
+
+def _stream(store: Store, request: Request) -> str:
+    claim = request.found_by()
+    return (store.log.holder(*claim) if claim else None) or request.stream()
+
+
+def _claims(values: Iterable[tuple[str, str]], stream: str) -> tuple[Claim, ...]:
+    return tuple(Claim(kind, value, stream) for kind, value in sorted(values))
 
 
 def _first_outcome(events: Sequence[Event], command_id: str) -> Done | None:
     """Return what the command did to its stream when it was carried out before."""
     own = [each.recorded for each in events if each.recorded.command_id == command_id]
     return Done("duplicate", own[-1].stream, own[-1].version, own[-1].position) if own else None
+
+
+def _erased(values: Sequence[object]) -> Iterator[Key]:
+    """Yield the keys that are destroyed with new events."""
+    for value in values:
+        for subject in forgotten(value):
+            yield Key(subject, None, time_ns() // 1_000)
 
 
 def _done(outcome: Appended) -> Done:

@@ -15,11 +15,19 @@ FILE: Final = Path("refold.toml")
 
 
 class Environment(BaseSettings):
-    """What the environment says: `REFOLD_STORE` is a store's address."""
+    """What the environment says.
+
+    `REFOLD_STORE` is a store's address, `REFOLD_BLOBS` the folder of its blobs, `REFOLD_VAULT_KEY`
+    the key of its sealed fields, and `REFOLD_SESSION_TOUCH_SECONDS` how far the expiry of a session
+    has to move before that is an event.
+    """
 
     model_config = SettingsConfigDict(env_prefix="REFOLD_")
 
     store: SecretStr | None = None
+    blobs: Path | None = None
+    vault_key: SecretStr | None = None
+    session_touch_seconds: float = Field(default=60.0, ge=0)
 
 
 class Storage(BaseModel):
@@ -78,6 +86,21 @@ def store_url(given: str | None = None, config: Path | None = None) -> str:
     raise NoStoreNamed(
         "no store is named: give --store, --config or REFOLD_STORE, or a refold.toml"
     )
+
+
+def blobs_folder() -> Path | None:
+    """Return the folder of blobs that the environment names."""
+    return Environment().blobs
+
+
+def vault_key() -> SecretStr | None:
+    """Return the key of sealed fields that the environment gives."""
+    return Environment().vault_key
+
+
+def touch_step() -> int:
+    """Return how many µs the expiry of a session has to move before that is an event."""
+    return int(Environment().session_touch_seconds * 1_000_000)
 
 
 def _from_file(path: Path) -> str:

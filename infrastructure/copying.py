@@ -12,13 +12,23 @@ from itertools import takewhile
 from time import monotonic
 from typing import Final
 
-from refold.domain.errors import BrokenLog, Filling, ForeignTarget, Moved, Refused
+from refold.domain.errors import (
+    BlobDiffers,
+    BrokenLog,
+    Filling,
+    ForeignTarget,
+    Moved,
+    NoSuchBlob,
+    Refused,
+)
 from refold.domain.ports import Claim, Head, Recorded, State
 from refold.infrastructure.address import Memory
-from refold.infrastructure.certificate import Certificate, TableProof
+from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding import PARTITION, Digest
 from refold.infrastructure.store import Store
+from refold.infrastructure.vault import digest
 from refold.projections import catalog
 
 PAGES_UNDER_WAY: Final = 2
@@ -92,6 +102,7 @@ class _Copy:
         self._sealed_before = standing[-1].position if standing else 0
         self._types: Counter[str] = Counter()
         self._differences: list[str] = []
+        self._blobs: dict[str, bool] = {}
         _check_tail(source, self._sealed_before)
         self._walk = Walk(PARTITION, standing)
         self._target_was_open = _head(target).state is State.OPEN
@@ -103,6 +114,10 @@ class _Copy:
         self._compare_seals()
         if not self._differences:
             self._restore_claims(view)
+        keys = self._carry_keys()
+        missing = sum(not is_there for is_there in self._blobs.values())
+        if missing:
+            self._differences.append(f"{missing} blobs are missing or damaged")
         tables = [] if self._differences else self._compare_tables(view)
         if not self._differences:
             self._source.log.add_seals(self._walk.fresh)
@@ -119,6 +134,9 @@ class _Copy:
             types=dict(self._types),
             tables=tables,
             claims=len(view.claims),
+            vault=keys,
+            blobs=len(self._blobs),
+            missing_blobs=missing,
             differences=self._differences,
             seconds=monotonic() - self._started,
         )
@@ -143,6 +161,7 @@ class _Copy:
             for page in pages(self._source.log, PARTITION, self._walk.position, until):
                 self._walk.over(page)
                 self._types.update(record.type for record in page)
+                self._carry_blobs(page)
                 writing = writer.submit(self._write, page)
                 under_way.append(reader.submit(self._read_back, page, writing))
                 if len(under_way) > PAGES_UNDER_WAY:
@@ -152,6 +171,24 @@ class _Copy:
                 self._progress("copy", self._walk.position, until)
             for last in under_way:
                 last.result()
+
+    def _carry_blobs(self, page: list[Recorded]) -> None:
+        """Bring the blobs that events refer to over, before the events."""
+        blobs = self._source.codec.blobs
+        for record in page:
+            for sha256 in blobs(record):
+                if sha256 not in self._blobs:
+                    self._blobs[sha256] = self._carry_blob(sha256)
+
+    def _carry_blob(self, sha256: str) -> bool:
+        """Bring a blob over unless it is there, whole, and tell whether it is now."""
+        if is_whole(self._target.blobs, sha256):
+            return True
+        try:
+            self._target.blobs.put(self._source.blobs.get(sha256), expected=sha256)
+        except (NoSuchBlob, BlobDiffers):
+            return False
+        return True
 
     def _write(self, page: list[Recorded]) -> bool:
         """Write those events of `page` that the target lacks, and tell whether there were any.
@@ -215,6 +252,17 @@ class _Copy:
         elif _head(self._target).position == view.position:
             self._differences.append("the claims differ")
 
+    def _carry_keys(self) -> VaultProof:
+        """Bring the keys of sealed fields over; one that is erased anywhere wins there."""
+        keys = self._source.log.keys()
+        proof = VaultProof(len(keys), digest(keys))
+        if keys and not self._differences:
+            self._target.vault.take_over(self._source.vault)
+            self._target.log.merge_keys(keys)
+            if digest(self._target.log.keys()) != proof.digest:
+                self._differences.append("the vaults differ")
+        return proof
+
     def _compare_tables(self, view: _View) -> list[TableProof]:
         self._progress("fold", 0, view.position)
         self._target.folder.catch_up(view.position)
@@ -244,6 +292,8 @@ def _check(source: Store, target: Store, *, sealed_for: str | None) -> None:
         raise Moved(to_head.successor or "an unknown address")
     if ours.log_id != theirs.log_id and to_head.position:
         raise ForeignTarget(f"{address} holds {to_head.position} events of another history")
+    if source.log.keys():
+        target.vault.take_over(source.vault)
     moved_there = from_head.state is State.SEALED and from_head.successor == address
     if to_head.position > from_head.position and not moved_there:
         raise ForeignTarget(

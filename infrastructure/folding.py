@@ -219,11 +219,18 @@ class Folder:
             if generation.projection.NAME == projection.NAME:
                 number = generation.number + 1
                 if generation.state == BUILDING:
-                    parts = self._tables.parts(connection, generation, PARTITION)
-                    if generation.is_of_this_version and all(map(self._fits, parts)):
+                    if generation.is_of_this_version and self._goes_on(connection, generation):
                         return
                     self._tables.drop(connection, generation)
         self._tables.start(connection, projection, number)
+
+    def _goes_on(self, connection: sa.Connection, generation: Generation) -> bool:
+        """Tell whether the log still holds what the generation is being filled from."""
+        plan = self._tables.plan(connection, generation, PARTITION)
+        parts = self._tables.parts(connection, generation, PARTITION)
+        return all(map(self._fits, parts)) and (
+            plan is None or self._holds(plan.position, plan.record_hash)
+        )
 
     def _filled(
         self, connection: sa.Connection, projections: Sequence[Projection]
@@ -285,10 +292,12 @@ class Folder:
         """Tell whether the log holds what a generation was folded from."""
         if checkpoint.position == 0:
             return True
-        found = self._log.page(PARTITION, checkpoint.position - 1, 1)
-        if not found or chain.digest(found[0]) != checkpoint.record_hash:
-            return False
-        return checkpoint.store_id == self._log.identity().store_id
+        is_there = self._holds(checkpoint.position, checkpoint.record_hash)
+        return is_there and checkpoint.store_id == self._log.identity().store_id
+
+    def _holds(self, position: int, record_hash: bytes) -> bool:
+        found = self._log.page(PARTITION, position - 1, 1)
+        return bool(found) and chain.digest(found[0]) == record_hash
 
     def _head(self) -> int:
         return self._log.heads()[PARTITION].position

@@ -6,8 +6,11 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from refold.domain.errors import NoSuchStore, OlderSchema
-from refold.infrastructure import address, schema
+from refold.infrastructure import address, config, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
+from refold.infrastructure.blobs.disk import DiskBlobs
+from refold.infrastructure.blobs.memory import MemoryBlobs
+from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
 from refold.infrastructure.postgres.connection import available
@@ -17,6 +20,8 @@ from refold.infrastructure.sqlite import rows as sqlite_rows
 from refold.infrastructure.sqlite.connection import connect as connect_sqlite
 from refold.infrastructure.sqlite.log import SqliteLog
 from refold.infrastructure.store import Store
+from refold.infrastructure.vault import Vault
+from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyInMemory, NoKey
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
@@ -34,7 +39,11 @@ def open_at(place: Address, *, create: bool = False) -> Store:
     """Return the store at an address that was read; see `open_store`."""
     match place:
         case Memory():
-            return Store(place, MemoryLog(), sqlite_rows.tables_in_memory())
+            log = MemoryLog()
+            vault = Vault(log, KeyInMemory())
+            return Store(
+                place, log, GroupCommit(log), sqlite_rows.tables_in_memory(), vault, MemoryBlobs()
+            )
         case Sqlite():
             return _open_sqlite(place, create=create)
         case Postgres():
@@ -49,7 +58,10 @@ def _open_sqlite(place: Sqlite, *, create: bool) -> Store:
         if create:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _prepare(connection, place, None, create=create)
-    return Store(place, SqliteLog(place.path), sqlite_rows.tables_in(place.tables))
+    log = SqliteLog(place.path)
+    vault = Vault(log, _given_key() or KeyFile(place.vault_key))
+    blobs = DiskBlobs(config.blobs_folder() or place.blobs)
+    return Store(place, log, GroupCommit(log), sqlite_rows.tables_in(place.tables), vault, blobs)
 
 
 def _open_postgres(place: Postgres, *, create: bool) -> Store:
@@ -62,11 +74,17 @@ def _open_postgres(place: Postgres, *, create: bool) -> Store:
             if not sa.inspect(connection).has_schema(place.schema):
                 connection.execute(sa.schema.CreateSchema(place.schema))
         _prepare(connection, place, place.schema, create=create)
-    return Store(
-        place,
-        PostgresLog(place.url, place.schema),
-        postgres_rows.tables_in(place.url, place.schema),
-    )
+    log = PostgresLog(place.url, place.schema)
+    tables = postgres_rows.tables_in(place.url, place.schema)
+    folder = config.blobs_folder()
+    blobs = DiskBlobs(folder) if folder else None
+    vault = Vault(log, _given_key() or NoKey())
+    return Store(place, log, GroupCommit(log), tables, vault, blobs)
+
+
+def _given_key() -> GivenKey | None:
+    given = config.vault_key()
+    return GivenKey(given.get_secret_value()) if given else None
 
 
 def _prepare(

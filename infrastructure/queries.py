@@ -72,6 +72,9 @@ def search(
         return store.tables.rows.search(connection, generation, query, limit, offset)
 
 
+# --- how new an answer is ---------------------------------------------------------
+
+
 def refresh(store: Store, after: After) -> None:
     """Fold the tables as far as `after` asks for; tables that were never built are."""
     store.folder.catch_up(until=0 if after is None else None if after == "now" else after)

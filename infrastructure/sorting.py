@@ -12,6 +12,7 @@ from refold.domain.errors import (
     CommandIdTaken,
     Conflict,
     Filling,
+    KeyErased,
     Moved,
     Refused,
 )
@@ -20,6 +21,7 @@ from refold.domain.ports import (
     Claim,
     Command,
     Head,
+    Key,
     NewEvent,
     Outcome,
     Recorded,
@@ -44,7 +46,7 @@ class Known:
 class Facts:
     """What a backend knows, under the head's lock, of all that a batch mentions.
 
-    A stream, command or claim that is not there is missing from its mapping.
+    A stream, command, claim or key that is not there is missing from its mapping.
     """
 
     head: Head
@@ -52,6 +54,7 @@ class Facts:
     versions: dict[str, int] = field(default_factory=dict)
     commands: dict[str, Known] = field(default_factory=dict)
     claims: dict[tuple[str, str], str] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Sorted:
     records: list[Recorded]
     released: list[Claim]
     taken: list[Claim]
+    keys: list[Key]
 
 
 def sort(commands: Sequence[Command], facts: Facts, now: int) -> Sorted:
@@ -79,6 +83,7 @@ def sort(commands: Sequence[Command], facts: Facts, now: int) -> Sorted:
             (key, holder) for key, holder in before.items() if after.get(key) != holder
         ),
         taken=_claims((key, holder) for key, holder in after.items() if before.get(key) != holder),
+        keys=[key for subject, key in batch.keys.items() if facts.keys.get(subject) != key],
     )
 
 
@@ -152,6 +157,7 @@ class _Batch:
         self.versions = dict(facts.versions)
         self.commands = dict(facts.commands)
         self.claims = dict(facts.claims)
+        self.keys = dict(facts.keys)
         self.records: list[Recorded] = []
 
     def decide(self, command: Command) -> Outcome:
@@ -160,7 +166,12 @@ class _Batch:
             if known.stream != command.writes[0].stream:
                 return CommandIdTaken(command.id, known.stream)
             return known.outcome
-        refusal = closed(self.head) or self._conflict(command) or self._claimed(command)
+        refusal = (
+            closed(self.head)
+            or self._conflict(command)
+            or self._claimed(command)
+            or self._erased(command)
+        )
         return refusal or self._accept(command)
 
     def _conflict(self, command: Command) -> Conflict | None:
@@ -181,6 +192,18 @@ class _Batch:
                 return Claimed(claim.kind, holder)
         return None
 
+    def _erased(self, command: Command) -> Refused | Conflict | None:
+        """Tell why a new key cannot be kept: its subject was erased, or has another one."""
+        for key in command.keys:
+            known = self.keys.get(key.subject)
+            if known is None or key.wrapped in (None, known.wrapped):
+                continue
+            if known.wrapped is None:
+                return KeyErased(key.subject)
+            write = command.writes[0]
+            return Conflict(write.stream, write.expected or 0, self.versions.get(write.stream, 0))
+        return None
+
     def _holds(self, claim: Claim) -> bool:
         return self.claims.get((claim.kind, claim.value)) == claim.stream
 
@@ -189,6 +212,10 @@ class _Batch:
             del self.claims[claim.kind, claim.value]
         for claim in command.takes:
             self.claims[claim.kind, claim.value] = claim.stream
+        for key in command.keys:
+            known = self.keys.get(key.subject)
+            if known is None or (key.wrapped is None and known.wrapped is not None):
+                self.keys[key.subject] = key
         number = 0
         for write in command.writes:
             for event in write.events:

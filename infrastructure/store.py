@@ -1,23 +1,43 @@
-"""A store: a log, the query tables folded from it, and the codec between them."""
+"""A store: a log, its query tables, vault and blobs, and the codec between them."""
 
 from dataclasses import dataclass
 
-from refold.domain.ports import Event, Log
+from refold.domain.errors import NoPlaceForBlobs
+from refold.domain.ports import Blobs, Event, Log
 from refold.infrastructure.address import Address
 from refold.infrastructure.codec import EVENTS, Codec
 from refold.infrastructure.folding import Folder
+from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.tables import Tables
+from refold.infrastructure.vault import Vault
 from refold.projections import catalog
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One open store. Close it, or use it as a context manager."""
+    """One open store. Close it, or use it as a context manager.
+
+    Appends go through `commits`: threads and tasks that append at the same time share a commit.
+    """
 
     address: Address
     log: Log
+    commits: GroupCommit
     tables: Tables
-    codec: Codec = EVENTS
+    vault: Vault
+    place_for_blobs: Blobs | None
+
+    @property
+    def blobs(self) -> Blobs:
+        """Return where large contents are. Raises `NoPlaceForBlobs`."""
+        if self.place_for_blobs is None:
+            raise NoPlaceForBlobs
+        return self.place_for_blobs
+
+    @property
+    def codec(self) -> Codec:
+        """Return what turns records into events; it opens personal fields."""
+        return EVENTS.opening(self.vault.open)
 
     @property
     def folder(self) -> Folder:
@@ -26,11 +46,11 @@ class Store:
 
     def stream(self, stream: str) -> list[Event]:
         """Return the events of a stream, decoded."""
-        return [self.codec.decode(recorded) for recorded in self.log.stream(stream)]
+        return list(map(self.codec.decode, self.log.stream(stream)))
 
     def family(self, family: str) -> list[Event]:
         """Return the events of all streams of a family, decoded, in the order of the log."""
-        return [self.codec.decode(recorded) for recorded in self.log.family(family)]
+        return list(map(self.codec.decode, self.log.family(family)))
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -64,6 +64,15 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """How a generation is filled: with the log up to `position`, in so many parts."""
+
+    parts: int
+    position: int
+    record_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Hits:
     """The answer of a search: `total` is at most 10 000, `more` tells that there are others.
 
@@ -127,6 +136,12 @@ class Rows(Protocol):
 
     def show(self, connection: sa.Connection, generation: Generation) -> None:
         """Make the projection's view show this generation."""
+        ...
+
+    def aggregate(
+        self, connection: sa.Connection, generation: Generation, view: str, query: str
+    ) -> None:
+        """Make `view` show `query`, where the projection's name in braces stands for its view."""
         ...
 
     def load(
@@ -201,6 +216,18 @@ class Tables:
             integer("position", "the last position that is in the table"),
             sa.Column("record_hash", sa.LargeBinary, comment="SHA-256 of the record there"),
             comment="How far each generation is folded.",
+            sqlite_strict=True,
+        )
+        self._plans = sa.Table(
+            "plans",
+            metadata,
+            text("projection", "the query table", key=True),
+            _part_of_key("generation", "its generation"),
+            _part_of_key("partition", "partition of the log"),
+            integer("parts", "how many parts it is filled in, split by family"),
+            integer("position", "up to where the log is folded by that"),
+            sa.Column("record_hash", sa.LargeBinary, comment="SHA-256 of the record there"),
+            comment="How each generation is filled, whoever does it.",
             sqlite_strict=True,
         )
         with self.reading() as connection:
@@ -282,16 +309,19 @@ class Tables:
     def switch(self, connection: sa.Connection, generations: Sequence[Generation]) -> None:
         """Put filled generations behind their views; those they replace are kept as previous."""
         names = [generation.projection.NAME for generation in generations]
+        on_them = [view for name in names for view in catalog.VIEWS.get(name, ())]
         outdated = [
             other
             for other in self.generations(connection)
             if other.projection.NAME in names and other.state == PREVIOUS
         ]
-        self.rows.lock(connection, names, [other.table for other in outdated])
+        self.rows.lock(connection, [*on_them, *names], [other.table for other in outdated])
         for other in outdated:
             self.drop(connection, other)
         for generation in generations:
             self.rows.show(connection, generation)
+            for view, query in catalog.VIEWS.get(generation.projection.NAME, {}).items():
+                self.rows.aggregate(connection, generation, view, query)
             self._set_state(connection, generation.projection.NAME, CURRENT, PREVIOUS)
             self._set_state(connection, generation.projection.NAME, BUILDING, CURRENT)
 
@@ -301,6 +331,7 @@ class Tables:
         for table, column in (
             (self._generations, self._generations.c.name),
             (self._checkpoints, self._checkpoints.c.projection),
+            (self._plans, self._plans.c.projection),
         ):
             connection.execute(
                 table.delete().where(
@@ -327,12 +358,36 @@ class Tables:
         )
         return {(row[0], row[1]): Checkpoint(*row) for row in rows}
 
+    def plan(
+        self, connection: sa.Connection, generation: Generation, partition: int
+    ) -> Plan | None:
+        """Return how the generation is filled, None when that was not begun."""
+        row = connection.execute(
+            sa.select(self._plans).where(*_of(self._plans, generation, partition))
+        ).first()
+        return Plan(*row[3:]) if row else None
+
+    def save_plan(
+        self, connection: sa.Connection, generation: Generation, partition: int, plan: Plan
+    ) -> None:
+        """Keep how the generation is filled, for all who fill it."""
+        connection.execute(
+            self._plans.insert().values(
+                projection=generation.projection.NAME,
+                generation=generation.number,
+                partition=partition,
+                parts=plan.parts,
+                position=plan.position,
+                record_hash=plan.record_hash,
+            )
+        )
+
     def parts(
         self, connection: sa.Connection, generation: Generation, partition: int
     ) -> list[Checkpoint]:
         """Return the checkpoints of a generation, one for each part that is in the table."""
         rows = connection.execute(
-            sa.select(self._checkpoints).where(*self._parts_of(generation, partition))
+            sa.select(self._checkpoints).where(*_of(self._checkpoints, generation, partition))
         )
         return [Checkpoint(*row) for row in rows]
 
@@ -340,15 +395,9 @@ class Tables:
         self, connection: sa.Connection, generation: Generation, partition: int
     ) -> None:
         """Remove the checkpoints of a generation, for one that stands for them all."""
-        connection.execute(self._checkpoints.delete().where(*self._parts_of(generation, partition)))
-
-    def _parts_of(self, generation: Generation, partition: int) -> list[sa.ColumnElement[bool]]:
-        table = self._checkpoints
-        return [
-            table.c.projection == generation.projection.NAME,
-            table.c.generation == generation.number,
-            table.c.partition == partition,
-        ]
+        connection.execute(
+            self._checkpoints.delete().where(*_of(self._checkpoints, generation, partition))
+        )
 
     def save_checkpoint(self, connection: sa.Connection, checkpoint: Checkpoint) -> None:
         """Keep how far a generation is folded, in the transaction that folded it."""
@@ -400,3 +449,11 @@ class Tables:
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)
+
+
+def _of(table: sa.Table, generation: Generation, partition: int) -> list[sa.ColumnElement[bool]]:
+    return [
+        table.c.projection == generation.projection.NAME,
+        table.c.generation == generation.number,
+        table.c.partition == partition,
+    ]

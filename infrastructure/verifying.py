@@ -7,17 +7,22 @@ from time import monotonic
 from typing import Any
 
 from refold.domain.errors import BrokenLog, Unreadable
-from refold.infrastructure.certificate import Certificate, TableProof
+from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.copying import Progress
 from refold.infrastructure.folding import PARTITION, Digest
 from refold.infrastructure.store import Store
+from refold.infrastructure.vault import digest
 from refold.projections import catalog
 
 
 @dataclass(slots=True)
 class Report:
     """What one store says about itself.
+
+    `blobs` are those that events refer to, by name, and `missing` those of them that are not there
+    or damaged.
 
     `bad` is the first block that its seal does not fit, `unfoldable` why the query tables cannot
     be those of this log.
@@ -33,14 +38,17 @@ class Report:
     sealed_before: int = 0
     types: Counter[str] = field(default_factory=Counter)
     tables: Sequence[tuple[str, Digest]] = ()
+    vault: VaultProof | None = None
+    blobs: set[str] = field(default_factory=set)
+    missing: Sequence[str] = ()
     bad: BrokenLog | None = None
     unfoldable: Unreadable | None = None
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
-        """Tell whether every block fits its seal, none is missing, and the tables fit the log."""
-        return self.bad is None and self.unfoldable is None
+        """Tell whether blocks fit their seals, nothing is missing, and the tables fit the log."""
+        return self.bad is None and self.unfoldable is None and not self.missing
 
     def document(self) -> dict[str, Any]:
         """Return the report as `--json` prints it."""
@@ -61,6 +69,8 @@ class Report:
             "bad_block": {"first": bad.first, "last": bad.last, "reason": str(bad)}
             if bad
             else None,
+            "vault": self.vault.document() if self.vault else None,
+            "blobs": {"count": len(self.blobs), "missing": len(self.missing)},
             "unfoldable": str(self.unfoldable) if self.unfoldable else None,
             "seconds": round(self.seconds, 3),
         }
@@ -74,13 +84,21 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     standing = store.log.seals(PARTITION)
     report.sealed_before = standing[-1].position if standing else 0
     walk = Walk(PARTITION, standing)
+    blobs = store.codec.blobs
     try:
         for page in pages(store.log, PARTITION, 0, max(head.position, report.sealed_before)):
             walk.over(page)
             report.types.update(record.type for record in page)
+            for record in page:
+                report.blobs.update(blobs(record))
             if progress:
                 progress("verify", walk.position, head.position)
         store.log.add_seals(walk.fresh)
+        keys = store.log.keys()
+        report.vault = VaultProof(len(keys), digest(keys))
+        report.missing = [
+            sha256 for sha256 in sorted(report.blobs) if not is_whole(store.blobs, sha256)
+        ]
         store.folder.catch_up(head.position)
         report.tables = [(each.NAME, store.folder.digest(each)[1]) for each in catalog.ALL]
     except BrokenLog as broken:
@@ -93,7 +111,7 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
 
 
 def compare(first: Store, second: Store, progress: Progress | None = None) -> Certificate:
-    """Verify both stores and compare them: log, claims and tables, as read back from each."""
+    """Verify both stores and compare them, as read back from each: all that a copy carries."""
     started = monotonic()
     ours, theirs = verify(first, progress), verify(second, progress)
     differences = [
@@ -101,6 +119,11 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         for report in (ours, theirs)
         for problem in (report.bad, report.unfoldable)
         if problem
+    ]
+    differences += [
+        f"{report.store}: {len(report.missing)} blobs are missing or damaged"
+        for report in (ours, theirs)
+        if report.missing
     ]
     if ours.log_id != theirs.log_id:
         differences.append(f"the logs are {ours.log_id} and {theirs.log_id}")
@@ -111,6 +134,9 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
     [claims, others] = (store.log.claims()[1] for store in (first, second))
     if claims != others:
         differences.append("the claims differ")
+    [keys, other_keys] = (store.log.keys() for store in (first, second))
+    if digest(keys) != digest(other_keys):
+        differences.append("the vaults differ")
     comparable = ours.position == theirs.position
     originals = dict(ours.tables) if comparable else {}
     tables = [TableProof(name, digest, originals.get(name)) for name, digest in theirs.tables]
@@ -129,6 +155,9 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         types=dict(theirs.types),
         tables=tables,
         claims=len(others),
+        vault=VaultProof(len(other_keys), digest(other_keys)),
+        blobs=len(theirs.blobs),
+        missing_blobs=len(theirs.missing),
         differences=differences,
         seconds=monotonic() - started,
     )

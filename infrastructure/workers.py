@@ -38,8 +38,13 @@ class ProcessWorkers:
         while len(self._started) < self.number:
             self._started.append(_Worker(self._address))
             self._idle.put(self._started[-1])
-        for done in as_completed([self._threads.submit(self._do, job) for job in jobs]):
-            yield done.result()
+        doing = [self._threads.submit(self._do, job) for job in jobs]
+        try:
+            for done in as_completed(doing):
+                yield done.result()
+        except BaseException:
+            self.close()  # or the others would go on, in files that are about to go
+            raise
 
     def _do(self, job: Job) -> None:
         worker = self._idle.get()
@@ -49,7 +54,7 @@ class ProcessWorkers:
             self._idle.put(worker)
 
     def close(self) -> None:
-        """End the workers, whatever they are at."""
+        """End the workers, whatever they are at; they are not used again."""
         for worker in self._started:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
@@ -60,7 +65,7 @@ class _Worker:
 
     def __init__(self, address: Address) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - this module itself
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,  # what a person types at the terminal is for the process that waits

@@ -19,6 +19,7 @@ from refold.scripts import (
     importing,
     init,
     rebuild,
+    run,
     search,
     show,
     status,
@@ -43,6 +44,7 @@ app.add_typer(exporting.app, name="export")
 app.command()(search.search)
 app.add_typer(show.app, name="show")
 app.command()(rebuild.rebuild)
+app.command()(run.run)
 app.command()(copying.copy)
 app.command()(copying.move)
 app.command()(verify.verify)

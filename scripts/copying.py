@@ -68,6 +68,9 @@ def show(certificate: Certificate) -> None:
             ("position", certificate.position),
             ("chain", certificate.chain.hex()),
             ("events", ", ".join(f"{n} {type}" for type, n in sorted(certificate.types.items()))),
+            ("claims", certificate.claims),
+            ("keys", certificate.vault.keys if certificate.vault else "not compared"),
+            ("blobs", certificate.blobs),
             ("seconds", f"{certificate.seconds:.1f}"),
         ],
     )

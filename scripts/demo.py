@@ -5,13 +5,16 @@ from contextlib import ExitStack, contextmanager
 from importlib import resources
 from os import environ
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
+from time import time_ns
 from uuid import uuid4
 
 import psycopg
 
-from refold.domain.errors import Moved, Unavailable
-from refold.infrastructure import commands, queries
+from refold.domain import times
+from refold.domain.errors import Conflict, Moved, Unavailable
+from refold.infrastructure import commands, queries, sessions
 from refold.infrastructure.copying import copy, move
 from refold.infrastructure.legacy.importing import import_pinshare
 from refold.infrastructure.open import open_store
@@ -22,24 +25,32 @@ from refold.scripts import copying, output
 
 
 def demo() -> None:
-    """Show the main job on 202 real files: import, search, vote, ban, rebuild, copy with proof.
+    """Show the main job: import, search, vote, ban, decide, a session, rebuild, copy with proof.
 
     Everything happens in a temporary folder, on SQLite and, if one can be had, on PostgreSQL:
     the one at REFOLD_DEMO_POSTGRES or PGHOST, else a throw-away one from the binaries at hand.
 
     Example: refold demo
     """
-    with TemporaryDirectory(prefix="refold-demo-") as folder:
+    with (
+        TemporaryDirectory(prefix="refold-demo-") as folder,
+        _environment(REFOLD_BLOBS=f"{folder}/blobs", REFOLD_VAULT_KEY=token_hex(32)),
+    ):
         address = f"sqlite:///{folder}/files.db"
         with open_store(address, create=True) as store:
             _import(store)
             sha256 = _search(store)
             _vote(store, sha256)
             _ban(store, sha256)
+            _decide(store)
+            sid = _log_in(store)
+        with open_store(address) as store:
+            print(f"   after a restart: {_body(store, sid)}")
             _rebuild(store)
             with _target(Path(folder)) as target:
                 _copy(store, target)
                 _move(store, target, sha256)
+                _log_out(target, sid)
     _say("That was the main job. The folder is gone again.")
 
 
@@ -79,8 +90,40 @@ def _ban(store: Store, sha256: str) -> None:
     print(f"   {queries.show_file(store, sha256)}")
 
 
+def _decide(store: Store) -> None:
+    _say("5. Two reviewers look at one push; the one who comes second saw an older version.")
+    push = {"id": "0000__beef", "type": "push", "timestamp": 1_795_000_000_000, "blocked": True}
+    seen = commands.run(
+        store, "push.record", {"document": push}, command_id=uuid4().hex, actor="proxy"
+    ).version
+    decisions: list[tuple[str, str, dict[str, object]]] = [
+        ("carol", "push.authorise", {"attestation": {"reviewer": {"username": "carol"}}}),
+        ("dave", "push.reject", {"rejection": {"reason": "no tests"}}),
+    ]
+    for reviewer, name, fields in decisions:
+        said = {"id": push["id"], **fields}
+        try:
+            done = commands.run(
+                store, name, said, command_id=uuid4().hex, actor=reviewer, expected=seen
+            )
+            print(f"   {reviewer}, {name}: {done.outcome} at version {done.version}")
+        except Conflict as conflict:
+            print(f"   {reviewer}, {name}: refused, {conflict}")
+
+
+def _log_in(store: Store) -> str:
+    _say("6. A session: found by the hash of its id, what is in it is sealed.")
+    sid = token_hex(16)
+    expires_at = times.text(time_ns() // 1_000 + 3_600_000_000)
+    fields = {"sid": sid, "body": '{"cart":3}', "user": "ada", "expires_at": expires_at}
+    done = commands.run(store, "session.set", fields, command_id=uuid4().hex, actor="web")
+    print(f"   {done.outcome} at position {done.position}, as {done.stream[:24]}…")
+    print(f"   in the log: {store.log.stream(done.stream)[0].data[:60].decode()}…")
+    return sid
+
+
 def _rebuild(store: Store) -> None:
-    _say("5. Fold all tables again from the first event: the rows must be the same.")
+    _say("7. Fold all tables again from the first event: the rows must be the same.")
     store.folder.catch_up()
     for rebuilt in store.folder.rebuild(catalog.ALL):
         same = "equal" if rebuilt.equal_to_previous else "DIFFERENT"
@@ -88,12 +131,12 @@ def _rebuild(store: Store) -> None:
 
 
 def _copy(store: Store, target: Store) -> None:
-    _say(f"6. Copy the store to {target.address.engine} and prove it.")
+    _say(f"8. Copy the store to {target.address.engine} and prove it.")
     copying.show(copy(store, target))
 
 
 def _move(store: Store, target: Store, sha256: str) -> None:
-    _say("7. Move it there: the old store now says where it went.")
+    _say("9. Move it there: the old store now says where it went.")
     print(f"   equal: {move(store, target).equal}")
     fields = {"sha256": sha256, "tag": "seen"}
     try:
@@ -102,6 +145,30 @@ def _move(store: Store, target: Store, sha256: str) -> None:
         print(f"   a command there: {moved}")
     done = commands.run(target, "file.add_tag", fields, command_id=uuid4().hex, actor="ada")
     print(f"   the same command here: {done.outcome} at position {done.position}")
+
+
+def _log_out(store: Store, sid: str) -> None:
+    _say("10. The session moved along. With its end, the key is destroyed.")
+    print(f"   there: {_body(store, sid)}")
+    commands.run(store, "session.end", {"sid": sid}, command_id=uuid4().hex, actor="web")
+    print(f"   ended: {_body(store, sid)}")
+
+
+def _body(store: Store, sid: str) -> str | None:
+    found = sessions.show_session(store, sid)
+    return found.body if found else None
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for a while; REFOLD_VAULT_KEY would else be a file beside the store."""
+    before = dict(environ)
+    environ.update(values)
+    try:
+        yield
+    finally:
+        environ.clear()
+        environ.update(before)
 
 
 @contextmanager

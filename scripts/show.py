@@ -1,11 +1,12 @@
 """`refold show`: one thing, as the log has it now."""
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from refold.infrastructure import queries
+from refold.infrastructure import pushes, queries, sessions
 from refold.scripts import options, output
 
 app = typer.Typer(help="Show one thing, as the log has it now.", no_args_is_help=True)
@@ -36,3 +37,41 @@ def file(
     output.table(
         ("field", "value"), [*shown.items(), *((f"tag {tag}", n) for tag, n in tags.items())]
     )
+
+
+@app.command()
+def push(
+    id: Annotated[str, typer.Argument(help="Any id that the push ever had.")],
+    store: options.Address = None,
+    config: options.Config = None,
+) -> None:
+    """Show a push as git-proxy's document, in JSON, with all its steps and decisions.
+
+    Example: refold show push 0000…__beef… --store sqlite:///pushes.db
+    """
+    with options.opened(store, config) as opened:
+        output.document(pushes.show_push(opened, id))
+
+
+@app.command()
+def session(
+    sid: Annotated[str, typer.Argument(metavar="-", help="Only `-`: the id comes on stdin.")],
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Show a session that lives, or null. Its id is a secret, so it is read from stdin.
+
+    Example: printf %s "$SID" | refold show session - --json
+    """
+    if sid != "-":
+        raise typer.BadParameter("the id of a session is read from stdin: refold show session -")
+    with options.opened(store, config) as opened:
+        found = sessions.show_session(opened, sys.stdin.read().removesuffix("\n"))
+    shown = asdict(found) if found else None
+    if json:
+        output.document(shown)
+    elif shown:
+        output.table(("field", "value"), shown.items())
+    else:
+        output.STDOUT.print("null")

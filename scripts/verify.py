@@ -18,8 +18,9 @@ def verify(
 ) -> None:
     """Read every record, compare all seals, and say which block is damaged.
 
-    With a second store, compare the logs, the claims and the tables of both. Exit code 3 when
-    something is damaged or differs.
+    Blobs that events refer to are read as well. With a second store, compare the logs, claims,
+    keys of sealed fields, blobs and tables of both. Exit code 3 when something is damaged or
+    differs.
 
     Example: refold verify sqlite:///files.db
     """
@@ -48,6 +49,8 @@ def _show(report: verifying.Report) -> None:
         print(f"not sealed before this run from position {report.sealed_before + 1}")
     if report.unfoldable:
         print(f"TABLES: {report.unfoldable}")
+    for sha256 in report.missing:
+        print(f"MISSING OR DAMAGED BLOB: {sha256}")
     if report.bad:
         print(f"DAMAGED: {report.bad}")
     if report.ok:

@@ -29,7 +29,8 @@ def postgres() -> Iterator[str]:
     if url := os.environ.get("REFOLD_TEST_POSTGRES"):
         yield url
         return
-    with throwaway() as cluster:
+    binaries = os.environ.get("REFOLD_TEST_POSTGRES_BINARIES")
+    with throwaway(Path(binaries) if binaries else None) as cluster:
         yield cluster.url
 
 

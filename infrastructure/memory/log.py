@@ -14,6 +14,7 @@ from refold.domain.ports import (
     Command,
     Head,
     Identity,
+    Key,
     Outcome,
     Recorded,
     Seal,
@@ -42,6 +43,7 @@ class MemoryLog:
         self._families: defaultdict[str, list[Recorded]] = defaultdict(list)
         self._commands: dict[str, list[Recorded]] = {}
         self._claims: dict[tuple[str, str], str] = {}
+        self._keys: dict[str, Key] = {}
         self._seals: dict[tuple[int, int], bytes] = {}
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
@@ -55,6 +57,7 @@ class MemoryLog:
                 del self._claims[claim.kind, claim.value]
             for claim in result.taken:
                 self._claims[claim.kind, claim.value] = claim.stream
+            self._keys.update((key.subject, key) for key in result.keys)
         return result.outcomes
 
     def _facts(self, partition: int, commands: Sequence[Command]) -> Facts:
@@ -73,7 +76,18 @@ class MemoryLog:
                 for command in commands
                 if command.id in self._commands
             },
-            claims=dict(self._claims),
+            claims={
+                place: self._claims[place]
+                for command in commands
+                for claim in (*command.takes, *command.releases)
+                if (place := (claim.kind, claim.value)) in self._claims
+            },
+            keys={
+                key.subject: self._keys[key.subject]
+                for command in commands
+                for key in command.keys
+                if key.subject in self._keys
+            },
         )
 
     def _keep(self, records: Sequence[Recorded]) -> None:
@@ -97,6 +111,10 @@ class MemoryLog:
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         with self._lock:
             return self._events[partition][after : after + limit]
+
+    def holder(self, kind: str, value: str) -> str | None:
+        with self._lock:
+            return self._claims.get((kind, value))
 
     def identity(self) -> Identity:
         return self._identity
@@ -133,6 +151,18 @@ class MemoryLog:
         with self._lock:
             for seal in seals:
                 self._seals.setdefault((seal.partition, seal.position), seal.chain)
+
+    def keys(self, subjects: Sequence[str] | None = None) -> list[Key]:
+        with self._lock:
+            wanted = self._keys if subjects is None else set(subjects) & self._keys.keys()
+            return [self._keys[subject] for subject in sorted(wanted)]
+
+    def merge_keys(self, keys: Sequence[Key]) -> None:
+        with self._lock:
+            for key in keys:
+                known = self._keys.setdefault(key.subject, key)
+                if key.wrapped is None and known.wrapped is not None:
+                    self._keys[key.subject] = key
 
     def receive(self, records: Sequence[Recorded]) -> None:
         with self._lock:

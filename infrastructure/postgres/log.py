@@ -16,6 +16,7 @@ from refold.domain.ports import (
     Command,
     Head,
     Identity,
+    Key,
     Outcome,
     Recorded,
     Seal,
@@ -125,6 +126,8 @@ class PostgresLog:
             ):
                 if claims:
                     connection.execute(self._sql[name], _columns(map(_row, claims), 3))
+            if result.keys:
+                connection.execute(self._sql["merge_keys"], _columns(map(_key_row, result.keys), 3))
         return result.outcomes
 
     def _facts(self, connection: Connection, partition: int, commands: Sequence[Command]) -> Facts:
@@ -138,6 +141,7 @@ class PostgresLog:
             for claim in (*command.takes, *command.releases)
         }
         ids = [command.id for command in commands]
+        subjects = [key.subject for command in commands for key in command.keys]
         return Facts(
             Head(partition, position, State(state), successor),
             recorded_at,
@@ -154,6 +158,14 @@ class PostgresLog:
                     else ()
                 )
             },
+            keys={
+                row[0]: Key(*row)
+                for row in (
+                    connection.execute(self._sql["read_keys"], (subjects, subjects))
+                    if subjects
+                    else ()
+                )
+            },
         )
 
     def _row(self, connection: Connection, name: str, *parameters: object) -> Any:
@@ -167,6 +179,10 @@ class PostgresLog:
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         return self._records("read_page", partition, after, after + limit)
+
+    def holder(self, kind: str, value: str) -> str | None:
+        rows = self._read("read_holders", [kind], [value])
+        return next((stream for _, _, stream in rows), None)
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -203,6 +219,15 @@ class PostgresLog:
             self._patiently(
                 lambda connection: connection.execute(self._sql["add_seals"], _columns(rows, 3))
             )
+
+    def keys(self, subjects: Sequence[str] | None = None) -> list[Key]:
+        wanted = None if subjects is None else list(subjects)
+        return [Key(*row) for row in self._read("read_keys", wanted, wanted)]
+
+    def merge_keys(self, keys: Sequence[Key]) -> None:
+        if keys:
+            rows = _columns(map(_key_row, keys), 3)
+            self._patiently(lambda connection: connection.execute(self._sql["merge_keys"], rows))
 
     def receive(self, records: Sequence[Recorded]) -> None:
         if not records:
@@ -295,7 +320,7 @@ def _now() -> int:
 
 
 def _is_exact(command: Command) -> bool:
-    return not (command.takes or command.releases) and all(
+    return not (command.takes or command.releases or command.keys) and all(
         write.expected is not None for write in command.writes
     )
 
@@ -340,6 +365,10 @@ def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]
 def _head(row: Sequence[Any]) -> Head:
     partition, position, state, successor = row
     return Head(partition, position, State(state), successor)
+
+
+def _key_row(key: Key) -> tuple[str, bytes | None, int | None]:
+    return key.subject, key.wrapped, key.erased_at
 
 
 def _row(claim: Claim) -> tuple[str, str, str]:

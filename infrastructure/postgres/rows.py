@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
-from psycopg.errors import DeadlockDetected, LockNotAvailable
+from psycopg.errors import DeadlockDetected, InvalidTableDefinition, LockNotAvailable
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.postgres.connection import available, connect
@@ -128,6 +128,21 @@ class PostgresRows:
         ]:
             quoted = (comment or "").replace("'", "''").replace("%", "%%")
             connection.exec_driver_sql(f"COMMENT ON {what} IS '{quoted}'")
+
+    def aggregate(
+        self, connection: sa.Connection, generation: Generation, view: str, query: str
+    ) -> None:
+        """Replace the view; the grants on it, and views on it, stay if its columns do."""
+        name = generation.projection.NAME
+        shown = f"{self._quoted(view)} AS {query.format(**{name: self._quoted(name)})}"
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {shown}")
+        except ProgrammingError as error:
+            if not isinstance(error.orig, InvalidTableDefinition):  # other columns than before
+                raise
+            connection.exec_driver_sql(f"DROP VIEW {self._quoted(view)} CASCADE")
+            connection.exec_driver_sql(f"CREATE VIEW {shown}")
 
     def load(
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from refold.infrastructure.requests import files, votes
+from refold.infrastructure.requests import files, pushes, sessions, votes
 
 REQUESTS: Final[Mapping[str, type[Any]]] = {
     "file.register": files.RegisterFile,
@@ -19,4 +19,14 @@ REQUESTS: Final[Mapping[str, type[Any]]] = {
     "tag_vote.withdraw": votes.WithdrawTagVote,
     "removal_vote.cast": votes.CastRemovalVote,
     "removal_vote.withdraw": votes.WithdrawRemovalVote,
+    "session.set": sessions.SetSession,
+    "session.touch": sessions.TouchSession,
+    "session.end": sessions.EndSession,
+    "session.expire": sessions.ExpireSession,
+    "push.record": pushes.RecordPush,
+    "push.authorise": pushes.AuthorisePush,
+    "push.reject": pushes.RejectPush,
+    "push.cancel": pushes.CancelPush,
+    "push.rekey": pushes.RekeyPush,
+    "push.delete": pushes.DeletePush,
 }

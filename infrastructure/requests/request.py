@@ -1,6 +1,6 @@
 """A request: the fields of a command, the stream it writes to, and what the domain makes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,15 @@ class Request(Protocol):
     """A command's fields, the stream it is about, and what the domain makes of it."""
 
     def stream(self) -> str:
-        """Return the stream that the command writes to."""
+        """Return the stream that the command writes to, unless a claim leads elsewhere."""
+        ...
+
+    def found_by(self) -> tuple[str, str] | None:
+        """Return kind and value of the claim whose holder, if any, is written to instead."""
+        ...
+
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
+        """Return kind and value of each claim that a stream with those events holds."""
         ...
 
     def decide(self, now: Situation) -> Sequence[object]:
@@ -39,3 +47,9 @@ class Fields(BaseModel):
     """The fields of a command: all of them known, none converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def found_by(self) -> tuple[str, str] | None:
+        return None
+
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:  # noqa: ARG002 - none
+        return frozenset()

@@ -26,6 +26,7 @@ def connect(path: Path) -> sqlite3.Connection:
         _into_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # an erased key is to leave the file
     except sqlite3.DatabaseError as error:
         raise unavailable(path, error) from error
     return connection

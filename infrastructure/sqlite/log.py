@@ -1,7 +1,8 @@
 """The log in a SQLite file."""
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from time import time_ns
@@ -13,6 +14,7 @@ from refold.domain.ports import (
     Command,
     Head,
     Identity,
+    Key,
     Outcome,
     Recorded,
     Seal,
@@ -61,6 +63,7 @@ class SqliteLog:
         writer.executemany(_SQL["append_event"], result.records)
         writer.executemany(_SQL["release_claim"], map(_row, result.released))
         writer.executemany(_SQL["take_claim"], map(_row, result.taken))
+        writer.executemany(_SQL["merge_key"], map(_key_row, result.keys))
         return result.outcomes
 
     def stream(self, stream: str) -> list[Recorded]:
@@ -71,6 +74,9 @@ class SqliteLog:
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         return self._records("read_page", partition, after, limit)
+
+    def holder(self, kind: str, value: str) -> str | None:
+        return next((stream for (stream,) in self._read("read_claim", kind, value)), None)
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -103,6 +109,14 @@ class SqliteLog:
         rows = [(seal.partition, seal.position, seal.chain) for seal in seals]
         if rows:
             self._write(lambda writer: writer.executemany(_SQL["add_seal"], rows))
+
+    def keys(self, subjects: Sequence[str] | None = None) -> list[Key]:
+        wanted = None if subjects is None else json.dumps(list(subjects))
+        return [Key(*row) for row in self._read("read_keys", wanted)]
+
+    def merge_keys(self, keys: Sequence[Key]) -> None:
+        if keys:
+            self._write(lambda writer: writer.executemany(_SQL["merge_key"], map(_key_row, keys)))
 
     def receive(self, records: Sequence[Recorded]) -> None:
         def write(writer: sqlite3.Connection) -> None:
@@ -187,26 +201,33 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
     )
     clock = writer.execute(_SQL["read_clock"], (partition, head.position)).fetchone()
     facts = Facts(head, clock[0] if clock else 0)
+
+    def read(name: str, wanted: Iterable[str]) -> sqlite3.Cursor:
+        return writer.execute(_SQL[name], (json.dumps(list(wanted)),))
+
+    for id, *place, stream in read("read_commands", (command.id for command in commands)):
+        end = writer.execute(_SQL["read_command_end"], place).fetchone()
+        facts.commands[id] = Known.by(stream, *end)
+    written = {write.stream for command in commands for write in command.writes}
+    facts.versions.update(read("read_versions", written))
     for command in commands:
-        first = writer.execute(_SQL["read_command"], (command.id,)).fetchone()
-        if first:
-            end = writer.execute(_SQL["read_command_end"], first[:2]).fetchone()
-            facts.commands[command.id] = Known.by(first[2], *end)
-        for write in command.writes:
-            (version,) = writer.execute(_SQL["read_version"], (write.stream,)).fetchone()
-            if version is not None:
-                facts.versions[write.stream] = version
         for claim in (*command.takes, *command.releases):
             key = (claim.kind, claim.value)
             holder = writer.execute(_SQL["read_claim"], key).fetchone()
             if holder:
                 facts.claims[key] = holder[0]
+    if subjects := [key.subject for command in commands for key in command.keys]:
+        facts.keys.update((row[0], Key(*row)) for row in read("read_keys", subjects))
     return facts
 
 
 def _head(row: Sequence[Any]) -> Head:
     partition, position, state, successor = row
     return Head(partition, position, State(state), successor)
+
+
+def _key_row(key: Key) -> tuple[str, bytes | None, int | None]:
+    return key.subject, key.wrapped, key.erased_at
 
 
 def _row(claim: Claim) -> tuple[str, str, str]:

@@ -120,6 +120,13 @@ class SqliteRows:
             f"CREATE VIEW {generation.projection.NAME} AS SELECT {columns} FROM {table.name}"
         )
 
+    def aggregate(
+        self, connection: sa.Connection, generation: Generation, view: str, query: str
+    ) -> None:
+        name = generation.projection.NAME
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
+        connection.exec_driver_sql(f"CREATE VIEW {view} AS {query.format(**{name: name})}")
+
     def load(
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> Iterable[Row]:

@@ -33,6 +33,14 @@ CREATE TABLE refold.heads (
     CONSTRAINT heads_state_check CHECK ((state = ANY (ARRAY['open'::text, 'filling'::text, 'sealed'::text])))
 );
 
+CREATE TABLE refold.keys (
+    subject text COLLATE "C" NOT NULL,
+    key bytea,
+    erased_at bigint,
+    CONSTRAINT keys_check CHECK (((key IS NULL) = (erased_at IS NOT NULL))),
+    CONSTRAINT keys_pkey PRIMARY KEY (subject)
+);
+
 CREATE TABLE refold.seals (
     partition integer NOT NULL,
     "position" bigint NOT NULL,

@@ -31,6 +31,13 @@ CREATE TABLE heads (
     successor TEXT
 ) STRICT;
 
+CREATE TABLE keys (
+    subject   TEXT PRIMARY KEY,
+    key       BLOB,
+    erased_at INTEGER,
+    CHECK ((key IS NULL) = (erased_at IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE seals (
     partition INTEGER NOT NULL,
     position  INTEGER NOT NULL,

@@ -2,11 +2,13 @@
 
 from typing import Final
 
-from refold.scripts.measure import appends, copies, imports, memory, rebuilds
+from refold.scripts.measure import appends, copies, groups, imports, loads, memory, rebuilds
 from refold.scripts.measure.row import Row
 
 ALL: Final[tuple[Row, ...]] = (
     *appends.ROWS,
+    *groups.ROWS,
+    *loads.ROWS,
     *rebuilds.ROWS,
     *copies.ROWS,
     *imports.ROWS,

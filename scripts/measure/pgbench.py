@@ -1,4 +1,4 @@
-"""Runs pgbench, PostgreSQL's own benchmark: one client, one prepared statement."""
+"""Runs pgbench, PostgreSQL's own benchmark: one prepared statement."""
 
 import os
 import re
@@ -11,17 +11,20 @@ from refold.domain.errors import Unavailable
 from refold.scripts.measure.site import Site
 
 
-def rate(site: Site, url: str, script: str, transactions: int, **variables: int) -> float:
+def rate(
+    site: Site, url: str, script: str, transactions: int, *, clients: int = 1, **variables: int
+) -> float:
     """Return the transactions a second of `script`, one of the .sql files of this folder.
 
-    Raises `Unavailable` when pgbench fails.
+    Each of the clients does that many transactions. Raises `Unavailable` when pgbench fails.
     """
     settings = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     password = settings.pop("password", "")  # others could see it in a command
     statement = resources.files("refold.scripts.measure") / f"{script}.sql"
     with resources.as_file(statement) as path:
         command = [
-            *(str(site.binaries / "pgbench"), "--no-vacuum", "--protocol=prepared", "--client=1"),
+            *(str(site.binaries / "pgbench"), "--no-vacuum", "--protocol=prepared"),
+            *(f"--client={clients}", "--jobs=1"),
             *(f"--transactions={transactions}", f"--file={path}"),
             *(f"--define={name}={value}" for name, value in variables.items()),
             make_conninfo(**settings),

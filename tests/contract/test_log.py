@@ -287,6 +287,18 @@ def test_a_claim_that_is_taken_is_refused_to_others(log: Log) -> None:
     assert data(everything(log)) == [b"", b"other kind"]
 
 
+def test_a_claim_leads_to_its_holder(log: Log) -> None:
+    log.append(
+        [command("1", write(ADA, 0, b""), takes=[name("x", ADA), mail("é \U0001f600", ADA)])]
+    )
+    log.append([command("2", write(BOB, 0, b""), takes=[name("y", BOB)])])
+    log.append([command("3", write(BOB, 1, b""), releases=[name("y", BOB)])])
+
+    assert log.holder("name", "x") == log.holder("mail", "é \U0001f600") == ADA
+    for kind, value in [("name", "y"), ("name", "X"), ("mail", "x"), ("name", "")]:
+        assert log.holder(kind, value) is None
+
+
 def test_a_holder_may_take_its_claim_again(log: Log) -> None:
     log.append([command("1", write(ADA, 0, b""), takes=[name("ada", ADA)])])
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from hashlib import sha256
 from threading import Barrier, Event
 from typing import Any
 
@@ -29,6 +30,9 @@ GOLDEN = {  # of the stored samples: another fold of them is another VERSION of 
     "file_counts": Digest(3, "5e3a4715d29206c7466e8ff24264042cd073d61459681b745fe77ba06f3ef3af"),
     "file_tags": Digest(2, "1d92157bc5cfdd75ccff3736b8330a506cba90cb3586b124c80b7f792be34fb8"),
     "tag_votes": Digest(5, "f19ef07ea8c09d1d0f4286b8d8cf7a0dd7cc89d337325cb7914bdd5d052a2c73"),
+    "pushes": Digest(0, sha256().hexdigest()),
+    "push_aliases": Digest(0, sha256().hexdigest()),
+    "sessions": Digest(0, sha256().hexdigest()),
 }
 
 
@@ -269,6 +273,25 @@ def test_a_part_that_another_process_has_saved_is_not_saved_again(
 
     assert digests(store) == GOLDEN
     assert generations(store, "files") == {1: "current"}
+
+
+def test_two_builders_that_began_at_other_positions_agree_on_one_plan(
+    store: Store, samples: Sequence[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_into_parts_of(11, store, monkeypatch)
+    receive(store, samples)
+
+    def begin_too(what: str, done: int, _: int) -> None:
+        if (what, done) == ("read", 1):
+            vote(store, voters=3)
+            with pytest.raises(PowerCut):
+                store.folder.rebuild(catalog.ALL, progress=stop_at("fold", 1))
+
+    store.folder.rebuild(catalog.ALL, progress=begin_too)
+    store.folder.catch_up()
+
+    assert view(store, "file_tags")[-1][-1] == 3
+    assert digests(store) == refolded(store)
 
 
 def test_workers_build_the_same_tables(

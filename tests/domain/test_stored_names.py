@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from refold.domain import file, removal_vote, tag_vote
+from refold.domain import file, push, removal_vote, session, tag_vote
 
-AGGREGATES = [file, tag_vote, removal_vote]
+AGGREGATES = [file, tag_vote, removal_vote, push, session]
 KEPT = Path(__file__).with_name("stored_names.txt")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import copysign, inf, nan
 from typing import Any, get_type_hints
 
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.domain import file, removal_vote, tag_vote
+from refold.domain import file, push, removal_vote, session, tag_vote
 from refold.domain.errors import Undecodable, UnknownType
 from refold.domain.file import Banned, Imported, Record
 from refold.domain.ports import NewEvent, Recorded
+from refold.domain.sealing import Sealed, Text, marks
 from refold.infrastructure.codec import (
     DEEPEST,
     EVENTS,
@@ -27,7 +28,13 @@ from refold.infrastructure.codec import (
     parse,
 )
 
-STORED_NAMES = {**file.STORED_NAMES, **tag_vote.STORED_NAMES, **removal_vote.STORED_NAMES}
+STORED_NAMES = {
+    **file.STORED_NAMES,
+    **tag_vote.STORED_NAMES,
+    **removal_vote.STORED_NAMES,
+    **push.STORED_NAMES,
+    **session.STORED_NAMES,
+}
 
 
 def as_json_has_it(text: str) -> str:
@@ -51,7 +58,9 @@ DOCUMENTS = st.recursive(
 NESTED = st.integers(1, 59).flatmap(
     lambda depth: LEAVES.map(lambda leaf: {"deep": wrapped(leaf, depth)})
 )
+OBJECTS = st.dictionaries(TEXTS, DOCUMENTS, max_size=3) | NESTED
 COUNTS = st.dictionaries(TEXTS, INTEGERS, max_size=3)
+PLACE = ("file-ab", "command", 0)  # where what `recorded` makes stands
 FIELDS: dict[object, st.SearchStrategy[Any]] = {
     str: TEXTS,
     int: INTEGERS,
@@ -59,14 +68,28 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     tuple[str, ...]: st.lists(TEXTS, max_size=3).map(tuple),
     Mapping[str, int]: COUNTS,
     Mapping[str, int] | None: st.none() | COUNTS,
-    Mapping[str, object]: st.dictionaries(TEXTS, DOCUMENTS, max_size=3) | NESTED,
+    Mapping[str, str]: st.dictionaries(TEXTS, TEXTS, max_size=3),
+    Mapping[str, object]: OBJECTS,
+    Mapping[str, object] | None: st.none() | OBJECTS,
+    bool: st.booleans(),
+    Text: TEXTS,
 }
 
 
 def values(cls: type) -> st.SearchStrategy[Any]:
     """Any value of a dataclass: a field of a type that is not in `FIELDS` is an error here."""
     hints = get_type_hints(cls)
-    return st.builds(cls, **{each.name: FIELDS[hints[each.name]] for each in fields(cls)})
+    built = st.builds(cls, **{each.name: FIELDS[hints[each.name]] for each in fields(cls)})
+    return built.map(sealed)
+
+
+def sealed(value: Any) -> Any:
+    """The value with its marked texts as the boxes of what is sealed where `recorded` says."""
+    event: type = type(value)
+    boxes = {
+        name: Sealed(value.subject, (*PLACE, name), getattr(value, name)) for name in marks(event)
+    }
+    return replace(value, **boxes)
 
 
 FIELDS[Record] = values(Record)
@@ -385,7 +408,7 @@ def test_what_is_no_json_is_not_read(text: bytes) -> None:
 
 def recorded(event: NewEvent) -> Recorded:
     return Recorded(
-        0, 7, "file-ab", 1, event.type, event.schema, event.data, event.metadata, 0, "command", 0
+        0, 7, PLACE[0], 1, event.type, event.schema, event.data, event.metadata, 0, *PLACE[1:]
     )
 
 

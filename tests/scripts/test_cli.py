@@ -19,7 +19,15 @@ CHECKOUT = Path(__file__).parents[2]
 SMALL = CHECKOUT / "scripts" / "demo-data" / "metadata.small.json"
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 CID = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
-TABLES = ["file_counts", "file_tags", "files", "tag_votes"]
+TABLES = [
+    "file_counts",
+    "file_tags",
+    "files",
+    "push_aliases",
+    "pushes",
+    "sessions",
+    "tag_votes",
+]
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,10 @@ def test_all_tasks_are_there() -> None:
         "command",
         "search",
         "show file",
+        "show push",
+        "show session",
         "rebuild",
+        "run",
         "copy",
         "move",
         "verify",

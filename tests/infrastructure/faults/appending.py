@@ -1,27 +1,42 @@
 """A writer: appends to streams of its own on the fast and the locked path, and to a shared one.
 
-Arguments: address of the store, name of the writer, number of commands. It says `ready` and begins
-when its stdin ends, so that all writers begin together.
+It does so in two threads, through group commit. Arguments: address of the store, name of the
+writer, number of commands. It says `ready` and begins when its stdin ends, so that all writers
+begin together.
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 from typing import Final
 
 from refold.domain import file
 from refold.domain.errors import Conflict
-from refold.domain.ports import Appended, Log, Outcome
+from refold.domain.ports import Appended, Outcome
+from refold.infrastructure.group_commit import GroupCommit
 from refold.tests.infrastructure.faults.events import command, open_log, registration
 
 SHARED: Final = "file-shared"
+THREADS: Final = 2
 
 
 def main(url: str, writer: str, commands: str) -> None:
     log = open_log(url)
+    group = GroupCommit(log)
     print("ready", flush=True)
     sys.stdin.read()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for thread in [
+            pool.submit(_write, group, f"{writer}-{number}", int(commands) // THREADS)
+            for number in range(THREADS)
+        ]:
+            thread.result()
+    log.close()
+
+
+def _write(log: GroupCommit, writer: str, commands: int) -> None:
     shared = 0
-    for number in range(int(commands)):
+    for number in range(commands):
         sleep(0.001)  # SQLite's lock is not fair: without this one writer would keep it
         id = f"{writer}-{number}"
         if number % 6 == 5:
@@ -29,10 +44,9 @@ def main(url: str, writer: str, commands: str) -> None:
         else:  # an exact version takes the fast path where there is one, any the locked path
             expected = 0 if number % 2 else None
             _appended(log.append([registration(id, id, expected=expected)])[0])
-    log.close()
 
 
-def _append_to_the_shared_stream(log: Log, id: str, version: int) -> int:
+def _append_to_the_shared_stream(log: GroupCommit, id: str, version: int) -> int:
     """Append behind whoever was faster, and return the version reached."""
     while True:
         [outcome] = log.append([command(id, SHARED, version, file.Changed(name=id))])

@@ -1,10 +1,17 @@
 """What the fault tests share: an empty store on each engine that other processes can reach."""
 
+import secrets
 from pathlib import Path
 
 import pytest
 
 from refold.infrastructure.open import open_store
+
+
+@pytest.fixture(autouse=True)
+def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the key of sealed fields to this process and those that it starts."""
+    monkeypatch.setenv("REFOLD_VAULT_KEY", secrets.token_hex(32))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

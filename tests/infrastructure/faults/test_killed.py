@@ -1,4 +1,4 @@
-"""kill -9 of a copy or a rebuild, anywhere: run again, it ends as if nothing had been."""
+"""kill -9 of a copy, a rebuild, a daemon or a writer: run again, it is as if nothing had been."""
 
 import json
 import signal
@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from itertools import count, cycle, islice
 from pathlib import Path
 from time import sleep
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from refold.domain import streams
 from refold.infrastructure import copying
+from refold.infrastructure.chain import pages
 from refold.infrastructure.folding import PARTITION
 from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
 from refold.infrastructure.tables import BUILDING
-from refold.projections import files
+from refold.projections import catalog, files
 from refold.tests.infrastructure.faults.events import many
-from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold
+from refold.tests.infrastructure.faults.grouping import COMMANDS as GROUPED
+from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold, started
 
 EVENTS: Final = 20_000
 FAMILIES: Final = {streams.family(command.writes[0].stream) for command in many(EVENTS)}
@@ -61,7 +64,7 @@ def test_a_copy_killed_anywhere_goes_on_and_ends_equal(tmp_path: Path, postgres_
 
     assert len(kills) == 2 * KILLS
     assert sum(kill.was_inside for kill in kills) >= 15, kills
-    for certificate in certificates:
+    for certificate in map(json.loads, certificates):
         assert certificate["equal"]
         assert certificate["partitions"] == straight["partitions"]
         assert certificate["tables"] == straight["tables"]
@@ -80,28 +83,65 @@ def test_a_rebuild_killed_anywhere_goes_on_and_ends_equal(
 
     assert len(kills) == 2 * KILLS
     assert sum(kill.was_inside for kill in kills) >= 15, kills
-    for report in reports:
+    for report in map(json.loads, reports):
         assert {each["name"]: each["digest"] for each in report["tables"]} == straight
         assert all(each["equal_to_previous"] for each in report["tables"])
+
+
+def test_a_daemon_killed_anywhere_goes_on_and_applies_nothing_twice(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    sqlite = (f"sqlite:///{tmp_path / f'store-{n}.db'}" for n in count())
+    postgres = (f"{postgres_url}?schema=store_{n}" for n in count())
+
+    kills, _ = _kill_often([_foldings(sqlite), _foldings(postgres)], tmp_path / "printed")
+
+    assert len(kills) == 2 * KILLS
+    assert sum(kill.was_inside for kill in kills) >= 15, kills
+
+
+def test_a_writer_killed_anywhere_leaves_whole_commands_and_all_that_were_acknowledged(
+    url: str, tmp_path: Path
+) -> None:
+    acknowledged: list[str] = []
+    inside = 0
+    with open_store(url) as store:
+        for number, delay in zip(range(KILLS), cycle(DELAYS)):
+            notes = tmp_path / f"notes-{number}"
+            before = _head(store)
+            with notes.open("wb") as output, started("grouping", url, f"{number}", output=output):
+                while len(notes.read_bytes()) < 200:
+                    sleep(0.005)
+                sleep(delay)  # the end of the block kills it
+            ids = notes.read_text().split("\n")[:-1]
+            acknowledged += ids
+            inside += before < _head(store) < before + 2 * GROUPED
+        records = [each for page in pages(store.log, PARTITION, 0, _head(store)) for each in page]
+
+    assert inside >= KILLS - 2
+    kept = {record.command_id for record in records}
+    assert kept.issuperset(acknowledged)
+    assert len(records) == 2 * len(kept)  # each has two events: none was torn
+    assert [record.command_no for record in records] == [0, 1] * len(kept)
 
 
 # --- killing ----------------------------------------------------------------------
 
 
-def _kill_often(works: Sequence[Iterator[Work]], output: Path) -> tuple[list[Kill], list[Any]]:
+def _kill_often(works: Sequence[Iterator[Work]], output: Path) -> tuple[list[Kill], list[str]]:
     """Carry out one work after the other, each to its end, until each kind was killed enough.
 
     Returns the kills, and what the runs printed that came to their end.
     """
     kills: list[Kill] = []
-    documents: list[Any] = []
+    documents: list[str] = []
     delays = cycle(DELAYS)
     for number, kind in enumerate(works, 1):
         while len(kills) < number * KILLS:
             work = next(kind)
             while kill := _killed(work, next(delays), output, last=len(kills) == number * KILLS):
                 kills.append(kill)
-            documents.append(json.loads(output.read_text()))
+            documents.append(output.read_text())
     return kills, documents
 
 
@@ -142,6 +182,23 @@ def _rebuilds(url: str) -> Iterator[Work]:
             yield Work(rebuild, lambda: _built(store))
 
 
+def _foldings(urls: Iterable[str]) -> Iterator[Work]:
+    """Yield a daemon on each store, whose tables are empty and whose log is not.
+
+    Afterwards they are what a rebuild makes of them.
+    """
+    for url in urls:
+        with open_store(url, create=True) as store:
+            store.folder.catch_up()
+            _fill(store)
+            yield Work(("run", "--once", "--store", url), lambda: _folded(store))
+            assert all(each.equal_to_previous for each in store.folder.rebuild(catalog.ALL))
+
+
+def _folded(store: Store) -> int:
+    return min(each.position for each in status(store).projections)
+
+
 def _head(store: Store) -> int:
     return store.log.heads()[PARTITION].position
 
@@ -166,7 +223,11 @@ def _built(store: Store) -> int:
 
 def _filled(url: str) -> Store:
     store = open_store(url, create=True)
+    _fill(store)
+    return store
+
+
+def _fill(store: Store) -> None:
     commands = many(EVENTS)
     while batch := list(islice(commands, 1_000)):
         store.log.append(batch)
-    return store

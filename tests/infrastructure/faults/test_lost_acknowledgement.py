@@ -12,7 +12,8 @@ from refold.infrastructure.postgres.log import PostgresLog
 from refold.tests.infrastructure.faults.events import command
 from refold.tests.infrastructure.faults.proxy import Cut, proxy
 
-ROUNDS: Final = 12
+ROUNDS: Final = 125
+"""Of each cut: that makes 500, half of them on the fast path."""
 NAMED: Final = file.Changed(name="holiday")
 
 

@@ -1,0 +1,261 @@
+"""Group commit: callers that append at the same time share one commit of the log."""
+
+from asyncio import AbstractEventLoop, Future, get_running_loop
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from copy import copy
+from itertools import islice
+from threading import Lock, get_ident
+from time import sleep
+from typing import Final, Protocol
+
+from refold.domain.errors import Unavailable
+from refold.domain.ports import Command, Outcome
+
+MOST_COMMANDS: Final = 500
+"""Commands of one batch."""
+
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the events of one batch. What one caller gives goes in at once, whatever its size."""
+
+
+class Appending(Protocol):
+    """What is needed of an `EventLog`."""
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Do what `EventLog.append` promises."""
+        ...
+
+
+class GroupCommit:
+    """Appends for many threads and tasks: what is queued while one commit runs shares the next.
+
+    The first thread that waits appends for all, so nobody waits for a timer or for another thread
+    to start; where only tasks wait, one worker thread does. Not for use in signal handlers.
+    """
+
+    def __init__(self, log: Appending) -> None:
+        """Stand in front of `log`, which others may go on using directly."""
+        self._log = log
+        self._lock = Lock()  # guards what follows; never held while the log appends
+        self._queue: deque[_Member] = deque()
+        self._leader: _Member | None = None
+        self._thread: int | None = None
+        self._worker = ThreadPoolExecutor(1, "refold-group-commit")
+
+    @property
+    def waiting(self) -> int:
+        """Return how many callers wait for a commit to begin."""
+        return len(self._queue)
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Return one outcome for each command, as `EventLog.append` does; for many threads.
+
+        Raises what the log raises for these commands. Raises `Unavailable` when the log did for
+        the batch that they were in, or when the thread that appended it was interrupted.
+        """
+        if self._thread == get_ident():  # the log itself appends something
+            return self._log.append(commands)
+        member = _Thread(commands)
+        try:
+            with self._lock:
+                self._queue.append(member)
+                waits = self._leader is not None
+                self._leader = self._leader or member
+            if waits:
+                member.wait()
+            self._lead(member)
+        finally:
+            self._leave(member)
+        if member.error:
+            raise member.error
+        return member.outcomes
+
+    async def append_async(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Do what `append` does without blocking the event loop; for many tasks, of many loops.
+
+        The commands of a task that is cancelled meanwhile go in or not, without a word; appending
+        them again tells.
+        """
+        if self._thread == get_ident():
+            return self._log.append(commands)
+        member = _Task(commands, get_running_loop())
+        with self._lock:
+            self._queue.append(member)
+            if self._leader is None:
+                self._hand_over()
+        return await member.future
+
+    def _work(self, member: "_Member") -> None:
+        try:
+            self._lead(member)
+        finally:
+            self._leave(member)
+
+    def _lead(self, member: "_Member") -> None:
+        queued = 0
+        while not member.answered and queued != len(self._queue):
+            queued = len(self._queue)
+            sleep(0)  # lets others run who are about to queue: the last commit answered them
+        while not member.answered:
+            self._thread = get_ident()
+            self._commit()
+
+    def _leave(self, member: "_Member") -> None:
+        """Let go of what an interrupted thread leaves behind, and of the lead."""
+        if member.answered and self._leader is not member:
+            return
+        with self._lock:
+            with suppress(ValueError):
+                self._queue.remove(member)
+            if self._leader is member:
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._leader = self._thread = None
+        for member in self._queue:
+            if isinstance(member, _Thread):
+                self._leader = member
+                member.wake()
+                return
+        if self._queue:
+            with suppress(RuntimeError):  # the interpreter ends: no more threads
+                self._worker.submit(self._work, self._queue[0])
+                self._leader = self._queue[0]
+
+    # --- batches --------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """Append a batch and answer its members, whatever happens."""
+        batch: list[_Member] = []
+        try:
+            self._take(batch)
+            self._append(batch)
+        except Unavailable as error:
+            _fail(batch, error)
+        except BaseException:
+            _fail(batch, Unavailable("the thread that appended this was interrupted"))
+            raise
+        finally:
+            _answer(batch)
+
+    def _take(self, batch: "list[_Member]") -> None:
+        commands = size = 0
+        with self._lock:
+            while self._queue:
+                member = self._queue[0]
+                commands += len(member.commands)
+                size += member.size
+                if batch and (commands > MOST_COMMANDS or size > MOST_BYTES):
+                    return
+                batch.append(member)
+                self._queue.popleft()
+
+    def _append(self, members: "Sequence[_Member]") -> None:
+        """Append what `members` want; if that cannot be, find those who want what cannot be.
+
+        Trying again is safe: ids tell what went in before.
+        """
+        try:
+            outcomes = iter(self._log.append([each for one in members for each in one.commands]))
+        except Unavailable:
+            raise
+        except Exception as error:
+            middle = len(members) // 2
+            if middle:
+                self._append(members[:middle])
+                self._append(members[middle:])
+            else:
+                members[0].fail(error)
+        else:
+            for member in members:
+                member.succeed(list(islice(outcomes, len(member.commands))))
+
+
+class _Member:
+    """What one caller wants to have appended, and what came of it."""
+
+    __slots__ = ("answered", "commands", "error", "outcomes", "size")
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self.commands = tuple(commands)
+        self.size = 0
+        for command in self.commands:
+            for write in command.writes:
+                for event in write.events:
+                    self.size += len(event.data) + len(event.metadata)
+        self.answered = False
+        self.outcomes: list[Outcome] = []
+        self.error: Exception | None = None
+
+    def succeed(self, outcomes: list[Outcome]) -> None:
+        self.outcomes = outcomes
+        self.answered = True
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self.answered = True
+
+
+class _Thread(_Member):
+    """It waits until it is answered or has to lead."""
+
+    __slots__ = ("_asleep",)
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        super().__init__(commands)
+        self._asleep = Lock()
+        self._asleep.acquire()
+
+    def wait(self) -> None:
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        with suppress(RuntimeError):  # it is awake
+            self._asleep.release()
+
+
+class _Task(_Member):
+    __slots__ = ("future", "loop")
+
+    def __init__(self, commands: Sequence[Command], loop: AbstractEventLoop) -> None:
+        super().__init__(commands)
+        self.loop = loop
+        self.future: Future[list[Outcome]] = loop.create_future()
+
+    def resolve(self) -> None:
+        if self.future.done():  # cancelled
+            return
+        if self.error:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.outcomes)
+
+
+def _fail(members: Sequence[_Member], error: Unavailable) -> None:
+    """Tell all who have no answer yet, each by an error of its own to raise."""
+    for member in members:
+        if not member.answered:
+            own = copy(error)
+            own.__cause__ = error
+            member.fail(own)
+
+
+def _answer(members: Sequence[_Member]) -> None:
+    """Wake threads one by one, and each event loop once for all of its tasks."""
+    tasks: dict[AbstractEventLoop, list[_Task]] = {}
+    for member in members:
+        if isinstance(member, _Thread):
+            member.wake()
+        elif isinstance(member, _Task):
+            tasks.setdefault(member.loop, []).append(member)
+    for loop, own in tasks.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, own)
+
+
+def _resolve(tasks: Sequence[_Task]) -> None:
+    for task in tasks:
+        task.resolve()

@@ -1,2 +1,0 @@
--- The version of a stream, null when it has no events. Parameter: stream.
-SELECT max(version) FROM events WHERE stream = ?
