@@ -6,6 +6,7 @@ import pytest
 from refold.infrastructure.open import open_store
 from refold.projections import catalog
 
+REGISTRY = ("projections", "plans", "checkpoints")
 COMMENTS = """
 SELECT c.relname, coalesce(a.attname, ''), d.description
 FROM pg_description d
@@ -28,8 +29,8 @@ def test_tables_and_views_and_all_their_columns_have_comments(
         [(columns,)] = connection.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'refold'"
             " AND (table_name = ANY (%s) OR table_name ~ '_[0-9]+$'"
-            "      OR table_name IN ('projections', 'checkpoints'))",
-            ([projection.NAME for projection in catalog.ALL],),
+            "      OR table_name = ANY (%s))",
+            ([projection.NAME for projection in catalog.ALL], list(REGISTRY)),
         ).fetchall()
 
     declared = {
@@ -42,5 +43,5 @@ def test_tables_and_views_and_all_their_columns_have_comments(
     }
     assert {each for each in views if each[1] != "search"} == declared
     assert {(f"{name}_{generation}", *rest) for name, *rest in declared} <= tables
-    assert {("projections", ""), ("checkpoints", "")} <= {each[:2] for each in tables}
+    assert {(name, "") for name in REGISTRY} <= {each[:2] for each in tables}
     assert len([each for each in views | tables if each[1]]) == columns
