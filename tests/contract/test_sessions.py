@@ -15,7 +15,9 @@ import pytest
 
 from refold.domain import session, times
 from refold.domain.errors import BadInput, KeyErased
+from refold.domain.file import NotASha256
 from refold.domain.ports import Recorded, State
+from refold.domain.times import NotATime
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
@@ -127,6 +129,25 @@ def test_a_command_that_is_asked_again_is_done_once(store: Store) -> None:
 
     assert (again.outcome, again.version) == ("duplicate", first.version)
     assert show_session(store, SID) is None
+
+
+@pytest.mark.parametrize("name", ["session.set", "session.touch"])
+def test_an_expiry_that_has_no_text_in_utc_is_refused(store: Store, name: str) -> None:
+    put(store)
+    data = {"body": BODY} if name == "session.set" else {}
+
+    with pytest.raises(NotATime, match="1 and 9999"):
+        ask(store, name, expires_at="9999-12-31T23:59:59-01:00", **data)
+
+    assert len(values(store)) == 1
+    assert len(list(list_sessions(store))) == 1
+
+
+def test_an_id_that_is_given_for_its_hash_is_not_kept(store: Store) -> None:
+    with pytest.raises(NotASha256):
+        commands.run(store, "session.expire", {"hash": SID}, command_id="expire", actor="web")
+
+    assert store.log.heads()[0].position == 0
 
 
 def test_who_sets_and_who_ends_at_once_both_get_an_answer(store: Store) -> None:

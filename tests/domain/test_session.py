@@ -137,3 +137,9 @@ def test_only_a_session_that_nobody_used_in_time_expires() -> None:
     assert expire(after(STARTED), now=99) == []
     assert expire(after(STARTED), now=100) == [Expired(STREAM)]
     assert expire(after(STARTED, Touched(200)), now=100) == []
+
+
+def test_a_body_is_not_shown_where_an_event_or_a_session_is() -> None:
+    started = Started("session-1", "its body", 1_000)
+
+    assert "its body" not in repr(started) + repr(after(started))

@@ -14,11 +14,19 @@ from refold.domain.errors import BadInput, Claimed, Conflict
 from refold.domain.push import UnknownPush
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
+from refold.infrastructure.copying import copy
 from refold.infrastructure.open import open_store
 from refold.infrastructure.push_documents import LONGEST, same
-from refold.infrastructure.pushes import PushActivity, list_pushes, push_activity, show_push
+from refold.infrastructure.pushes import (
+    PushActivity,
+    list_pushes,
+    list_pushes_of_user,
+    push_activity,
+    show_push,
+)
 from refold.infrastructure.store import Store
 from refold.infrastructure.tables import CURRENT
+from refold.infrastructure.verifying import verify
 from refold.projections import pushes
 
 SAMPLE = Path(__file__).parents[1] / "data" / "git-proxy" / "pushes.mongo.json"
@@ -233,6 +241,37 @@ def test_a_listing_reads_no_document(store: Store) -> None:
 
 
 # --- activity ---------------------------------------------------------------------
+
+
+def test_the_pushes_of_somebody_are_those_made_or_reviewed(store: Store) -> None:
+    for id, email in [("made", "Bob@Example.com"), ("reviewed", "x@y.z"), ("neither", "x@y.z")]:
+        run(store, "push.record", document={**waiting(id), "userEmail": email})
+    run(store, "push.authorise", id="reviewed", attestation={"reviewer": {"username": "BOB"}})
+
+    found = list_pushes_of_user(store, "bob", ["bob@example.com"])
+
+    assert sorted(each["id"] for each in found) == ["made", "reviewed"]
+    assert list_pushes_of_user(store, "nobody") == []
+
+
+def test_a_blob_that_is_damaged_at_the_target_is_put_again_by_the_next_copy(
+    tmp_path: Path,
+) -> None:
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("source", "target")]
+    with open_store(urls[0], create=True) as source, open_store(urls[1], create=True) as target:
+        run(source, "push.record", document={**waiting("big"), "diff": "x" * (LONGEST + 1)})
+        copy(source, target)
+        [blob] = target.blobs.list()
+        file = tmp_path / "target-blobs" / blob.sha256[:2] / blob.sha256
+        file.write_bytes(b"other")
+
+        damaged = verify(target)
+        again = copy(source, target)
+
+        assert (damaged.ok, damaged.missing) == (False, [blob.sha256])
+        assert again.equal
+        assert verify(target).ok
+        assert len(show_push(target, "big")["diff"]) == LONGEST + 1
 
 
 def test_the_activity_of_a_repository_is_counted_by_its_canonical_url(store: Store) -> None:

@@ -1,0 +1,41 @@
+"""One step of the daemon, where a store changes under it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from refold.domain.ports import State
+from refold.infrastructure import clock
+from refold.infrastructure.commands import run
+from refold.infrastructure.daemon import Daemon
+from refold.infrastructure.open import open_store
+from refold.infrastructure.store import Store
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """A store with a session that has expired."""
+    with open_store("memory:") as store:
+        fields = {"sid": "sid", "body": "body", "expires_at": "2020-01-01T00:00:00Z"}
+        run(store, "session.set", fields, command_id="set", actor="web")
+        yield store
+
+
+def test_an_expired_session_is_ended(store: Store) -> None:
+    said: list[str] = []
+
+    did_something = Daemon(store, lambda what, _: said.append(what)).step()
+
+    assert did_something
+    assert said == ["folded", "purged"]
+    assert clock.now(store.log) >= store.log.page(0, 1, 1)[0].recorded_at
+
+
+def test_a_store_that_moves_away_meanwhile_is_left_alone(store: Store) -> None:
+    def move_away(what: str, _: object) -> None:
+        if what == "folded":
+            store.log.change_state(State.SEALED, successor="sqlite:///there.db")
+
+    Daemon(store, move_away).step()
+
+    assert [head.position for head in store.log.heads()] == [1]
