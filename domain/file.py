@@ -5,7 +5,6 @@ Top to bottom: the events, the state they add up to, the decisions. Votes are st
 *generation* of it, and votes of another generation do not count.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -14,7 +13,7 @@ from typing import Final, assert_never
 
 from refold.domain import cids, times
 from refold.domain.errors import Refused
-from refold.domain.texts import IllFormedText, check_text, check_word
+from refold.domain.texts import IllFormedText, check_sha256, check_text, check_word
 
 # --- events -------------------------------------------------------------------
 
@@ -227,10 +226,6 @@ class UnknownFile(Refused):
     """No file with this sum is known."""
 
 
-class NotASha256(Refused):
-    """A new file is named by the 64 lower-case hex digits of its SHA-256."""
-
-
 class CidDoesNotMatch(Refused):
     """A raw CID holds the SHA-256 of the content; this one holds another."""
 
@@ -375,11 +370,6 @@ def check_known(file: File, sha256: str) -> None:
     if not file.known:
         check_sha256(sha256)
         raise UnknownFile(f"no file {sha256} is known")
-
-
-def check_sha256(sha256: str) -> None:
-    if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise NotASha256(f"{sha256!r} is not a SHA-256 of 64 lower-case hex digits")
 
 
 def check_cid(sha256: str, cid: str) -> None:

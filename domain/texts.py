@@ -1,5 +1,7 @@
-"""What texts may be: ids, names and tags of commands, and parts of stream names."""
+"""What texts may be: ids, names, tags and sums of commands, parts of stream names; and JSON."""
 
+import json
+import re
 from typing import Final
 
 from refold.domain.errors import Refused
@@ -8,8 +10,16 @@ LONGEST: Final = 256
 """Characters of a name or tag in a command."""
 
 
+LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half of a character, which Python's texts may hold and UTF-8 cannot."""
+
+
 class IllFormedText(Refused):
     """A text holds what no id, name or tag may hold."""
+
+
+class NotASha256(Refused):
+    """A SHA-256 is named by its 64 lower-case hex digits."""
 
 
 def check_text(what: str, text: str) -> None:
@@ -29,3 +39,20 @@ def check_word(what: str, text: str) -> None:
         raise IllFormedText(f"{what} {text[:40]!r} has {len(text)} characters, not 1 to {LONGEST}")
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise IllFormedText(f"{what} {text!r} holds a control character")
+
+
+def check_sha256(sha256: str) -> None:
+    """Raise `NotASha256` unless `sha256` is 64 lower-case hex digits."""
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise NotASha256(f"{sha256!r} is not a SHA-256 of 64 lower-case hex digits")
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of `value`: keys sorted, no white space, lone surrogates escaped.
+
+    Raises what `json.dumps` raises for what has no JSON.
+    """
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

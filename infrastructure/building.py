@@ -26,7 +26,7 @@ from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
 from refold.infrastructure.pages import PageReader
 from refold.infrastructure.tables import BUILDING, Checkpoint, Generation, Plan, Tables
-from refold.projections.projection import Key, Row, fold
+from refold.projections.projection import Key, Row, fold, kinds
 
 WORTH_WORKERS: Final = 20_000
 """Events of a log that is worth to be split among processes."""
@@ -195,10 +195,10 @@ class Builder:
     ) -> None:
         tables: list[dict[Key, Row | None]] = [{} for _ in generations]
         folded = [(each.projection, rows) for each, rows in zip(generations, tables, strict=True)]
-        kinds = _kinds(generations)
+        wanted = kinds(each.projection for each in generations)
         with _without_garbage_collection():
             for page in pages:
-                fold(folded, self._codec.decode_kinds(page, kinds))
+                fold(folded, self._codec.decode_kinds(page, wanted))
         with self._tables.writing(f"{BUILDING} {part}") as connection:
             for generation, rows in zip(generations, tables, strict=True):
                 if self._is_missing(connection, generation, plan, part):
@@ -244,10 +244,6 @@ class Builder:
                 plan.record_hash,
             ),
         )
-
-
-def _kinds(generations: Iterable[Generation]) -> frozenset[str]:
-    return frozenset[str]().union(*(each.projection.KINDS for each in generations))
 
 
 def _spooled(file: Path) -> Iterator[Recorded]:

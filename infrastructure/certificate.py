@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from refold.domain.ports import Key
 from refold.infrastructure.folding import Digest
+from refold.infrastructure.vault import digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class VaultProof:
 
     keys: int
     digest: str
+
+    @classmethod
+    def of(cls, keys: Sequence[Key]) -> "VaultProof":
+        """Return the proof of keys in the order of their subjects."""
+        return cls(len(keys), digest(keys))
 
     def document(self) -> dict[str, int | str]:
         """Return the proof as `--json` prints it."""

@@ -17,6 +17,7 @@ from refold.domain import file, push, removal_vote, session, streams, tag_vote
 from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, NewEvent, Recorded
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
+from refold.domain.texts import LONE_SURROGATE, canonical_json
 
 DEEPEST: Final = 64
 """Levels of nesting that a document may have."""
@@ -165,10 +166,7 @@ def canonical(value: object) -> bytes:
             return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         except TypeError:
             _needs_exact(value)  # a flat one that orjson cannot carry may have no JSON at all
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+    return canonical_json(value).encode()
 
 
 def parse(data: bytes) -> Any:
@@ -186,7 +184,6 @@ def _refuse_constant(name: str) -> None:
 
 
 _LONG_DIGITS: Final = re.compile(rb"[0-9]{19}")
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def _is_flat(value: object) -> bool:
@@ -205,7 +202,7 @@ def _needs_exact(value: object, depth: int = 1) -> bool:
         case None | bool():
             return False
         case str():
-            return not value.isascii() and _LONE_SURROGATE.search(value) is not None
+            return not value.isascii() and LONE_SURROGATE.search(value) is not None
         case int():
             return not -(2**63) <= value < 2**63
         case float():

@@ -28,7 +28,6 @@ from refold.infrastructure.certificate import Certificate, TableProof, VaultProo
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding import PARTITION, Digest
 from refold.infrastructure.store import Store
-from refold.infrastructure.vault import digest
 from refold.projections import catalog
 
 PAGES_UNDER_WAY: Final = 2
@@ -255,11 +254,11 @@ class _Copy:
     def _carry_keys(self) -> VaultProof:
         """Bring the keys of sealed fields over; one that is erased anywhere wins there."""
         keys = self._source.log.keys()
-        proof = VaultProof(len(keys), digest(keys))
+        proof = VaultProof.of(keys)
         if keys and not self._differences:
             self._target.vault.take_over(self._source.vault)
             self._target.log.merge_keys(keys)
-            if digest(self._target.log.keys()) != proof.digest:
+            if VaultProof.of(self._target.log.keys()) != proof:
                 self._differences.append("the vaults differ")
         return proof
 

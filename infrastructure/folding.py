@@ -20,7 +20,7 @@ from refold.infrastructure.building import Builder, Progress, Workers
 from refold.infrastructure.codec import Codec
 from refold.infrastructure.pages import PageReader
 from refold.infrastructure.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
-from refold.projections.projection import Key, Projection, Row, fold
+from refold.projections.projection import Key, Projection, Row, fold, kinds
 
 PARTITION: Final = 0
 """The partition that is folded: a store has one."""
@@ -183,8 +183,8 @@ class Folder:
         page = pages.read(start, until)
         if not page:
             return until
-        kinds = frozenset[str]().union(*(each.projection.KINDS for each in generations))
-        events, last = list(self._codec.decode_kinds(page, kinds)), page[-1]
+        wanted = kinds(each.projection for each in generations)
+        events, last = list(self._codec.decode_kinds(page, wanted)), page[-1]
         for generation, checkpoint in zip(generations, checkpoints, strict=True):
             own = [
                 (kind, event)

@@ -13,7 +13,6 @@ from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.copying import Progress
 from refold.infrastructure.folding import PARTITION, Digest
 from refold.infrastructure.store import Store
-from refold.infrastructure.vault import digest
 from refold.projections import catalog
 
 
@@ -33,12 +32,12 @@ class Report:
 
     store: str
     log_id: str
+    vault: VaultProof
     position: int = 0
     chain: bytes = b""
     sealed_before: int = 0
     types: Counter[str] = field(default_factory=Counter)
     tables: Sequence[tuple[str, Digest]] = ()
-    vault: VaultProof | None = None
     blobs: set[str] = field(default_factory=set)
     missing: Sequence[str] = ()
     bad: BrokenLog | None = None
@@ -69,7 +68,7 @@ class Report:
             "bad_block": {"first": bad.first, "last": bad.last, "reason": str(bad)}
             if bad
             else None,
-            "vault": self.vault.document() if self.vault else None,
+            "vault": self.vault.document(),
             "blobs": {"count": len(self.blobs), "missing": len(self.missing)},
             "unfoldable": str(self.unfoldable) if self.unfoldable else None,
             "seconds": round(self.seconds, 3),
@@ -79,7 +78,8 @@ class Report:
 def verify(store: Store, progress: Progress | None = None) -> Report:
     """Walk over the whole log, compare all seals, and seal what is not sealed yet."""
     started = monotonic()
-    report = Report(store.address.public, store.log.identity().log_id)
+    vault = VaultProof.of(store.log.keys())
+    report = Report(store.address.public, store.log.identity().log_id, vault)
     head = store.log.heads()[PARTITION]
     standing = store.log.seals(PARTITION)
     report.sealed_before = standing[-1].position if standing else 0
@@ -94,8 +94,6 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
             if progress:
                 progress("verify", walk.position, head.position)
         store.log.add_seals(walk.fresh)
-        keys = store.log.keys()
-        report.vault = VaultProof(len(keys), digest(keys))
         report.missing = [
             sha256 for sha256 in sorted(report.blobs) if not is_whole(store.blobs, sha256)
         ]
@@ -134,8 +132,7 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
     [claims, others] = (store.log.claims()[1] for store in (first, second))
     if claims != others:
         differences.append("the claims differ")
-    [keys, other_keys] = (store.log.keys() for store in (first, second))
-    if digest(keys) != digest(other_keys):
+    if ours.vault != theirs.vault:
         differences.append("the vaults differ")
     comparable = ours.position == theirs.position
     originals = dict(ours.tables) if comparable else {}
@@ -155,7 +152,7 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         types=dict(theirs.types),
         tables=tables,
         claims=len(others),
-        vault=VaultProof(len(other_keys), digest(other_keys)),
+        vault=theirs.vault,
         blobs=len(theirs.blobs),
         missing_blobs=len(theirs.missing),
         differences=differences,

@@ -1,9 +1,8 @@
 """The column types of query tables: the same values and the same order on both engines."""
 
-import re
-from typing import Final
-
 import sqlalchemy as sa
+
+from refold.domain.texts import LONE_SURROGATE
 
 
 def text(name: str, comment: str, *, key: bool = False, null: bool = False) -> sa.Column[str]:
@@ -34,7 +33,4 @@ def storable(text: str) -> str:
     """Return `text` as both engines can keep it: NUL as U+2400, lone surrogates as U+FFFD."""
     if text.isascii() and "\0" not in text:
         return text
-    return _SURROGATE.sub("\ufffd", text.replace("\0", "\u2400"))
-
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+    return LONE_SURROGATE.sub("\ufffd", text.replace("\0", "\u2400"))

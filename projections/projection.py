@@ -63,6 +63,11 @@ class Projection(Protocol):
         ...
 
 
+def kinds(projections: Iterable[Projection]) -> frozenset[str]:
+    """Return the kinds of all streams that any of `projections` folds."""
+    return frozenset[str]().union(*(projection.KINDS for projection in projections))
+
+
 def fold(
     tables: Iterable[tuple[Projection, dict[Key, Row | None]]], events: Iterable[tuple[str, Event]]
 ) -> None:

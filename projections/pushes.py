@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from refold.domain import push
 from refold.domain.ports import Event
+from refold.domain.texts import canonical_json
 from refold.projections.columns import integer, storable, table, text
 
 NAME: Final = "pushes"
@@ -200,14 +201,14 @@ def _row(stream: str, view: push.View, first_position: int, last_position: int) 
         canonical_url=indexable(canonical_url(url)) or "" if isinstance(url, str) else "",
         user_email=indexable(email.lower() if isinstance(email, str) else None),
         reviewer=indexable(_reviewer(document.get("attestation"))),
-        timestamp_text=_json(document["timestamp"]) if "timestamp" in document else None,
+        timestamp_text=canonical_json(document["timestamp"]) if "timestamp" in document else None,
         timestamp_us=time,
         newest_first=NO_TIME if time is None else -time,
         first_position=first_position,
         last_position=last_position,
         summary=_summary(view),
-        document=_json(document),
-        blobs=_json(view.blobs),
+        document=canonical_json(document),
+        blobs=canonical_json(view.blobs),
         **columns,
     )
 
@@ -261,20 +262,11 @@ def _summary(view: push.View) -> str:
     cut_out = {pointer.split("/")[1] for pointer in view.blobs}
     for name in SUMMARY:
         if name in view.document and name not in cut_out:
-            size = len(_json({name: view.document[name]}).encode())
+            size = len(canonical_json({name: view.document[name]}).encode())
             if size <= room:
                 shown[name] = view.document[name]
                 room -= size
-    return _json(shown)
-
-
-def _json(value: object) -> str:
-    """Return JSON that every engine can keep: NUL and lone surrogates stand as escapes."""
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return canonical_json(shown)
 
 
 _STANDS_FOR_OTHERS: Final = re.compile("^~|[\u2400\ufffd]")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")

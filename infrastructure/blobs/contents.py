@@ -6,8 +6,8 @@ from itertools import chain
 from typing import Final
 
 from refold.domain.errors import BadInput, BlobDiffers, NoSuchBlob, TooLarge, WrongHash
-from refold.domain.file import check_sha256
 from refold.domain.ports import Blob, Blobs
+from refold.domain.texts import check_sha256
 
 CHUNK: Final = 1 << 18
 """Bytes that are read at once."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from refold.domain.errors import Failure, NoSpace, NoSuchBlob, Unavailable, Unreadable
-from refold.domain.file import check_sha256
 from refold.domain.ports import Blob
+from refold.domain.texts import check_sha256
 from refold.infrastructure.blobs.contents import CHUNK, Measure, begun, check_range, checked
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY

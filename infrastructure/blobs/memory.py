@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from threading import Lock
 
 from refold.domain.errors import NoSuchBlob
-from refold.domain.file import check_sha256
 from refold.domain.ports import Blob
+from refold.domain.texts import check_sha256
 from refold.infrastructure.blobs.contents import CHUNK, Measure, check_range
 
 

@@ -1,6 +1,7 @@
 """The log in PostgreSQL."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from time import monotonic, sleep, time_ns
 from typing import Any, Final, TypeVar
 
@@ -125,9 +126,9 @@ class PostgresLog:
                 ("take_claims", result.taken),
             ):
                 if claims:
-                    connection.execute(self._sql[name], _columns(map(_row, claims), 3))
+                    connection.execute(self._sql[name], _columns(map(astuple, claims), 3))
             if result.keys:
-                connection.execute(self._sql["merge_keys"], _columns(map(_key_row, result.keys), 3))
+                connection.execute(self._sql["merge_keys"], _columns(map(astuple, result.keys), 3))
         return result.outcomes
 
     def _facts(self, connection: Connection, partition: int, commands: Sequence[Command]) -> Facts:
@@ -226,7 +227,7 @@ class PostgresLog:
 
     def merge_keys(self, keys: Sequence[Key]) -> None:
         if keys:
-            rows = _columns(map(_key_row, keys), 3)
+            rows = _columns(map(astuple, keys), 3)
             self._patiently(lambda connection: connection.execute(self._sql["merge_keys"], rows))
 
     def receive(self, records: Sequence[Recorded]) -> None:
@@ -267,7 +268,7 @@ class PostgresLog:
                     raise Refused("claims are replaced only while a store is being filled")
                 connection.execute(self._sql["clear_claims"])
                 if claims:
-                    connection.execute(self._sql["take_claims"], _columns(map(_row, claims), 3))
+                    connection.execute(self._sql["take_claims"], _columns(map(astuple, claims), 3))
 
         self._patiently(replace)
 
@@ -365,11 +366,3 @@ def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]
 def _head(row: Sequence[Any]) -> Head:
     partition, position, state, successor = row
     return Head(partition, position, State(state), successor)
-
-
-def _key_row(key: Key) -> tuple[str, bytes | None, int | None]:
-    return key.subject, key.wrapped, key.erased_at
-
-
-def _row(claim: Claim) -> tuple[str, str, str]:
-    return claim.kind, claim.value, claim.stream

@@ -17,7 +17,12 @@ def state(events: Sequence[Event]) -> push.Push:
     return push.after(*(event.value for event in events))  # type: ignore[arg-type]
 
 
-class RecordPush(Fields):
+class _AboutPush(Fields):
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
+        return {(ID, id) for id in push.after(*values).ids}  # type: ignore[arg-type]
+
+
+class RecordPush(_AboutPush):
     """Keep what git-proxy audited: a whole document. An authorised push is let through."""
 
     document: dict[str, Any]
@@ -28,15 +33,12 @@ class RecordPush(Fields):
     def found_by(self) -> tuple[str, str]:
         return ID, push.id_of(self.document)
 
-    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
-        return _claims(values)
-
     def decide(self, now: Situation) -> Sequence[object]:
         document, blobs, contents = push_documents.cut(self.document)
         return _keeping(contents, now, push.record(state(now.events), document, blobs))
 
 
-class OfPush(Fields):
+class OfPush(_AboutPush):
     """What is asked of one push, by any of its ids."""
 
     id: str
@@ -46,9 +48,6 @@ class OfPush(Fields):
 
     def found_by(self) -> tuple[str, str]:
         return ID, push.checked(self.id)
-
-    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
-        return _claims(values)
 
 
 class AuthorisePush(OfPush):
@@ -93,10 +92,6 @@ class DeletePush(OfPush):
 
     def decide(self, now: Situation) -> Sequence[object]:
         return push.delete(state(now.events))
-
-
-def _claims(values: Sequence[object]) -> Set[tuple[str, str]]:
-    return {(ID, id) for id in push.after(*values).ids}  # type: ignore[arg-type]
 
 
 def _cut(field: str, payload: Mapping[str, Any] | None) -> tuple[Any, dict[str, str], list[bytes]]:

@@ -6,8 +6,8 @@ from hashlib import sha256
 from pydantic import Field
 
 from refold.domain import session, streams, times
-from refold.domain.file import check_sha256
 from refold.domain.ports import Event
+from refold.domain.texts import check_sha256
 from refold.infrastructure import clock
 from refold.infrastructure.config import touch_step
 from refold.infrastructure.requests.request import Fields, Situation

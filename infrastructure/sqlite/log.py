@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
 from time import time_ns
@@ -61,9 +62,9 @@ class SqliteLog:
     ) -> list[Outcome]:
         result = sort(commands, _facts(writer, partition, commands), time_ns() // 1_000)
         writer.executemany(_SQL["append_event"], result.records)
-        writer.executemany(_SQL["release_claim"], map(_row, result.released))
-        writer.executemany(_SQL["take_claim"], map(_row, result.taken))
-        writer.executemany(_SQL["merge_key"], map(_key_row, result.keys))
+        writer.executemany(_SQL["release_claim"], map(astuple, result.released))
+        writer.executemany(_SQL["take_claim"], map(astuple, result.taken))
+        writer.executemany(_SQL["merge_key"], map(astuple, result.keys))
         return result.outcomes
 
     def stream(self, stream: str) -> list[Recorded]:
@@ -116,7 +117,7 @@ class SqliteLog:
 
     def merge_keys(self, keys: Sequence[Key]) -> None:
         if keys:
-            self._write(lambda writer: writer.executemany(_SQL["merge_key"], map(_key_row, keys)))
+            self._write(lambda writer: writer.executemany(_SQL["merge_key"], map(astuple, keys)))
 
     def receive(self, records: Sequence[Recorded]) -> None:
         def write(writer: sqlite3.Connection) -> None:
@@ -147,7 +148,7 @@ class SqliteLog:
             if any(head.state is not State.FILLING for head in heads):
                 raise Refused("claims are replaced only while a store is being filled")
             writer.execute(_SQL["clear_claims"])
-            writer.executemany(_SQL["take_claim"], map(_row, claims))
+            writer.executemany(_SQL["take_claim"], map(astuple, claims))
 
         self._write(replace)
 
@@ -224,11 +225,3 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
 def _head(row: Sequence[Any]) -> Head:
     partition, position, state, successor = row
     return Head(partition, position, State(state), successor)
-
-
-def _key_row(key: Key) -> tuple[str, bytes | None, int | None]:
-    return key.subject, key.wrapped, key.erased_at
-
-
-def _row(claim: Claim) -> tuple[str, str, str]:
-    return claim.kind, claim.value, claim.stream

@@ -5,8 +5,8 @@ from itertools import islice
 from time import perf_counter
 from typing import Final
 
-from refold.domain import file, streams
-from refold.domain.ports import Appended, Command, EventLog, Write
+from refold.domain import file
+from refold.domain.ports import EventLog
 from refold.infrastructure.open import open_store
 from refold.scripts.measure import pgbench, workload
 from refold.scripts.measure.row import Goal, Measured, Row, paired
@@ -105,16 +105,7 @@ def _take_turns(
 
 
 def _append(log: EventLog, new: list[file.Registered]) -> None:
-    commands = [
-        Command(
-            f"register-{each.sha256}",
-            (Write(streams.name("file", each.sha256), 0, (workload.encoded(each, number),)),),
-        )
-        for number, each in enumerate(new)
-    ]
-    for outcome in log.append(commands):
-        if not isinstance(outcome, Appended):
-            raise outcome
+    workload.check(log.append([workload.command(each, number) for number, each in enumerate(new)]))
 
 
 ROWS: Final = (

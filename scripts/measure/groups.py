@@ -10,8 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from refold.domain import file, streams
-from refold.domain.ports import Appended, Command, Outcome, Write
+from refold.domain import file
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.open import open_store
 from refold.infrastructure.sqlite.connection import connect, immediate
@@ -131,7 +130,7 @@ def _rate(group: GroupCommit, shares: Shares, work: Work) -> float:
 def _run_tasks(group: GroupCommit, shares: Shares) -> None:
     async def call(share: list[file.Registered]) -> None:
         for number, each in enumerate(share):
-            _check(await group.append_async([_command(each, number)]))
+            workload.check(await group.append_async([workload.command(each, number)]))
 
     async def call_all() -> None:
         await asyncio.gather(*map(call, shares))
@@ -142,21 +141,10 @@ def _run_tasks(group: GroupCommit, shares: Shares) -> None:
 def _run_threads(group: GroupCommit, shares: Shares) -> None:
     def call(share: list[file.Registered]) -> None:
         for number, each in enumerate(share):
-            _check(group.append([_command(each, number)]))
+            workload.check(group.append([workload.command(each, number)]))
 
     with ThreadPoolExecutor(len(shares)) as pool:
         list(pool.map(call, shares))
-
-
-def _command(new: file.Registered, number: int) -> Command:
-    stream = streams.name("file", new.sha256)
-    return Command(f"register-{new.sha256}", (Write(stream, 0, (workload.encoded(new, number),)),))
-
-
-def _check(outcomes: list[Outcome]) -> None:
-    for outcome in outcomes:
-        if not isinstance(outcome, Appended):
-            raise outcome
 
 
 # --- one writer on SQLite ---------------------------------------------------------
@@ -177,7 +165,7 @@ def _raw(folder: Path) -> sqlite3.Connection:
 
 def _rows(new: Iterator[file.Registered], before: int) -> Iterator[tuple[object, ...]]:
     for number, each in enumerate(new, 1):
-        [write] = _command(each, number).writes
+        [write] = workload.command(each, number).writes
         [event] = write.events
         yield (
             *(0, before + number, write.stream, 1, event.type, event.schema),

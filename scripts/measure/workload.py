@@ -6,7 +6,7 @@ the files that came last. Everything passes through the codec, as a service's ev
 
 import json
 from base64 import b32encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from refold.domain import file, removal_vote, streams, tag_vote, times
-from refold.domain.ports import NewEvent, Recorded
+from refold.domain.ports import Appended, Command, NewEvent, Outcome, Recorded, Write
 from refold.infrastructure.codec import EVENTS, Metadata, encode_metadata
 from refold.infrastructure.folding import PARTITION
 
@@ -72,6 +72,19 @@ _METADATA: Final = [
 def encoded(value: object, number: int) -> NewEvent:
     """Return `value` as the codec stores it."""
     return EVENTS.encode(value, metadata(number))
+
+
+def command(new: file.Registered, number: int) -> Command:
+    """Return the command that makes a new file known: one event, one stream, one command id."""
+    stream = streams.name("file", new.sha256)
+    return Command(f"register-{new.sha256}", (Write(stream, 0, (encoded(new, number),)),))
+
+
+def check(outcomes: Sequence[Outcome]) -> None:
+    """Raise the first outcome that is no success."""
+    for outcome in outcomes:
+        if not isinstance(outcome, Appended):
+            raise outcome
 
 
 def pages(events: int, seed: int = 1) -> Iterator[list[Recorded]]:

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 
 from refold.domain.errors import BadInput, NoSuchBlob, TooLarge, WrongHash
-from refold.domain.file import NotASha256
 from refold.domain.ports import Blob, Blobs
+from refold.domain.texts import NotASha256
 from refold.infrastructure.blobs.contents import CHUNK
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs

@@ -15,8 +15,8 @@ import pytest
 
 from refold.domain import session, times
 from refold.domain.errors import BadInput, KeyErased
-from refold.domain.file import NotASha256
 from refold.domain.ports import Recorded, State
+from refold.domain.texts import NotASha256
 from refold.domain.times import NotATime
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done

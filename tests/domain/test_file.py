@@ -15,7 +15,6 @@ from refold.domain.file import (
     File,
     GossipApplied,
     Imported,
-    NotASha256,
     Record,
     Registered,
     Replaced,
@@ -38,7 +37,7 @@ from refold.domain.file import (
     reset_tag,
     unban,
 )
-from refold.domain.texts import IllFormedText
+from refold.domain.texts import IllFormedText, NotASha256
 
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 RAW = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from refold.domain.errors import BadInput, CommandIdTaken, Conflict, Refused
-from refold.domain.file import NotASha256, UnknownBanCode, UnknownFile
+from refold.domain.file import UnknownBanCode, UnknownFile
 from refold.domain.tag_vote import NotAStance
-from refold.domain.texts import IllFormedText
+from refold.domain.texts import IllFormedText, NotASha256
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
