@@ -6,10 +6,11 @@ Top to bottom: the events, the state they add up to, the decisions. Votes are st
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
-from typing import Final, assert_never
+from types import MappingProxyType
+from typing import Final, NamedTuple, assert_never
 
 from refold.domain import cids, times
 from refold.domain.errors import Refused
@@ -145,8 +146,7 @@ Event = (
 # --- state --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     known: bool = False
     sha256: str = ""
     cid: str = ""
@@ -154,33 +154,32 @@ class File:
     type: str = ""
     ban_set: int = 0
     tags: frozenset[str] = frozenset()
-    generations: Mapping[str, int] = field(default_factory=dict)
+    generations: Mapping[str, int] = MappingProxyType({})
     """The newest generation of every tag that the file ever had."""
 
 
 def evolve(file: File, event: Event) -> File:
     match event:
         case Registered(sha256, cid, name, type):
-            return replace(file, known=True, sha256=sha256, cid=cid, name=name, type=type)
+            return file._replace(known=True, sha256=sha256, cid=cid, name=name, type=type)
         case Changed(cid, name, type):
-            return replace(
-                file,
+            return file._replace(
                 cid=file.cid if cid is None else cid,
                 name=file.name if name is None else name,
                 type=file.type if type is None else type,
             )
         case Replaced(cid, name, type):
-            return replace(file, cid=cid, name=name, type=type, ban_set=0, tags=frozenset())
+            return file._replace(cid=cid, name=name, type=type, ban_set=0, tags=frozenset())
         case Banned(code):
-            return replace(file, ban_set=code)
+            return file._replace(ban_set=code)
         case Unbanned():
-            return replace(file, ban_set=0)
+            return file._replace(ban_set=0)
         case TagAdded(tag, generation):
-            return replace(
-                file, tags=file.tags | {tag}, generations={**file.generations, tag: generation}
+            return file._replace(
+                tags=file.tags | {tag}, generations={**file.generations, tag: generation}
             )
         case TagRemoved(tag):
-            return replace(file, tags=file.tags - {tag})
+            return file._replace(tags=file.tags - {tag})
         case (
             GossipApplied(sha256=sha256, record=record, opened=opened)
             | Imported(sha256=sha256, record=record, opened=opened)

@@ -1,7 +1,10 @@
-"""What the domain asks of a store: the records of the log and the promises of its backends."""
+"""What the domain asks of a store: the records of the log and the promises of its backends.
+
+What passes by for each event is a tuple: those are made in a third of a dataclass's time.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -11,7 +14,7 @@ from refold.domain.errors import Conflict, Refused
 
 
 class Recorded(NamedTuple):
-    """One event as it is stored, byte for byte: a tuple, because a copy moves millions of them.
+    """One event as it is stored, byte for byte.
 
     `position` counts 1, 2, 3 … within `partition`, `version` within `stream`, `command_no` from 0
     within `command_id`. `recorded_at` is µs since 1970 UTC and never goes back in a partition.
@@ -40,8 +43,7 @@ class Event(NamedTuple):
 # --- commands and their outcomes --------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An encoded event that has no place in the log yet."""
 
     type: str
@@ -50,8 +52,7 @@ class NewEvent:
     metadata: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Events for one stream; `expected` is the version before them, None for any version."""
 
     stream: str
@@ -59,8 +60,7 @@ class Write:
     events: tuple[NewEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A value that only one stream may hold, such as a user name."""
 
     kind: str
@@ -68,20 +68,21 @@ class Claim:
     stream: str
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """The key of a subject's sealed fields, wrapped by the vault; None once it was erased.
 
     `erased_at` is µs since 1970 UTC. An erased key wins over any other, and never comes back.
     """
 
     subject: str
-    wrapped: bytes | None = field(repr=False)
+    wrapped: bytes | None
     erased_at: int | None = None
 
+    def __repr__(self) -> str:
+        return f"Key(subject={self.subject!r}, erased_at={self.erased_at!r})"
 
-@dataclass(frozen=True, slots=True)
-class Command:
+
+class Command(NamedTuple):
     """What goes in as a whole or not at all. It has at least one write, and each an event.
 
     All its streams belong to one partition. Claims are released before others are taken. `keys`
@@ -95,8 +96,7 @@ class Command:
     keys: tuple[Key, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """A command is in the log; these are the facts of its last event.
 
     `again` tells that the command was in the log before: this is its first outcome.

@@ -5,9 +5,9 @@ git-proxy itself would have stored after all of them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
-from typing import Final, Literal, assert_never
+from typing import Final, Literal, NamedTuple, assert_never
 
 from refold.domain.errors import BadInput, Refused
 from refold.domain.texts import check_word
@@ -88,8 +88,7 @@ Event = Recorded | Rerecorded | Allowed | Authorised | Rejected | Canceled | Rek
 # --- state --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     known: bool = False
     authorised: bool = False
     id: str = ""
@@ -103,15 +102,15 @@ def evolve(push: Push, event: Event) -> Push:
             authorised = document.get("authorised") is True
             return Push(True, authorised, id, push.ids | {id})
         case Rerecorded(document):
-            return replace(
-                push, authorised=document.get("authorised") is True, id=str(document["id"])
+            return push._replace(
+                authorised=document.get("authorised") is True, id=str(document["id"])
             )
         case Authorised():
-            return replace(push, authorised=True)
+            return push._replace(authorised=True)
         case Rejected() | Canceled():
-            return replace(push, authorised=False)
+            return push._replace(authorised=False)
         case Rekeyed(new_id):
-            return replace(push, id=new_id, ids=push.ids | {new_id})
+            return push._replace(id=new_id, ids=push.ids | {new_id})
         case Deleted():
             return Push(ids=push.ids)
         case Allowed():

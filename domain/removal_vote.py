@@ -5,7 +5,7 @@ A stream of its own, like a tag vote, but without generations: a file is never a
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from refold.domain.tag_vote import check
 
@@ -48,8 +48,7 @@ Event = Cast | Changed | Withdrawn
 # --- state --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalVote:
+class RemovalVote(NamedTuple):
     stance: int = 0
 
 

@@ -6,7 +6,7 @@ generation of the tag it was cast in.
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from refold.domain.errors import Refused
 from refold.domain.texts import check_word
@@ -56,8 +56,7 @@ Event = Cast | Changed | Withdrawn
 # --- state --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TagVote:
+class TagVote(NamedTuple):
     generation: int = 0
     stance: int = 0
 

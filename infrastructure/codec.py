@@ -4,14 +4,13 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from math import isfinite
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
-import orjson
+import msgspec
 
 from refold.domain import file, push, removal_vote, session, streams, tag_vote
 from refold.domain.errors import Refused, Undecodable, UnknownType
@@ -64,13 +63,8 @@ class Codec:
             name: 1 + sum(1 for type, _ in self._upcasts if type == name) for name in stored_names
         }
         self._names = {cls: name for name, cls in stored_names.items()}
-        self._builders = {name: _builder(cls) for name, cls in stored_names.items()}
-        self._marks = {name: found for name, cls in stored_names.items() if (found := marks(cls))}
-        self._with_blobs = {
-            name
-            for name, cls in stored_names.items()
-            if any(field.name == "blobs" for field in fields(cls))
-        }
+        self._forms = {name: _Form(cls) for name, cls in stored_names.items()}
+        self._newest = {(name, self._schemas[name]): form for name, form in self._forms.items()}
         self._open: Opener | None = None
 
     def opening(self, opener: Opener) -> "Codec":
@@ -80,46 +74,39 @@ class Codec:
         return other
 
     def encode(self, value: object, metadata: bytes) -> NewEvent:
-        """Return `value` as a new event of its newest schema. Raises `NotStorable`.
+        """Return `value` as a new event of its newest schema; it will be decoded again.
 
-        Marked fields have to be sealed.
+        Marked fields have to be sealed. Raises `NotStorable`.
         """
         name = self._names[type(value)]
-        for field in self._marks.get(name, ()):
-            if isinstance(getattr(value, field), str):
-                raise NotStorable(f"field {field} of {name} is to be sealed")
-        return NewEvent(name, self._schemas[name], canonical(_plain(value)), metadata)
+        return NewEvent(name, self._schemas[name], self._forms[name].write(value), metadata)
 
     def decode(self, recorded: Recorded) -> Event:
         """Return the event that `recorded` means. Raises `UnknownType` or `Undecodable`."""
-        known = self._schemas.get(recorded.type, 0)
-        if not 1 <= recorded.schema <= known:
-            raise UnknownType(recorded.type, recorded.schema)
+        form = self._newest.get((recorded.type, recorded.schema))
         try:
-            data = parse(recorded.data)
-            for schema in range(recorded.schema, known):
-                data = self._upcasts[recorded.type, schema](data)
-            if recorded.type in self._marks:
-                self._unpack(recorded, data)
-            return Event(recorded, self._builders[recorded.type](data))
+            if form:
+                return Event(recorded, form.read(recorded, self._open))
+            return Event(recorded, self._read_older(recorded))
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise Undecodable(recorded.position, recorded.type, str(error)) from error
 
+    def _read_older(self, recorded: Recorded) -> object:
+        newest = self._schemas.get(recorded.type, 0)
+        if not 1 <= recorded.schema < newest:
+            raise UnknownType(recorded.type, recorded.schema)
+        data = parse(recorded.data)
+        for schema in range(recorded.schema, newest):
+            data = self._upcasts[recorded.type, schema](data)
+        return self._forms[recorded.type].make(data, recorded, self._open)
+
     def blobs(self, recorded: Recorded) -> Iterable[str]:
         """Return the SHA-256 of each blob that an event of a known type refers to."""
-        if recorded.type not in self._with_blobs:
+        form = self._forms.get(recorded.type)
+        if form is None or not form.has_blobs:
             return ()
         referred: Json = parse(recorded.data)["blobs"]
         return referred.values()
-
-    def _unpack(self, recorded: Recorded, data: Json) -> None:
-        """Put what is sealed in the place of its JSON; personal fields are opened."""
-        for name, mark in self._marks[recorded.type].items():
-            if data.get(name) is not None:
-                place = (recorded.stream, recorded.command_id, recorded.command_no, name)
-                sealed = Sealed(data["subject"], place, data[name][MARK])
-                to_open = self._open if mark == PERSONAL[MARK] else None
-                data[name] = to_open(sealed) if to_open else sealed
 
     def decode_kinds(
         self, records: Iterable[Recorded], kinds: frozenset[str]
@@ -163,27 +150,26 @@ def canonical(value: object) -> bytes:
     """
     if _is_flat(value) or not _needs_exact(value):
         try:
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        except TypeError:
-            _needs_exact(value)  # a flat one that orjson cannot carry may have no JSON at all
+            return _ENCODER.encode(value)
+        except (TypeError, UnicodeEncodeError):
+            _needs_exact(value)  # a flat one may have no JSON at all
     return canonical_json(value).encode()
 
 
 def parse(data: bytes) -> Any:
-    """Return the value of a JSON text, exactly: orjson would make big integers floats."""
-    if not _LONG_DIGITS.search(data):
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            pass  # a lone surrogate, which only the exact reader takes
-    return json.loads(data, parse_constant=_refuse_constant)
+    """Return the value of a JSON text, exactly."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.DecodeError:  # it may be a lone surrogate, which only the exact reader takes
+        return json.loads(data, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_LONG_DIGITS: Final = re.compile(rb"[0-9]{19}")
+_ENCODER: Final = msgspec.json.Encoder(order="sorted")
+_DECODER: Final = msgspec.json.Decoder()
 
 
 def _is_flat(value: object) -> bool:
@@ -195,16 +181,14 @@ _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
 def _needs_exact(value: object, depth: int = 1) -> bool:
-    """Tell whether orjson cannot carry `value`; floats go the exact way, to look one way only."""
+    """Tell whether msgspec cannot carry `value`, or writes it otherwise, as it does with floats."""
     if depth > DEEPEST:
         raise NotStorable(f"a document is nested deeper than {DEEPEST} levels")
     match value:
-        case None | bool():
+        case None | bool() | int():
             return False
         case str():
             return not value.isascii() and LONE_SURROGATE.search(value) is not None
-        case int():
-            return not -(2**63) <= value < 2**63
         case float():
             if not isfinite(value):
                 raise NotStorable(f"the number {value} has no JSON")
@@ -227,38 +211,121 @@ def _any_needs_exact(values: Iterable[object], depth: int) -> bool:
     return found
 
 
-# --- dataclasses ------------------------------------------------------------------
+# --- the forms of events ----------------------------------------------------------
+
+
+class _Form:
+    """How the events of one type look as JSON: msgspec reads and writes what the class declares.
+
+    A field that is not declared, or of another type than declared, is an error.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self._class = cls
+        self._marks = marks(cls)
+        self._stored = _struct(cls)
+        self._read_stored = msgspec.json.Decoder(self._stored).decode
+        self._read_class: Callable[[bytes], object] | None = (
+            None if self._marks else msgspec.json.Decoder(cls).decode
+        )
+        self._is_plain = not self._marks and _is_plain(cls)
+        self.has_blobs = "blobs" in self._stored.__struct_fields__
+
+    def write(self, value: object) -> bytes:
+        """Return the canonical JSON of `value`."""
+        for field in self._marks:
+            if isinstance(getattr(value, field), str):
+                raise NotStorable(f"field {field} of {self._class.__name__} is to be sealed")
+        try:
+            data = _ENCODER.encode(value) if self._is_plain else canonical(_plain(value))
+        except UnicodeEncodeError:  # a lone surrogate
+            data = canonical(_plain(value))
+        try:
+            self._check(data)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise NotStorable(f"{self._class.__name__}: {error}") from None
+        return data
+
+    def read(self, recorded: Recorded, opener: Opener | None) -> object:
+        """Return the value of an event of the newest schema."""
+        try:
+            stored = self._read_stored(recorded.data)
+            if self._read_class:
+                return self._read_class(recorded.data)  # takes fields of any name, hence the other
+            return self._unpacked(stored, recorded, opener)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return self.make(parse(recorded.data), recorded, opener)
+
+    def make(self, data: Json, recorded: Recorded, opener: Opener | None) -> object:
+        """Return the value that parsed JSON of the newest schema means."""
+        stored = msgspec.convert(data, self._stored)
+        if self._marks:
+            return self._unpacked(stored, recorded, opener)
+        return msgspec.convert(data, self._class)
+
+    def _check(self, data: bytes) -> None:
+        try:
+            self._read_stored(data)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            msgspec.convert(parse(data), self._stored)
+
+    def _unpacked(
+        self, stored: msgspec.Struct, recorded: Recorded, opener: Opener | None
+    ) -> object:
+        """Return the value with what is sealed in it; personal fields are opened."""
+        values = msgspec.structs.asdict(stored)
+        for name, mark in self._marks.items():
+            if values[name] is not None:
+                place = (recorded.stream, recorded.command_id, recorded.command_no, name)
+                sealed = Sealed(values["subject"], place, values[name].sealed)
+                to_open = opener if mark == PERSONAL[MARK] else None
+                values[name] = to_open(sealed) if to_open else sealed
+        return self._class(**values)
+
+
+_Box = msgspec.defstruct("_Box", [(MARK, str)], forbid_unknown_fields=True)
+"""What is stored of a sealed text: its subject and place are the event's."""
+
+
+def _struct(cls: type) -> type[msgspec.Struct]:
+    """Return a struct with the fields of a dataclass that refuses all others."""
+    hints, marked = get_type_hints(cls), marks(cls)
+    declared = []
+    for each in fields(cls):
+        hint = hints[each.name]
+        if each.name in marked:
+            hint = _Box | None if type(None) in get_args(hint) else _Box
+        elif isinstance(hint, type) and is_dataclass(hint):
+            hint = _struct(hint)
+        defaults = {"default": each.default, "default_factory": each.default_factory}
+        given: Json = {
+            name: default for name, default in defaults.items() if default is not MISSING
+        }
+        declared.append((each.name, hint, msgspec.field(**given)))
+    return msgspec.defstruct(cls.__name__, declared, forbid_unknown_fields=True)
+
+
+def _is_plain(hint: Any) -> bool:
+    """Tell whether msgspec writes a type canonically: it has no floats and no free documents."""
+    if is_dataclass(hint):
+        return all(map(_is_plain, get_type_hints(hint).values()))
+    inner = [each for each in get_args(hint) if each is not Ellipsis]
+    return all(map(_is_plain, inner)) if inner else hint in _SCALARS
 
 
 def _plain(value: Any) -> Json:
     """Return a dataclass as a dict, nested ones included."""
     if isinstance(value, Sealed):
-        return {MARK: value.box}  # its subject and place are the event's
+        return {MARK: value.box}
     return {
         name: inner if type(inner) in _SCALARS or not is_dataclass(inner) else _plain(inner)
         for name in value.__dataclass_fields__
         for inner in [getattr(value, name)]
     }
-
-
-def _builder(cls: type) -> Callable[[Json], Any]:
-    """Return what makes a `cls` of its JSON; tuples and nested dataclasses are made again."""
-    hints = get_type_hints(cls)
-    makers: dict[str, Callable[[Any], Any]] = {}
-    for each in fields(cls):
-        hint = hints[each.name]
-        if is_dataclass(hint) and isinstance(hint, type):
-            makers[each.name] = _builder(hint)
-        elif get_origin(hint) is tuple:
-            makers[each.name] = tuple
-
-    def build(data: Json) -> Any:
-        for name, make in makers.items():
-            if name in data:
-                data[name] = make(data[name])
-        return cls(**data)
-
-    return build
 
 
 EVENTS: Final = Codec(

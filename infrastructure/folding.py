@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
-import orjson
+import msgspec
 import sqlalchemy as sa
 
 from refold.domain import streams
@@ -323,7 +323,7 @@ def digest(rows: Iterable[Row]) -> Digest:
     """
     total, count = sha256(), 0
     for row in rows:
-        total.update(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        total.update(msgspec.json.encode(row) + b"\n")
         count += 1
     return Digest(count, total.hexdigest())
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from copy import copy
 from itertools import islice
 from threading import Lock, get_ident
-from time import sleep
 from typing import Final, Protocol
 
 from refold.domain.errors import Unavailable
@@ -16,6 +15,9 @@ from refold.domain.ports import Command, Outcome
 
 MOST_COMMANDS: Final = 500
 """Commands of one batch."""
+
+PATIENCE_SECONDS: Final = 0.001
+"""How long a batch waits for as many callers as the last one had: they are on their way back."""
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the events of one batch. What one caller gives goes in at once, whatever its size."""
@@ -43,6 +45,10 @@ class GroupCommit:
         self._queue: deque[_Member] = deque()
         self._leader: _Member | None = None
         self._thread: int | None = None
+        self._starting: AbstractEventLoop | None = None
+        self._expected = 0
+        self._are_there = Lock()
+        self._are_there.acquire()
         self._worker = ThreadPoolExecutor(1, "refold-group-commit")
 
     @property
@@ -61,7 +67,7 @@ class GroupCommit:
         member = _Thread(commands)
         try:
             with self._lock:
-                self._queue.append(member)
+                self._join(member)
                 waits = self._leader is not None
                 self._leader = self._leader or member
             if waits:
@@ -83,10 +89,17 @@ class GroupCommit:
             return self._log.append(commands)
         member = _Task(commands, get_running_loop())
         with self._lock:
-            self._queue.append(member)
+            self._join(member)
+            if self._leader is None and self._starting is not member.loop:
+                self._starting = member.loop
+                member.loop.call_soon(self._start)  # the tasks that go on now queue before
+        return await member.future
+
+    def _start(self) -> None:
+        with self._lock:
+            self._starting = None
             if self._leader is None:
                 self._hand_over()
-        return await member.future
 
     def _work(self, member: "_Member") -> None:
         try:
@@ -94,14 +107,26 @@ class GroupCommit:
         finally:
             self._leave(member)
 
+    def _join(self, member: "_Member") -> None:
+        self._queue.append(member)
+        if len(self._queue) == self._expected:
+            with suppress(RuntimeError):  # nobody waits for that
+                self._are_there.release()
+
     def _lead(self, member: "_Member") -> None:
-        queued = 0
-        while not member.answered and queued != len(self._queue):
-            queued = len(self._queue)
-            sleep(0)  # lets others run who are about to queue: the last commit answered them
+        if isinstance(member, _Thread) and not member.answered:
+            self._gather()
         while not member.answered:
             self._thread = get_ident()
             self._commit()
+
+    def _gather(self) -> None:
+        """Wait for those who were answered last: they are on their way back."""
+        with self._lock:
+            waits = len(self._queue) < self._expected
+            self._are_there.acquire(blocking=False)  # from a time when nobody waited
+        if waits:
+            self._are_there.acquire(timeout=PATIENCE_SECONDS)
 
     def _leave(self, member: "_Member") -> None:
         """Let go of what an interrupted thread leaves behind, and of the lead."""
@@ -139,6 +164,7 @@ class GroupCommit:
             _fail(batch, Unavailable("the thread that appended this was interrupted"))
             raise
         finally:
+            self._expected = len(batch) + len(self._queue)
             _answer(batch)
 
     def _take(self, batch: "list[_Member]") -> None:

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from refold.domain.errors import NoSuchStore, OlderSchema
+from refold.domain.ports import Blobs, Log
 from refold.infrastructure import address, config, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs
+from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
@@ -20,8 +22,9 @@ from refold.infrastructure.sqlite import rows as sqlite_rows
 from refold.infrastructure.sqlite.connection import connect as connect_sqlite
 from refold.infrastructure.sqlite.log import SqliteLog
 from refold.infrastructure.store import Store
+from refold.infrastructure.tables import Tables
 from refold.infrastructure.vault import Vault
-from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyInMemory, NoKey
+from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyHolder, KeyInMemory, NoKey
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
@@ -39,11 +42,8 @@ def open_at(place: Address, *, create: bool = False) -> Store:
     """Return the store at an address that was read; see `open_store`."""
     match place:
         case Memory():
-            log = MemoryLog()
-            vault = Vault(log, KeyInMemory())
-            return Store(
-                place, log, GroupCommit(log), sqlite_rows.tables_in_memory(), vault, MemoryBlobs()
-            )
+            tables = sqlite_rows.tables_in_memory()
+            return _store(place, MemoryLog(), tables, KeyInMemory(), MemoryBlobs())
         case Sqlite():
             return _open_sqlite(place, create=create)
         case Postgres():
@@ -58,10 +58,10 @@ def _open_sqlite(place: Sqlite, *, create: bool) -> Store:
         if create:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _prepare(connection, place, None, create=create)
-    log = SqliteLog(place.path)
-    vault = Vault(log, _given_key() or KeyFile(place.vault_key))
+    tables = sqlite_rows.tables_in(place.tables)
+    key = _given_key() or KeyFile(place.vault_key)
     blobs = DiskBlobs(config.blobs_folder() or place.blobs)
-    return Store(place, log, GroupCommit(log), sqlite_rows.tables_in(place.tables), vault, blobs)
+    return _store(place, SqliteLog(place.path), tables, key, blobs)
 
 
 def _open_postgres(place: Postgres, *, create: bool) -> Store:
@@ -74,12 +74,18 @@ def _open_postgres(place: Postgres, *, create: bool) -> Store:
             if not sa.inspect(connection).has_schema(place.schema):
                 connection.execute(sa.schema.CreateSchema(place.schema))
         _prepare(connection, place, place.schema, create=create)
-    log = PostgresLog(place.url, place.schema)
     tables = postgres_rows.tables_in(place.url, place.schema)
     folder = config.blobs_folder()
     blobs = DiskBlobs(folder) if folder else None
-    vault = Vault(log, _given_key() or NoKey())
-    return Store(place, log, GroupCommit(log), tables, vault, blobs)
+    return _store(
+        place, PostgresLog(place.url, place.schema), tables, _given_key() or NoKey(), blobs
+    )
+
+
+def _store(place: Address, log: Log, tables: Tables, key: KeyHolder, blobs: Blobs | None) -> Store:
+    vault = Vault(log, key)
+    codec = EVENTS.opening(vault.open)
+    return Store(place, log, GroupCommit(log), tables, vault, codec, blobs)
 
 
 def _given_key() -> GivenKey | None:

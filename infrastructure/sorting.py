@@ -4,7 +4,8 @@ A backend locks the head, reads the facts that the batch asks about, sorts, and 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from refold.domain import streams
 from refold.domain.errors import (
@@ -22,24 +23,17 @@ from refold.domain.ports import (
     Command,
     Head,
     Key,
-    NewEvent,
     Outcome,
     Recorded,
     State,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A command that is in the log: the stream of its first event and its outcome."""
+class Known(NamedTuple):
+    """A command that is in the log: the stream of its first event and what it came to."""
 
     stream: str
     outcome: Appended
-
-    @classmethod
-    def by(cls, stream: str, partition: int, position: int, last: str, version: int) -> "Known":
-        """Return the command whose last event has that place, on the stream `last`."""
-        return cls(stream, Appended(partition, position, last, version, again=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +92,23 @@ def by_partition(
     """
     indexes: dict[int, list[int]] = {}
     for index, command in enumerate(commands):
-        homes = {streams.partition(write.stream, partitions) for write in command.writes}
-        if len(homes) != 1 or not all(write.events for write in command.writes):
-            raise Refused(
-                f"command {command.id} needs events for streams of one partition,"
-                f" not of {len(homes)}"
-            )
-        indexes.setdefault(homes.pop(), []).append(index)
+        indexes.setdefault(_home(command, partitions), []).append(index)
+    if len(indexes) == 1:
+        return list(append(indexes.popitem()[0], commands))
     outcomes: dict[int, Outcome] = {}
     for partition, own in indexes.items():
         result = append(partition, [commands[index] for index in own])
         outcomes.update(zip(own, result, strict=True))
     return [outcomes[index] for index in range(len(commands))]
+
+
+def _home(command: Command, partitions: int) -> int:
+    homes = {streams.partition(stream, partitions) for stream, _, _ in command.writes}
+    if len(homes) != 1 or () in [events for _, _, events in command.writes]:
+        raise Refused(
+            f"command {command.id} needs events for streams of one partition, not of {len(homes)}"
+        )
+    return homes.pop()
 
 
 def is_received(records: Sequence[Recorded], head: Head, last: Recorded | None) -> bool:
@@ -165,7 +164,7 @@ class _Batch:
         if known:
             if known.stream != command.writes[0].stream:
                 return CommandIdTaken(command.id, known.stream)
-            return known.outcome
+            return known.outcome._replace(again=True)
         refusal = (
             closed(self.head)
             or self._conflict(command)
@@ -216,38 +215,29 @@ class _Batch:
             known = self.keys.get(key.subject)
             if known is None or (key.wrapped is None and known.wrapped is not None):
                 self.keys[key.subject] = key
-        number = 0
-        for write in command.writes:
-            for event in write.events:
-                self._record(write.stream, event, command.id, number)
+        partition, number = self.head.partition, 0
+        for stream, _, events in command.writes:
+            version = self.versions.get(stream, 0)
+            for event in events:
+                version += 1
+                position = self.head.position + len(self.records) + 1
+                self.records.append(
+                    Recorded(
+                        partition,
+                        position,
+                        stream,
+                        version,
+                        *event,
+                        self.recorded_at,
+                        command.id,
+                        number,
+                    )
+                )
                 number += 1
-        last = self.records[-1]
-        outcome = Appended(last.partition, last.position, last.stream, last.version)
-        self.commands[command.id] = Known(command.writes[0].stream, _again(outcome))
+            self.versions[stream] = version
+        outcome = Appended(partition, position, stream, version)
+        self.commands[command.id] = Known(command.writes[0].stream, outcome)
         return outcome
-
-    def _record(self, stream: str, event: NewEvent, command_id: str, number: int) -> None:
-        version = self.versions.get(stream, 0) + 1
-        self.versions[stream] = version
-        self.records.append(
-            Recorded(
-                self.head.partition,
-                self.head.position + len(self.records) + 1,
-                stream,
-                version,
-                event.type,
-                event.schema,
-                event.data,
-                event.metadata,
-                self.recorded_at,
-                command_id,
-                number,
-            )
-        )
-
-
-def _again(outcome: Appended) -> Appended:
-    return replace(outcome, again=True)
 
 
 def _claims(held: Iterable[tuple[tuple[str, str], str]]) -> list[Claim]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from refold.domain.errors import NoPlaceForBlobs
 from refold.domain.ports import Blobs, Event, Log
 from refold.infrastructure.address import Address
-from refold.infrastructure.codec import EVENTS, Codec
+from refold.infrastructure.codec import Codec
 from refold.infrastructure.folding import Folder
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.tables import Tables
@@ -18,6 +18,7 @@ class Store:
     """One open store. Close it, or use it as a context manager.
 
     Appends go through `commits`: threads and tasks that append at the same time share a commit.
+    The codec opens personal fields.
     """
 
     address: Address
@@ -25,6 +26,7 @@ class Store:
     commits: GroupCommit
     tables: Tables
     vault: Vault
+    codec: Codec
     place_for_blobs: Blobs | None
 
     @property
@@ -33,11 +35,6 @@ class Store:
         if self.place_for_blobs is None:
             raise NoPlaceForBlobs
         return self.place_for_blobs
-
-    @property
-    def codec(self) -> Codec:
-        """Return what turns records into events; it opens personal fields."""
-        return EVENTS.opening(self.vault.open)
 
     @property
     def folder(self) -> Folder:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import orjson
+import msgspec
 
 from refold.domain import file, times
 from refold.domain.ports import Event
@@ -99,16 +99,16 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
         case file.Unbanned():
             return row._replace(ban_set=0)
         case file.TagAdded(tag):
-            return row._replace(tags=_array({*orjson.loads(row.tags), tag}))
+            return row._replace(tags=_array({*msgspec.json.decode(row.tags), tag}))
         case file.TagRemoved(tag):
-            return row._replace(tags=_array({*orjson.loads(row.tags)} - {tag}))
+            return row._replace(tags=_array({*msgspec.json.decode(row.tags)} - {tag}))
         case _:
             return row
 
 
 def SEARCH(row: Row) -> Document:  # noqa: N802 - part of the declaration, like TABLE
     """Return what a search for this file looks at."""
-    return document(row.name, orjson.loads(row.tags), row.type)
+    return document(row.name, msgspec.json.decode(row.tags), row.type)
 
 
 def _changed(row: Row, cid: str | None, name: str | None, type: str | None) -> Row:
@@ -120,7 +120,7 @@ def _changed(row: Row, cid: str | None, name: str | None, type: str | None) -> R
 
 
 def _array(tags: Iterable[str]) -> str:
-    return orjson.dumps(sorted(tags)).decode()
+    return msgspec.json.encode(sorted(tags)).decode()
 
 
 def _source(record: file.Record) -> str | None:

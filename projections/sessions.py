@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import orjson
+import msgspec
 
 from refold.domain import session
 from refold.domain.ports import Event
@@ -62,7 +62,7 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
 
 def sealed(row: Row) -> Sealed:
     """Return the body of a session as it is kept."""
-    subject, place, box = orjson.loads(row.sealed)
+    subject, place, box = msgspec.json.decode(row.sealed)
     stream, command_id, number, field = place
     return Sealed(subject, (stream, command_id, number, field), box)
 
@@ -74,4 +74,4 @@ def _user(user: str | None) -> str | None:
 def _box(body: Text) -> str:
     if not isinstance(body, Sealed):
         raise TypeError("the body of a session is never read open")
-    return orjson.dumps((body.subject, body.place, body.box)).decode()
+    return msgspec.json.encode((body.subject, body.place, body.box)).decode()

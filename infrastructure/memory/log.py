@@ -10,6 +10,7 @@ from uuid import uuid4
 from refold.domain import streams
 from refold.domain.errors import Refused
 from refold.domain.ports import (
+    Appended,
     Claim,
     Command,
     Head,
@@ -193,4 +194,4 @@ class MemoryLog:
 
 def _known(records: Sequence[Recorded]) -> Known:
     first, last = records[0], records[-1]
-    return Known.by(first.stream, last.partition, last.position, last.stream, last.version)
+    return Known(first.stream, Appended(last.partition, last.position, last.stream, last.version))

@@ -1,7 +1,7 @@
 """The log in PostgreSQL."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
+from functools import cached_property
 from time import monotonic, sleep, time_ns
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ from refold.domain.ports import (
     Seal,
     State,
 )
+from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.postgres.connection import (
     CONNECT_SECONDS,
     UNAVAILABLE,
@@ -44,8 +45,25 @@ from refold.infrastructure.statements import statements
 SILENT_SECONDS: Final = 20.0
 """How long a store may stay silent before a call gives up with `Unavailable`."""
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that keeps its cursors: making one takes a good part of a query's time."""
+
+    @cached_property
+    def rows(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Return the cursor for rows of any kind; its results are binary."""
+        return self.cursor(binary=True)
+
+    @cached_property
+    def records(self) -> psycopg.Cursor[Recorded]:
+        """Return the cursor for events as they are; its results are binary."""
+        return self.cursor(binary=True, row_factory=_recorded)
+
+
+def _recorded(_: object) -> Callable[[Sequence[Any]], Recorded]:
+    return Recorded._make
 
 
 class PostgresLog:
@@ -61,6 +79,7 @@ class PostgresLog:
         }
         self._pool = ConnectionPool(
             address,
+            connection_class=Connection,
             min_size=1,
             max_size=8,
             timeout=CONNECT_SECONDS,
@@ -83,36 +102,25 @@ class PostgresLog:
     def _append(
         self, connection: Connection, partition: int, commands: Sequence[Command]
     ) -> list[Outcome]:
-        if all(map(_is_exact, commands)):
-            outcomes = self._append_exact(connection, partition, commands)
-            if outcomes is not None:
-                return outcomes
+        batch = exact(commands)
+        if batch:
+            position = self._append_exact(connection, partition, batch)
+            if position is not None:
+                return outcomes(commands, partition, position)
         return self._append_locked(connection, partition, commands)
 
-    def _append_exact(
-        self, connection: Connection, partition: int, commands: Sequence[Command]
-    ) -> list[Outcome] | None:
-        """Append on the fast path; None where the locked one has to decide."""
-        guards, rows = _exact_rows(commands)
+    def _append_exact(self, connection: Connection, partition: int, batch: Exact) -> int | None:
+        """Return the position before the first event; None where the locked path has to decide."""
+        guards, rows = _columns(batch.guards, 2), _columns(batch.rows, 8)
         try:
             row = connection.execute(
-                self._sql["append_exact"],
-                (partition, _now(), *_columns(guards, 2), *_columns(rows, 8)),
+                self._sql["append_exact"], (partition, _now(), *guards, *rows)
             ).fetchone()
         except UniqueViolation as error:
             if error.diag.constraint_name not in _TAKEN:
                 raise
             return None
-        if row is None or row[0] is None:
-            return None
-        outcomes: list[Outcome] = []
-        position = row[0]
-        for command in commands:
-            position += sum(len(write.events) for write in command.writes)
-            last = command.writes[-1]
-            version = (last.expected or 0) + len(last.events)
-            outcomes.append(Appended(partition, position, last.stream, version))
-        return outcomes
+        return row[0] if row else None
 
     def _append_locked(
         self, connection: Connection, partition: int, commands: Sequence[Command]
@@ -126,9 +134,9 @@ class PostgresLog:
                 ("take_claims", result.taken),
             ):
                 if claims:
-                    connection.execute(self._sql[name], _columns(map(astuple, claims), 3))
+                    connection.execute(self._sql[name], _columns(claims, 3))
             if result.keys:
-                connection.execute(self._sql["merge_keys"], _columns(map(astuple, result.keys), 3))
+                connection.execute(self._sql["merge_keys"], _columns(result.keys, 3))
         return result.outcomes
 
     def _facts(self, connection: Connection, partition: int, commands: Sequence[Command]) -> Facts:
@@ -148,7 +156,7 @@ class PostgresLog:
             recorded_at,
             versions=dict(connection.execute(self._sql["read_versions"], (streams,)).fetchall()),
             commands={
-                id: Known.by(stream, *end)
+                id: Known(stream, Appended(*end))
                 for id, stream, *end in connection.execute(self._sql["read_commands"], (ids,))
             },
             claims={
@@ -227,7 +235,7 @@ class PostgresLog:
 
     def merge_keys(self, keys: Sequence[Key]) -> None:
         if keys:
-            rows = _columns(map(astuple, keys), 3)
+            rows = _columns(keys, 3)
             self._patiently(lambda connection: connection.execute(self._sql["merge_keys"], rows))
 
     def receive(self, records: Sequence[Recorded]) -> None:
@@ -268,7 +276,7 @@ class PostgresLog:
                     raise Refused("claims are replaced only while a store is being filled")
                 connection.execute(self._sql["clear_claims"])
                 if claims:
-                    connection.execute(self._sql["take_claims"], _columns(map(astuple, claims), 3))
+                    connection.execute(self._sql["take_claims"], _columns(claims, 3))
 
         self._patiently(replace)
 
@@ -278,13 +286,15 @@ class PostgresLog:
     # --- connections ----------------------------------------------------------------
 
     def _records(self, name: str, *parameters: object) -> list[Recorded]:
-        return list(map(Recorded._make, self._read(name, *parameters)))
+        sql = self._sql[name]
+        return self._patiently(
+            lambda connection: connection.records.execute(sql, parameters).fetchall()
+        )
 
     def _read(self, name: str, *parameters: object) -> list[tuple[Any, ...]]:
+        sql = self._sql[name]
         return self._patiently(
-            lambda connection: connection.execute(
-                self._sql[name], parameters, binary=True
-            ).fetchall()
+            lambda connection: connection.rows.execute(sql, parameters).fetchall()
         )
 
     def _patiently(self, work: Callable[[Connection], T]) -> T:
@@ -318,44 +328,6 @@ _TAKEN: Final = frozenset({"events_stream_version", "events_command_id"})
 
 def _now() -> int:
     return time_ns() // 1_000
-
-
-def _is_exact(command: Command) -> bool:
-    return not (command.takes or command.releases or command.keys) and all(
-        write.expected is not None for write in command.writes
-    )
-
-
-def _exact_rows(
-    commands: Sequence[Command],
-) -> tuple[list[tuple[str, int]], list[tuple[object, ...]]]:
-    """Return the events that must exist already, and the new ones without their positions."""
-    guards: list[tuple[str, int]] = []
-    rows: list[tuple[object, ...]] = []
-    ends: dict[str, int] = {}
-    for command in commands:
-        number = 0
-        for write in command.writes:
-            version = write.expected or 0
-            if version and ends.get(write.stream) != version:
-                guards.append((write.stream, version))
-            for event in write.events:
-                version += 1
-                rows.append(
-                    (
-                        write.stream,
-                        version,
-                        event.type,
-                        event.schema,
-                        event.data,
-                        event.metadata,
-                        command.id,
-                        number,
-                    )
-                )
-                number += 1
-            ends[write.stream] = version
-    return guards, rows
 
 
 def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]:

@@ -12,6 +12,9 @@ from refold.domain.errors import Unavailable
 BUSY_SECONDS: Final = 30.0
 """How long a connection waits for another's lock."""
 
+WAL_PAGES: Final = 4_000
+"""Length of the write-ahead log, 16 MB, from which it is written back: a page once for many."""
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Return a connection in WAL mode that loses no commit, in the driver's autocommit mode.
@@ -25,6 +28,7 @@ def connect(path: Path) -> sqlite3.Connection:
         )
         _into_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # an erased key is to leave the file
     except sqlite3.DatabaseError as error:

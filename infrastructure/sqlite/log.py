@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from time import time_ns
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from refold.domain.errors import Refused
 from refold.domain.ports import (
+    Appended,
     Claim,
     Command,
     Head,
@@ -21,6 +22,7 @@ from refold.domain.ports import (
     Seal,
     State,
 )
+from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.sorting import (
     Facts,
     Known,
@@ -55,6 +57,12 @@ class SqliteLog:
         return by_partition(commands, self._partitions, self._append_to)
 
     def _append_to(self, partition: int, commands: Sequence[Command]) -> list[Outcome]:
+        batch = exact(commands)
+        if batch:
+            with suppress(sqlite3.IntegrityError):  # another was faster, or has the command's id
+                position = self._write(lambda writer: _append_exact(writer, partition, batch))
+                if position is not None:
+                    return outcomes(commands, partition, position)
         return self._write(lambda writer: self._append(writer, partition, commands))
 
     def _append(
@@ -62,9 +70,9 @@ class SqliteLog:
     ) -> list[Outcome]:
         result = sort(commands, _facts(writer, partition, commands), time_ns() // 1_000)
         writer.executemany(_SQL["append_event"], result.records)
-        writer.executemany(_SQL["release_claim"], map(astuple, result.released))
-        writer.executemany(_SQL["take_claim"], map(astuple, result.taken))
-        writer.executemany(_SQL["merge_key"], map(astuple, result.keys))
+        writer.executemany(_SQL["release_claim"], result.released)
+        writer.executemany(_SQL["take_claim"], result.taken)
+        writer.executemany(_SQL["merge_key"], result.keys)
         return result.outcomes
 
     def stream(self, stream: str) -> list[Recorded]:
@@ -117,7 +125,7 @@ class SqliteLog:
 
     def merge_keys(self, keys: Sequence[Key]) -> None:
         if keys:
-            self._write(lambda writer: writer.executemany(_SQL["merge_key"], map(astuple, keys)))
+            self._write(lambda writer: writer.executemany(_SQL["merge_key"], keys))
 
     def receive(self, records: Sequence[Recorded]) -> None:
         def write(writer: sqlite3.Connection) -> None:
@@ -148,7 +156,7 @@ class SqliteLog:
             if any(head.state is not State.FILLING for head in heads):
                 raise Refused("claims are replaced only while a store is being filled")
             writer.execute(_SQL["clear_claims"])
-            writer.executemany(_SQL["take_claim"], map(astuple, claims))
+            writer.executemany(_SQL["take_claim"], claims)
 
         self._write(replace)
 
@@ -194,21 +202,37 @@ def _is_poison(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorname.startswith(("SQLITE_IOERR", "SQLITE_FULL"))
 
 
-def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Command]) -> Facts:
-    head = next(
-        head
-        for head in map(_head, writer.execute(_SQL["read_heads"]))
-        if head.partition == partition
+def _append_exact(writer: sqlite3.Connection, partition: int, batch: Exact) -> int | None:
+    """Return the position before the first event; None where the batch has to be sorted."""
+    *row, recorded_at = writer.execute(_SQL["read_last"], (partition,)).fetchone()
+    head = _head(row)
+    if head.state is not State.OPEN:
+        return None
+    if batch.guards:
+        [found] = writer.execute(_SQL["count_guards"], (json.dumps(batch.guards),)).fetchone()
+        if found != len(batch.guards):
+            return None
+    now = max(recorded_at, time_ns() // 1_000)
+    writer.executemany(
+        _SQL["append_exact"],
+        (
+            (partition, position, now, *event)
+            for position, event in enumerate(batch.rows, head.position + 1)
+        ),
     )
-    clock = writer.execute(_SQL["read_clock"], (partition, head.position)).fetchone()
-    facts = Facts(head, clock[0] if clock else 0)
+    return head.position
+
+
+def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Command]) -> Facts:
+    *head, recorded_at = writer.execute(_SQL["read_last"], (partition,)).fetchone()
+    facts = Facts(_head(head), recorded_at)
 
     def read(name: str, wanted: Iterable[str]) -> sqlite3.Cursor:
         return writer.execute(_SQL[name], (json.dumps(list(wanted)),))
 
     for id, *place, stream in read("read_commands", (command.id for command in commands)):
         end = writer.execute(_SQL["read_command_end"], place).fetchone()
-        facts.commands[id] = Known.by(stream, *end)
+        facts.commands[id] = Known(stream, Appended(*end))
     written = {write.stream for command in commands for write in command.writes}
     facts.versions.update(read("read_versions", written))
     for command in commands:

@@ -13,6 +13,7 @@ import pytest
 
 from refold.domain.errors import CommandIdTaken, Conflict, Refused, Unavailable
 from refold.domain.ports import Appended, Command, Log, NewEvent, Outcome, Write
+from refold.infrastructure import group_commit
 from refold.infrastructure.group_commit import MOST_BYTES, MOST_COMMANDS, GroupCommit
 
 T = TypeVar("T")
@@ -122,8 +123,23 @@ def test_tasks_that_are_ready_together_share_few_commits(log: Log) -> None:
 
     asyncio.run(call_at_once())
 
-    assert sum(watched.batches) == 64
-    assert len(watched.batches) < 8
+    assert watched.batches == [64]
+
+
+def test_a_thread_waits_for_those_who_were_answered_with_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE_SECONDS", PATIENCE)
+    watched = Watched(log)
+    group = GroupCommit(watched)
+    queued_behind(watched, group, *([command(f"{n}", f"user-{n}", 0)] for n in range(2)))
+
+    early = in_thread(lambda: group.append([command("early", "user-a", 0)]))
+    wait_until(lambda: group.waiting == 1)
+    late = asyncio.run(group.append_async([command("late", "user-b", 0)]))
+
+    assert positions([*result(early), *late]) == [4, 5]
+    assert watched.batches == [1, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -147,7 +147,7 @@ class Lists:
         if command.id in self.commands:
             stream, first = self.commands[command.id]
             if stream == command.writes[0].stream:
-                return replace(first, again=True)
+                return first._replace(again=True)
             return CommandIdTaken(command.id, stream)
         lengths = {stream: len(events) for stream, events in self.streams.items()}
         for write in command.writes:
@@ -265,8 +265,7 @@ class ThreeStores(RuleBasedStateMachine):
     def claim(self, drafts: list[Draft], takes: set[str], releases: set[str]) -> Any:
         return self.append(
             [
-                replace(
-                    self.command(draft),
+                self.command(draft)._replace(
                     takes=_claims(takes, draft.stream),
                     releases=_claims(releases, draft.stream),
                 )
@@ -276,11 +275,11 @@ class ThreeStores(RuleBasedStateMachine):
 
     @rule(drafts=st.lists(DRAFTS, min_size=1, max_size=3), known=ids, again=st.booleans())
     def try_again(self, drafts: list[Draft], known: str, again: bool) -> None:
-        commands = [replace(self.command(draft), id=known) for draft in drafts]
+        commands = [self.command(draft)._replace(id=known) for draft in drafts]
         if again and known in self.model.commands:
             stream = self.model.commands[known][0]
             commands = [
-                replace(command, writes=(replace(command.writes[0], stream=stream),))
+                command._replace(writes=(command.writes[0]._replace(stream=stream),))
                 for command in commands
             ]
         self.append(commands)
@@ -337,7 +336,7 @@ class ThreeStores(RuleBasedStateMachine):
 
     def copy_there_and_back_and_go_on_with_the_copies(self) -> None:
         holder = Draft(streams.name("file", "a"), None, (_encoded(file.Banned(3)),))
-        self.append([replace(self.command(holder), takes=_claims({"copied"}, holder.stream))])
+        self.append([self.command(holder)._replace(takes=_claims({"copied"}, holder.stream))])
         origin, replaced = self.stores["sqlite"], self.stores["postgres"]
         there, back = self.make_postgres(), self.make_sqlite()
         certificate = copying.copy(origin, there)

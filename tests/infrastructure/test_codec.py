@@ -169,12 +169,41 @@ def test_a_schema_that_is_not_known_is_named(schema: int) -> None:
         b'"code"',
         b"{}",
         b'{"code":3,"more":1}',
+        b'{"code":"3"}',
+        b'{"code":3.0}',
+        b'{"code":true}',
+        b'{"code":null}',
         b"[" * 100_000,
     ],
 )
 def test_data_that_is_not_what_its_type_says_is_undecodable(data: bytes) -> None:
     with pytest.raises(Undecodable, match=r"event 7 of type file\.banned cannot be decoded: ."):
         EVENTS.decode(recorded(NewEvent("file.banned", 1, data, b"{}")))
+
+
+@pytest.mark.parametrize("extra", [b"{}", b'{"\\ud800":1}'], ids=["fast", "exact"])
+def test_a_field_of_another_type_is_undecodable_both_ways(extra: bytes) -> None:
+    record = b'{"record":{"cid":1,"extra":' + extra + b'},"opened":{},"removed":[],"sha256":""}'
+
+    with pytest.raises(Undecodable, match=r"Expected `str`, got `int` - at `\$\.record\.cid`"):
+        EVENTS.decode(recorded(NewEvent("file.imported", 1, record, b"{}")))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Banned("3"),  # type: ignore[arg-type]
+        Banned(nan),  # type: ignore[arg-type]
+        push.Recorded("a", {}, {"/steps": 1}),  # type: ignore[dict-item]
+        push.Rekeyed(None),  # type: ignore[arg-type]
+        session.Touched("\ud800"),  # type: ignore[arg-type]
+        session.Started("s", Sealed("s", (*PLACE, "body"), "box"), "soon"),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+def test_what_could_not_be_read_again_is_not_stored(value: object) -> None:
+    with pytest.raises(NotStorable, match=rf"{type(value).__name__}: (Expected|'utf-8')"):
+        EVENTS.encode(value, b"{}")
 
 
 @pytest.mark.parametrize("record", [b"null", b"[]", b'"x"', b'{"unknown":1}', b"7"])
