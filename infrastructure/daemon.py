@@ -12,7 +12,7 @@ from typing import Final
 from refold.domain.errors import Filling, Moved, Unavailable
 from refold.domain.ports import State
 from refold.infrastructure import chain, sessions
-from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.folding.folder import PARTITION
 from refold.infrastructure.store import Store
 
 SHORTEST_PAUSE: Final = 0.01

@@ -47,6 +47,6 @@ def outcomes(commands: Sequence[Command], partition: int, position: int) -> list
     for command in commands:
         for write in command.writes:
             position += len(write.events)
-        version = (write.expected or 0) + len(write.events)
-        found.append(Appended(partition, position, write.stream, version))
+        stream, expected, events = command.writes[-1]
+        found.append(Appended(partition, position, stream, (expected or 0) + len(events)))
     return found

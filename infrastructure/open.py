@@ -12,6 +12,7 @@ from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs
 from refold.infrastructure.codec import EVENTS
+from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
@@ -22,7 +23,6 @@ from refold.infrastructure.sqlite import rows as sqlite_rows
 from refold.infrastructure.sqlite.connection import connect as connect_sqlite
 from refold.infrastructure.sqlite.log import SqliteLog
 from refold.infrastructure.store import Store
-from refold.infrastructure.tables import Tables
 from refold.infrastructure.vault import Vault
 from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyHolder, KeyInMemory, NoKey
 

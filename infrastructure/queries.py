@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from refold.domain import file, streams
-from refold.infrastructure.folding import PARTITION, fold_family
+from refold.infrastructure.folding.folder import PARTITION, fold_family
+from refold.infrastructure.folding.tables import Hits
 from refold.infrastructure.store import Store
-from refold.infrastructure.tables import Hits
 from refold.projections import catalog, file_counts, file_tags, files
 from refold.projections.query import parse
 

@@ -235,7 +235,8 @@ class _Batch:
                 )
                 number += 1
             self.versions[stream] = version
-        outcome = Appended(partition, position, stream, version)
+        last = self.records[-1]
+        outcome = Appended(partition, last.position, last.stream, last.version)
         self.commands[command.id] = Known(command.writes[0].stream, outcome)
         return outcome
 

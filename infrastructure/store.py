@@ -6,9 +6,9 @@ from refold.domain.errors import NoPlaceForBlobs
 from refold.domain.ports import Blobs, Event, Log
 from refold.infrastructure.address import Address
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.folding import Folder
+from refold.infrastructure.folding.folder import Folder
+from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.group_commit import GroupCommit
-from refold.infrastructure.tables import Tables
 from refold.infrastructure.vault import Vault
 from refold.projections import catalog
 

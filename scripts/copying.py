@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure import copying
-from refold.infrastructure.certificate import Certificate
+from refold.infrastructure.moving import copying
+from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.open import open_store
 from refold.scripts import options, output
 

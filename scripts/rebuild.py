@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure import workers
-from refold.infrastructure.folding import Rebuilt
+from refold.infrastructure.folding import workers
+from refold.infrastructure.folding.folder import Rebuilt
 from refold.projections import catalog
 from refold.scripts import options, output
 

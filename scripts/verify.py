@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure import verifying
+from refold.infrastructure.moving import verifying
 from refold.infrastructure.open import open_store
 from refold.scripts import copying, options, output
 

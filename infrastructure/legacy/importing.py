@@ -13,7 +13,7 @@ from refold.domain.errors import Conflict, Refused
 from refold.domain.ports import Appended, Command, Event, Write
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
-from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.folding.folder import PARTITION
 from refold.infrastructure.legacy import pinshare
 from refold.infrastructure.legacy.pinshare import Entry
 from refold.infrastructure.store import Store

@@ -9,9 +9,9 @@ from psycopg.errors import DeadlockDetected, InvalidTableDefinition, LockNotAvai
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from refold.infrastructure.folding.tables import Generation, Hits, Tables
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.postgres.connection import available, connect
-from refold.infrastructure.tables import Generation, Hits, Tables
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 

@@ -11,9 +11,9 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
+from refold.infrastructure.folding.tables import Generation, Hits, Tables
 from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import connect, unavailable
-from refold.infrastructure.tables import Generation, Hits, Tables
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
-from refold.infrastructure import copying
+from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.scripts.measure.row import Goal, Measured, Row, paired, seconds
 from refold.scripts.measure.site import Connection, Site

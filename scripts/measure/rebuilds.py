@@ -4,7 +4,7 @@ from importlib import resources
 from os import cpu_count
 from typing import Final
 
-from refold.infrastructure import workers
+from refold.infrastructure.folding import workers
 from refold.infrastructure.open import open_store
 from refold.projections import file_counts, file_tags, files, tag_votes
 from refold.projections.projection import Projection

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from refold.domain.errors import Unavailable
 from refold.domain.ports import State
-from refold.infrastructure.copying import copy
+from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.binaries import find_binaries
 from refold.infrastructure.postgres.cluster import throwaway

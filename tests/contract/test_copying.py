@@ -17,9 +17,9 @@ from refold.domain import file, streams
 from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Refused
 from refold.domain.ports import Appended, Claim, Command, State, Write
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.certificate import Certificate
 from refold.infrastructure.codec import Metadata, encode_metadata
-from refold.infrastructure.copying import Progress, copy, move
+from refold.infrastructure.moving.certificate import Certificate
+from refold.infrastructure.moving.copying import Progress, copy, move
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import refresh, search
 from refold.infrastructure.store import Store

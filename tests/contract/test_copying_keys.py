@@ -17,14 +17,14 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.errors import NoVaultKey, WrongVaultKey
 from refold.domain.ports import Key, State
 from refold.infrastructure import address, commands
-from refold.infrastructure.certificate import Certificate
-from refold.infrastructure.copying import copy, move
+from refold.infrastructure.moving.certificate import Certificate
+from refold.infrastructure.moving.copying import copy, move
+from refold.infrastructure.moving.verifying import compare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.sessions import list_sessions, show_session
 from refold.infrastructure.sqlite.connection import connect
 from refold.infrastructure.store import Store
 from refold.infrastructure.vault import digest
-from refold.infrastructure.verifying import compare
 from refold.scripts import cli
 
 Carry = Callable[[Store, Store], Certificate]

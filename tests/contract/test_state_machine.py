@@ -30,12 +30,12 @@ from psycopg.sql import SQL, Identifier
 from refold.domain import file, removal_vote, streams, tag_vote
 from refold.domain.errors import Claimed, CommandIdTaken, Conflict
 from refold.domain.ports import Appended, Claim, Command, NewEvent, Outcome, Recorded, Write
-from refold.infrastructure import copying
 from refold.infrastructure.codec import EVENTS, Metadata, encode_metadata
-from refold.infrastructure.folding import PARTITION, fold_family
+from refold.infrastructure.folding.folder import PARTITION, fold_family
+from refold.infrastructure.folding.tables import Generation
+from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
-from refold.infrastructure.tables import Generation
 from refold.projections import catalog
 from refold.projections.projection import Key, Row
 

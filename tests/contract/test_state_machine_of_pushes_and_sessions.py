@@ -32,10 +32,11 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.errors import Claimed, CommandIdTaken, Conflict, Failure, NoSuchBlob
 from refold.domain.ports import Blob, Claim, Recorded
 from refold.domain.push import UnknownPush
-from refold.infrastructure import commands, copying
+from refold.infrastructure import commands
 from refold.infrastructure.codec import parse
 from refold.infrastructure.commands import Done
-from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.pushes import list_pushes, show_push
 from refold.infrastructure.sessions import SessionView, list_sessions, purge, show_session

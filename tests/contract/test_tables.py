@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from refold.domain import file, removal_vote, streams, tag_vote
 from refold.domain.errors import LogWentBack, StaleProjection, UnknownType
 from refold.domain.ports import Appended, Command, Recorded, State, Write
-from refold.infrastructure import building, pages, workers
 from refold.infrastructure.codec import Metadata, encode_metadata
-from refold.infrastructure.folding import PARTITION, Digest, Folder, Rebuilt, fold_family
+from refold.infrastructure.folding import building, pages, workers
+from refold.infrastructure.folding.folder import PARTITION, Digest, Folder, Rebuilt, fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import After, refresh, search
 from refold.infrastructure.store import Store
@@ -517,7 +517,7 @@ def test_threads_that_build_at_once_leave_whole_tables(
 
 FOLDING = """
 import sys
-from refold.infrastructure import building, pages, workers
+from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.open import open_store
 
 pages.PAGE = 3

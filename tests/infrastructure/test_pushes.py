@@ -14,7 +14,9 @@ from refold.domain.errors import BadInput, Claimed, Conflict
 from refold.domain.push import UnknownPush
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
-from refold.infrastructure.copying import copy
+from refold.infrastructure.folding.tables import CURRENT
+from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.push_documents import LONGEST, same
 from refold.infrastructure.pushes import (
@@ -25,8 +27,6 @@ from refold.infrastructure.pushes import (
     show_push,
 )
 from refold.infrastructure.store import Store
-from refold.infrastructure.tables import CURRENT
-from refold.infrastructure.verifying import verify
 from refold.projections import pushes
 
 SAMPLE = Path(__file__).parents[1] / "data" / "git-proxy" / "pushes.mongo.json"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from refold.domain import push, streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Event, Recorded
-from refold.infrastructure import commands, pages
-from refold.infrastructure.folding import fold_family
+from refold.infrastructure import commands
+from refold.infrastructure.folding import pages
+from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.pushes import list_pushes, show_push
 from refold.infrastructure.store import Store

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from refold.domain import streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Recorded, State
-from refold.infrastructure import commands, folding, pages
+from refold.infrastructure import commands
+from refold.infrastructure.folding import folder, pages
 from refold.infrastructure.legacy.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
@@ -151,7 +152,7 @@ def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
     found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in catalog.ALL}
     log = store.log.page(0, 0, 10_000)
     for family in {streams.family(record.stream) for record in log}:
-        for table, family_rows in folding.fold_family(store.family(family), catalog.ALL).items():
+        for table, family_rows in folder.fold_family(store.family(family), catalog.ALL).items():
             found[table] |= {key: tuple(row) for key, row in family_rows.items()}
     return found
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 from unittest.mock import patch
 
-from refold.infrastructure import building, chain, pages
+from refold.infrastructure import chain
+from refold.infrastructure.folding import building, pages
 from refold.infrastructure.postgres.rows import PostgresRows
 from refold.infrastructure.sqlite.rows import SqliteRows
 from refold.scripts import cli

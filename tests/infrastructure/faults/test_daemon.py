@@ -12,7 +12,7 @@ from typing import Any, Final
 from refold.domain import times
 from refold.infrastructure import chain
 from refold.infrastructure.commands import run
-from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.folding.folder import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.infrastructure.queries import status

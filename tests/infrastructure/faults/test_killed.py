@@ -12,13 +12,13 @@ from typing import Final
 import sqlalchemy as sa
 
 from refold.domain import streams
-from refold.infrastructure import copying
 from refold.infrastructure.chain import pages
-from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.folding.tables import BUILDING
+from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
-from refold.infrastructure.tables import BUILDING
 from refold.projections import catalog, files
 from refold.tests.infrastructure.faults.events import many
 from refold.tests.infrastructure.faults.grouping import COMMANDS as GROUPED

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.domain.ports import State
-from refold.infrastructure import copying
-from refold.infrastructure.folding import PARTITION
+from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.tests.infrastructure.faults.events import many

@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from refold.domain.errors import BrokenLog
-from refold.infrastructure import commands, pages
+from refold.infrastructure import commands
+from refold.infrastructure.folding import pages
 from refold.infrastructure.open import open_store
 
 

@@ -16,7 +16,7 @@ from typing import IO, cast
 
 from refold.domain.errors import Unavailable
 from refold.infrastructure.address import Address
-from refold.infrastructure.building import Job
+from refold.infrastructure.folding.building import Job
 from refold.infrastructure.open import open_at
 
 

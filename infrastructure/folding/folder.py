@@ -16,10 +16,10 @@ from refold.domain import streams
 from refold.domain.errors import LogWentBack, Refused
 from refold.domain.ports import Event, Log
 from refold.infrastructure import chain
-from refold.infrastructure.building import Builder, Progress, Workers
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.pages import PageReader
-from refold.infrastructure.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
+from refold.infrastructure.folding.building import Builder, Progress, Workers
+from refold.infrastructure.folding.pages import PageReader
+from refold.infrastructure.folding.tables import BUILDING, CURRENT, Checkpoint, Generation, Tables
 from refold.projections.projection import Key, Projection, Row, fold, kinds
 
 PARTITION: Final = 0

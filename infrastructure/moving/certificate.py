@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from refold.domain.ports import Key
-from refold.infrastructure.folding import Digest
+from refold.infrastructure.folding.folder import Digest
 from refold.infrastructure.vault import digest
 
 

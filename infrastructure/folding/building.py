@@ -24,8 +24,8 @@ from refold.domain.errors import Unavailable
 from refold.domain.ports import Log, Recorded
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.pages import PageReader
-from refold.infrastructure.tables import BUILDING, Checkpoint, Generation, Plan, Tables
+from refold.infrastructure.folding.pages import PageReader
+from refold.infrastructure.folding.tables import BUILDING, Checkpoint, Generation, Plan, Tables
 from refold.projections.projection import Key, Row, fold, kinds
 
 WORTH_WORKERS: Final = 20_000

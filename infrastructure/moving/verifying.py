@@ -8,10 +8,10 @@ from typing import Any
 
 from refold.domain.errors import BrokenLog, Unreadable
 from refold.infrastructure.blobs.contents import is_whole
-from refold.infrastructure.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.copying import Progress
-from refold.infrastructure.folding import PARTITION, Digest
+from refold.infrastructure.folding.folder import PARTITION, Digest
+from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
+from refold.infrastructure.moving.copying import Progress
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 

@@ -24,9 +24,9 @@ from refold.domain.errors import (
 from refold.domain.ports import Claim, Head, Recorded, State
 from refold.infrastructure.address import Memory
 from refold.infrastructure.blobs.contents import is_whole
-from refold.infrastructure.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.folding import PARTITION, Digest
+from refold.infrastructure.folding.folder import PARTITION, Digest
+from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 

@@ -1,0 +1,1 @@
+"""Copies and moves stores between engines, and proves it."""
