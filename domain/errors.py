@@ -76,7 +76,9 @@ class NoPlaceForBlobs(Refused):
     """Large contents need a place beside the database, and none is named."""
 
     def __init__(self) -> None:
-        super().__init__("no place for large contents is named: set REFOLD_BLOBS to a folder")
+        super().__init__(
+            "no place for large contents is named: set REFOLD_BLOBS to a folder, or [storage.media]"
+        )
 
 
 class WrongVaultKey(Refused):

@@ -5,7 +5,7 @@ git-proxy itself would have stored after all of them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Final, Literal, NamedTuple, assert_never
 
@@ -72,6 +72,15 @@ class Deleted:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A legacy record replaced the document; a decision that was made here stays."""
+
+    id: str
+    document: Document
+    blobs: Blobs
+
+
 STORED_NAMES: Final = {  # stored forever: add lines, never edit or remove one
     "push.recorded": Recorded,
     "push.rerecorded": Rerecorded,
@@ -81,9 +90,20 @@ STORED_NAMES: Final = {  # stored forever: add lines, never edit or remove one
     "push.canceled": Canceled,
     "push.rekeyed": Rekeyed,
     "push.deleted": Deleted,
+    "push.imported": Imported,
 }
 
-Event = Recorded | Rerecorded | Allowed | Authorised | Rejected | Canceled | Rekeyed | Deleted
+Event = (
+    Recorded
+    | Rerecorded
+    | Allowed
+    | Authorised
+    | Rejected
+    | Canceled
+    | Rekeyed
+    | Deleted
+    | Imported
+)
 
 # --- state --------------------------------------------------------------------
 
@@ -91,6 +111,8 @@ Event = Recorded | Rerecorded | Allowed | Authorised | Rejected | Canceled | Rek
 class Push(NamedTuple):
     known: bool = False
     authorised: bool = False
+    decided: bool = False
+    """Whether somebody decided here since the document was recorded."""
     id: str = ""
     ids: frozenset[str] = frozenset()
     """Every id that leads here; a deleted push keeps its own."""
@@ -100,15 +122,17 @@ def evolve(push: Push, event: Event) -> Push:
     match event:
         case Recorded(id, document):
             authorised = document.get("authorised") is True
-            return Push(True, authorised, id, push.ids | {id})
+            return Push(True, authorised, id=id, ids=push.ids | {id})
         case Rerecorded(document):
-            return push._replace(
-                authorised=document.get("authorised") is True, id=str(document["id"])
-            )
+            authorised = document.get("authorised") is True
+            return push._replace(authorised=authorised, decided=False, id=str(document["id"]))
+        case Imported(id, document):
+            authorised = push.authorised if push.decided else document.get("authorised") is True
+            return Push(True, authorised, push.decided, id, push.ids | {id})
         case Authorised():
-            return push._replace(authorised=True)
+            return push._replace(authorised=True, decided=True)
         case Rejected() | Canceled():
-            return push._replace(authorised=False)
+            return push._replace(authorised=False, decided=True)
         case Rekeyed(new_id):
             return push._replace(id=new_id, ids=push.ids | {new_id})
         case Deleted():
@@ -134,6 +158,8 @@ class View:
 
     document: Document
     blobs: Blobs
+    decided: bool = False
+    """Whether somebody decided here since the document was recorded."""
 
     def has(self, name: str) -> bool:
         """Tell whether a top-level field is true, as JavaScript takes it."""
@@ -168,6 +194,9 @@ def view_after(view: View | None, event: Event) -> View | None:
     match event:
         case Recorded(_, document, blobs) | Rerecorded(document, blobs):
             return View(document, blobs)
+        case Imported(_, document, blobs):
+            imported = View(document, blobs)
+            return _with_decision_of(view, imported) if view and view.decided else imported
         case Deleted():
             return None
     if view is None:
@@ -176,19 +205,34 @@ def view_after(view: View | None, event: Event) -> View | None:
         case Allowed():
             return _changed(view, {"allowPush": True, "blocked": False})
         case Authorised(attestation, blobs):
-            return _changed(view, _decided("authorised") | {"attestation": attestation}, blobs)
+            return _decided(view, "authorised", {"attestation": attestation}, blobs)
         case Rejected(rejection, blobs):
-            return _changed(view, _decided("rejected") | {"rejection": rejection}, blobs)
+            return _decided(view, "rejected", {"rejection": rejection}, blobs)
         case Canceled():
-            return _changed(view, _decided("canceled"))
+            return _decided(view, "canceled")
         case Rekeyed(new_id):
             return _changed(view, {"id": new_id, "legacyId": view.document["id"]})
         case _:
             assert_never(event)
 
 
-def _decided(decision: str) -> dict[str, object]:
-    return {name: name == decision for name in ("authorised", "canceled", "rejected")}
+_DECISIONS: Final = ("authorised", "canceled", "rejected")
+_PAYLOADS: Final = ("attestation", "rejection")
+
+
+def _decided(
+    view: View, decision: str, payload: Document | None = None, blobs: Blobs | None = None
+) -> View:
+    fields = {name: name == decision for name in _DECISIONS} | dict(payload or {})
+    return replace(_changed(view, fields, blobs), decided=True)
+
+
+def _with_decision_of(view: View, imported: View) -> View:
+    """Return what was imported, but with the last decision of `view` and what belongs to it."""
+    names = (*_DECISIONS, *_PAYLOADS)
+    blobs = {at: sha for at, sha in view.blobs.items() if at.split("/")[1] in names}
+    fields = {name: view.document.get(name) for name in names}
+    return replace(_changed(imported, fields, blobs), decided=True)
 
 
 def _changed(view: View, fields: Document, blobs: Blobs | None = None) -> View:
@@ -200,7 +244,7 @@ def _changed(view: View, fields: Document, blobs: Blobs | None = None) -> View:
         for pointer, sha256 in view.blobs.items()
         if pointer.split("/")[1] not in fields
     }
-    return View(kept | new, cut_out | dict(blobs or {}))
+    return View(kept | new, cut_out | dict(blobs or {}), view.decided)
 
 
 # --- decisions ----------------------------------------------------------------
@@ -248,6 +292,11 @@ def rekey(push: Push, id: str, new_id: str) -> list[Event]:
     check_known(push, id)
     checked(new_id)
     return [] if new_id == push.id else [Rekeyed(new_id)]
+
+
+def import_record(document: Document, blobs: Blobs) -> list[Event]:
+    """Take over a legacy record as it is."""
+    return [Imported(id_of(document), document, blobs)]
 
 
 def delete(push: Push) -> list[Event]:

@@ -1,9 +1,11 @@
 """Addresses of stores: what a person types, and what may be shown of it."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from refold.domain.errors import BadInput
 
@@ -53,6 +55,25 @@ class Sqlite:
 
 
 @dataclass(frozen=True, slots=True)
+class Connecting:
+    """How connections to PostgreSQL are made; times are in seconds.
+
+    A store has at most `max_size` connections for its log and as many for its query tables. The
+    password is what `password_command` prints, asked anew for each connection.
+    """
+
+    password_command: tuple[str, ...] = field(default=(), repr=False)
+    insecure_tls: bool = False
+    min_size: int = 1
+    max_size: int = 8
+    connect_seconds: int = 10
+    silent_seconds: float = 20.0
+
+
+ORDINARY: Final = Connecting()
+
+
+@dataclass(frozen=True, slots=True)
 class Postgres:
     """A store in a schema of a database: `postgresql://user@host/name?schema=refold`."""
 
@@ -60,6 +81,7 @@ class Postgres:
 
     url: str
     schema: str
+    connecting: Connecting = ORDINARY
 
     def __repr__(self) -> str:
         return f"Postgres({self.public!r})"
@@ -80,8 +102,14 @@ class Postgres:
 Address = Memory | Sqlite | Postgres
 
 
-def parse(url: str) -> Address:
-    """Return the address that `url` is. Raises `BadInput`; the message shows no password."""
+def parse(
+    url: str, options: Mapping[str, str] | None = None, connecting: Connecting = ORDINARY
+) -> Address:
+    """Return the address that `url` is.
+
+    `options`, libpq's and `schema`, are for what a PostgreSQL address leaves open. Raises
+    `BadInput`; the message shows nothing of `url`, which may be a password put in a wrong place.
+    """
     scheme, colon, rest = url.partition(":")
     match scheme:
         case "memory" if colon:
@@ -89,22 +117,40 @@ def parse(url: str) -> Address:
         case "sqlite" if rest.startswith("///") and len(rest) > 3:
             return Sqlite(Path(rest[3:]))
         case "postgresql" | "postgres" if rest.startswith("//"):
-            return _postgres(url)
+            return _postgres(url, options or {}, connecting)
         case _:
-            raise BadInput(
-                f"a store's address starts with sqlite:///, postgresql:// or memory:, not with"
-                f" {scheme[:20]!r}"
-            )
+            raise BadInput("a store's address starts with sqlite:///, postgresql:// or memory:")
 
 
-def _postgres(url: str) -> Postgres:
+_HOST: Final = r"(\[[^][@]*\]|[^][@:/,]*)(:\d*)?"
+_AUTHORITY: Final = re.compile(rf"((?P<user>[^:@]*)(:[^@]*)?@)?(?P<where>{_HOST}(,{_HOST})*)")
+_DATABASE: Final = re.compile(r"(/[^/@]*)?")
+
+
+def _postgres(url: str, options: Mapping[str, str], connecting: Connecting) -> Postgres:
     try:
         parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        query = parts.query.replace("+", "%2B")  # a plus sign is one for libpq
+        named = dict(parse_qsl(query, strict_parsing=bool(query)))
     except ValueError:
-        raise BadInput("the PostgreSQL address cannot be read") from None
-    schema = options.pop("schema", SCHEMA)
+        raise _malformed() from None
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    if authority is None or "#" in url or not _DATABASE.fullmatch(parts.path):
+        raise _malformed()
+    taken = {"user"} if authority["user"] else set()
+    taken |= {"host", "port"} if authority["where"] else set()
+    taken |= {"password"} if ":" in parts.netloc.rpartition("@")[0] else set()
+    taken |= {"dbname"} if len(parts.path) > 1 else set()
+    named = {name: value for name, value in options.items() if name not in taken} | named
+    schema = named.pop("schema", SCHEMA)
     if not schema.isidentifier() or not schema.isascii() or len(schema) > 50:
-        raise BadInput(f"{schema!r} cannot be the name of a schema")
-    query = f"?{urlencode(options)}" if options else ""
-    return Postgres(f"postgresql://{parts.netloc}{parts.path}{query}", schema)
+        raise BadInput("the schema of an address is at most 50 letters, digits and _")
+    query = f"?{urlencode(named, quote_via=quote)}" if named else ""
+    return Postgres(f"postgresql://{parts.netloc}{parts.path}{query}", schema, connecting)
+
+
+def _malformed() -> BadInput:
+    return BadInput(
+        "the PostgreSQL address is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE"
+        " with special characters in % encoding"
+    )

@@ -4,26 +4,38 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from math import isfinite
 from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
-from refold.domain import file, push, removal_vote, session, streams, tag_vote
+from refold.domain import (
+    attachment,
+    file,
+    media,
+    migration,
+    push,
+    removal_vote,
+    repo,
+    session,
+    streams,
+    tag_vote,
+    user,
+)
 from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, NewEvent, Recorded
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
-from refold.domain.texts import LONE_SURROGATE, canonical_json
+from refold.domain.texts import canonical_json
 
 DEEPEST: Final = 64
 """Levels of nesting that a document may have."""
 
 Json = dict[str, Any]
 Upcast = Callable[[Json], Json]
-Opener = Callable[[Sealed], str | Erased]
+Opener = Callable[[Iterable[Sealed]], Iterable[str | Erased]]
 
 
 class NotStorable(Refused):
@@ -65,10 +77,15 @@ class Codec:
         self._names = {cls: name for name, cls in stored_names.items()}
         self._forms = {name: _Form(cls) for name, cls in stored_names.items()}
         self._newest = {(name, self._schemas[name]): form for name, form in self._forms.items()}
+        self._personal = {
+            name: [field for field, mark in form.marks.items() if mark == PERSONAL[MARK]]
+            for name, form in self._forms.items()
+            if form.marks
+        }
         self._open: Opener | None = None
 
     def opening(self, opener: Opener) -> "Codec":
-        """Return this codec, but one that opens personal fields as it reads."""
+        """Return this codec, but one that opens personal fields as it reads: many at once."""
         other = copy(self)
         other._open = opener
         return other
@@ -83,11 +100,38 @@ class Codec:
 
     def decode(self, recorded: Recorded) -> Event:
         """Return the event that `recorded` means. Raises `UnknownType` or `Undecodable`."""
+        return self.decode_all([recorded])[0]
+
+    def decode_all(self, records: Iterable[Recorded]) -> list[Event]:
+        """Return what `records` mean, in order. Raises as `decode`."""
+        events = list(map(self._decoded, records))
+        boxes = [
+            (number, name, box)
+            for number, event in enumerate(events)
+            for name in self._personal.get(event.recorded.type, ())
+            if isinstance(box := getattr(event.value, name), Sealed)
+        ]
+        if boxes and self._open:
+            texts = self._open(box for *_, box in boxes)
+            for (number, name, _), text in zip(boxes, texts, strict=True):
+                value: Any = events[number].value
+                events[number] = events[number]._replace(value=replace(value, **{name: text}))
+        return events
+
+    def decode_kinds(
+        self, records: Iterable[Recorded], kinds: frozenset[str]
+    ) -> list[tuple[str, Event]]:
+        """Return the events of streams of those kinds, each with its kind. Raises as `decode`."""
+        wanted = [
+            (kind, record) for record in records if (kind := streams.kind(record.stream)) in kinds
+        ]
+        events = self.decode_all(record for _, record in wanted)
+        return [(kind, event) for (kind, _), event in zip(wanted, events, strict=True)]
+
+    def _decoded(self, recorded: Recorded) -> Event:
         form = self._newest.get((recorded.type, recorded.schema))
         try:
-            if form:
-                return Event(recorded, form.read(recorded, self._open))
-            return Event(recorded, self._read_older(recorded))
+            return Event(recorded, form.read(recorded) if form else self._read_older(recorded))
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise Undecodable(recorded.position, recorded.type, str(error)) from error
 
@@ -98,7 +142,7 @@ class Codec:
         data = parse(recorded.data)
         for schema in range(recorded.schema, newest):
             data = self._upcasts[recorded.type, schema](data)
-        return self._forms[recorded.type].make(data, recorded, self._open)
+        return self._forms[recorded.type].make(data, recorded)
 
     def blobs(self, recorded: Recorded) -> Iterable[str]:
         """Return the SHA-256 of each blob that an event of a known type refers to."""
@@ -107,14 +151,6 @@ class Codec:
             return ()
         referred: Json = parse(recorded.data)["blobs"]
         return referred.values()
-
-    def decode_kinds(
-        self, records: Iterable[Recorded], kinds: frozenset[str]
-    ) -> Iterator[tuple[str, Event]]:
-        """Yield the events of streams of those kinds, each with its kind. Raises as `decode`."""
-        for recorded in records:
-            if (kind := streams.kind(recorded.stream)) in kinds:
-                yield kind, self.decode(recorded)
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
@@ -148,12 +184,16 @@ def canonical(value: object) -> bytes:
 
     Lone surrogates stand as escapes, integers of any size as digits.
     """
-    if _is_flat(value) or not _needs_exact(value):
+    if isinstance(value, dict) and _SCALARS.issuperset(map(type, value.values())):
         try:
             return _ENCODER.encode(value)
         except (TypeError, UnicodeEncodeError):
-            _needs_exact(value)  # a flat one may have no JSON at all
-    return canonical_json(value).encode()
+            pass  # a key that is no text, or a lone surrogate
+    _check_shape(value)
+    try:
+        return canonical_json(value).encode()
+    except (TypeError, ValueError):
+        raise NotStorable(_what_has_no_json(value)) from None
 
 
 def parse(data: bytes) -> Any:
@@ -172,43 +212,39 @@ _ENCODER: Final = msgspec.json.Encoder(order="sorted")
 _DECODER: Final = msgspec.json.Decoder()
 
 
-def _is_flat(value: object) -> bool:
-    """Tell whether `value` is an object without floats and without anything nested in it."""
-    return isinstance(value, dict) and _SCALARS.issuperset(map(type, value.values()))
-
-
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
-def _needs_exact(value: object, depth: int = 1) -> bool:
-    """Tell whether msgspec cannot carry `value`, or writes it otherwise, as it does with floats."""
-    if depth > DEEPEST:
+def _check_shape(value: object, depth: int = 1) -> None:
+    """Raise `NotStorable` for what is nested too deep, or has a key that is no text."""
+    if isinstance(value, dict):
+        if not _TEXT.issuperset(map(type, value)):
+            raise NotStorable("a key of a document is not a text")
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    if value and depth >= DEEPEST:
         raise NotStorable(f"a document is nested deeper than {DEEPEST} levels")
+    for inner in value:
+        if type(inner) not in _SCALARS:
+            _check_shape(inner, depth + 1)
+
+
+_TEXT: Final = frozenset({str})
+
+
+def _what_has_no_json(value: object) -> str:
+    """Return a sentence about the first part of `value` that has no JSON."""
     match value:
-        case None | bool() | int():
-            return False
-        case str():
-            return not value.isascii() and LONE_SURROGATE.search(value) is not None
-        case float():
-            if not isfinite(value):
-                raise NotStorable(f"the number {value} has no JSON")
-            return True
-        case dict():
-            if not all(isinstance(key, str) for key in value):
-                raise NotStorable("a key of a document is not a text")
-            return _any_needs_exact(value, depth) | _any_needs_exact(value.values(), depth + 1)
-        case list() | tuple():
-            return _any_needs_exact(value, depth + 1)
+        case dict() | list() | tuple():
+            parts = value.values() if isinstance(value, dict) else value
+            return next(filter(None, map(_what_has_no_json, parts)), "")
+        case float() if not isfinite(value):
+            return f"the number {value} has no JSON"
+        case None | bool() | int() | str() | float():
+            return ""
         case _:
-            raise NotStorable(f"a value of type {type(value).__name__} has no JSON")
-
-
-def _any_needs_exact(values: Iterable[object], depth: int) -> bool:
-    """Look at all of `values`, because any of them may have no JSON."""
-    found = False
-    for value in values:
-        found |= _needs_exact(value, depth)
-    return found
+            return f"a value of type {type(value).__name__} has no JSON"
 
 
 # --- the forms of events ----------------------------------------------------------
@@ -222,18 +258,18 @@ class _Form:
 
     def __init__(self, cls: type) -> None:
         self._class = cls
-        self._marks = marks(cls)
+        self.marks = marks(cls)
         self._stored = _struct(cls)
         self._read_stored = msgspec.json.Decoder(self._stored).decode
         self._read_class: Callable[[bytes], object] | None = (
-            None if self._marks else msgspec.json.Decoder(cls).decode
+            None if self.marks else msgspec.json.Decoder(cls).decode
         )
-        self._is_plain = not self._marks and _is_plain(cls)
+        self._is_plain = not self.marks and _is_plain(cls)
         self.has_blobs = "blobs" in self._stored.__struct_fields__
 
     def write(self, value: object) -> bytes:
         """Return the canonical JSON of `value`."""
-        for field in self._marks:
+        for field in self.marks:
             if isinstance(getattr(value, field), str):
                 raise NotStorable(f"field {field} of {self._class.__name__} is to be sealed")
         try:
@@ -246,23 +282,23 @@ class _Form:
             raise NotStorable(f"{self._class.__name__}: {error}") from None
         return data
 
-    def read(self, recorded: Recorded, opener: Opener | None) -> object:
-        """Return the value of an event of the newest schema."""
+    def read(self, recorded: Recorded) -> object:
+        """Return the value of an event of the newest schema; what is sealed stays so."""
         try:
             stored = self._read_stored(recorded.data)
             if self._read_class:
                 return self._read_class(recorded.data)  # takes fields of any name, hence the other
-            return self._unpacked(stored, recorded, opener)
+            return self._unpacked(stored, recorded)
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            return self.make(parse(recorded.data), recorded, opener)
+            return self.make(parse(recorded.data), recorded)
 
-    def make(self, data: Json, recorded: Recorded, opener: Opener | None) -> object:
+    def make(self, data: Json, recorded: Recorded) -> object:
         """Return the value that parsed JSON of the newest schema means."""
         stored = msgspec.convert(data, self._stored)
-        if self._marks:
-            return self._unpacked(stored, recorded, opener)
+        if self.marks:
+            return self._unpacked(stored, recorded)
         return msgspec.convert(data, self._class)
 
     def _check(self, data: bytes) -> None:
@@ -273,17 +309,13 @@ class _Form:
         except msgspec.DecodeError:
             msgspec.convert(parse(data), self._stored)
 
-    def _unpacked(
-        self, stored: msgspec.Struct, recorded: Recorded, opener: Opener | None
-    ) -> object:
-        """Return the value with what is sealed in it; personal fields are opened."""
+    def _unpacked(self, stored: msgspec.Struct, recorded: Recorded) -> object:
+        """Return the value with what is sealed in it."""
         values = msgspec.structs.asdict(stored)
-        for name, mark in self._marks.items():
+        for name in self.marks:
             if values[name] is not None:
                 place = (recorded.stream, recorded.command_id, recorded.command_no, name)
-                sealed = Sealed(values["subject"], place, values[name].sealed)
-                to_open = opener if mark == PERSONAL[MARK] else None
-                values[name] = to_open(sealed) if to_open else sealed
+                values[name] = Sealed(values["subject"], place, values[name].sealed)
         return self._class(**values)
 
 
@@ -335,6 +367,11 @@ EVENTS: Final = Codec(
         **removal_vote.STORED_NAMES,
         **session.STORED_NAMES,
         **push.STORED_NAMES,
+        **repo.STORED_NAMES,
+        **user.STORED_NAMES,
+        **migration.STORED_NAMES,
+        **media.STORED_NAMES,
+        **attachment.STORED_NAMES,
     }
 )
 """The codec of all events that refold knows."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
+from refold.domain import user
 from refold.domain.errors import BadInput, Claimed, Conflict, KeyErased
 from refold.domain.ports import Appended, Claim, Command, Event, Key, Write
 from refold.domain.sealing import forgotten
@@ -73,10 +74,7 @@ def parse(name: str, data: Mapping[str, Any]) -> Request:
 def carry_out(
     store: Store, request: Request, *, command_id: str, actor: str, expected: int | None = None
 ) -> Done:
-    """Read, decide, append; again if another was faster and nothing was expected.
-
-    The claims of a stream are a fold of its events: what that has more is taken, what less let go.
-    """
+    """Read, decide, append; again if another was faster and nothing was expected."""
     metadata = encode_metadata(Metadata(actor))
 
     def first(other: Request, other_id: str) -> Done:
@@ -85,7 +83,7 @@ def carry_out(
     attempts = 0
     while True:
         attempts += 1
-        stream = _stream(store, request)
+        stream = stream_of(store, request)
         events = store.stream(stream)
         done = _first_outcome(events, command_id)
         if done:
@@ -97,35 +95,63 @@ def carry_out(
         values = request.decide(Situation(store, events, command_id, first))
         if not values:
             return Done("unchanged", stream, version, last.position if last else 0)
-        before = [event.value for event in events]
-        held, holds = request.claims(before), request.claims([*before, *values])
-        takes, releases = _claims(holds - held, stream), _claims(held - holds, stream)
-        sealing = store.vault.sealing(stream, command_id)
         try:
-            new = tuple(store.codec.encode(value, metadata) for value in sealing.seal(values))
+            command = prepared(store, request, stream, events, values, command_id, metadata)
         except KeyErased:  # the subject was forgotten since the events were read
             if attempts == ATTEMPTS:
                 raise
             continue
-        keys = (*sealing.keys.values(), *_erased(values))
-        command = Command(command_id, (Write(stream, version, new),), takes, releases, keys)
         [outcome] = store.commits.append([command])
         if isinstance(outcome, Appended):
             return _done(outcome)
         was_slower = isinstance(outcome, Conflict) or (
-            isinstance(outcome, Claimed) and outcome.holder == _stream(store, request)
+            isinstance(outcome, Claimed) and outcome.holder == stream_of(store, request)
         )
         if expected is not None or attempts == ATTEMPTS or not was_slower:
             raise outcome
 
 
-def _stream(store: Store, request: Request) -> str:
+def stream_of(store: Store, request: Request) -> str:
+    """Return the stream that a request writes to: that of a claim's holder, or its own."""
     claim = request.found_by()
-    return (store.log.holder(*claim) if claim else None) or request.stream()
+    return (store.log.holder(*blinded(store, claim)) if claim else None) or request.stream()
 
 
-def _claims(values: Iterable[tuple[str, str]], stream: str) -> tuple[Claim, ...]:
-    return tuple(Claim(kind, value, stream) for kind, value in sorted(values))
+def prepared(
+    store: Store,
+    request: Request,
+    stream: str,
+    events: Sequence[Event],
+    values: Sequence[object],
+    command_id: str,
+    metadata: bytes,
+) -> Command:
+    """Return the command that appends `values` behind `events`, sealed and with its claims.
+
+    The claims of a stream are a fold of its events: what that has more is taken, what less let go.
+    Raises `KeyErased` and `NotStorable`.
+    """
+    before = [event.value for event in events]
+    held, holds = request.claims(before), request.claims([*before, *values])
+    sealing = store.vault.sealing(stream, command_id)
+    new = tuple(store.codec.encode(value, metadata) for value in sealing.seal(values))
+    return Command(
+        command_id,
+        (Write(stream, events[-1].recorded.version if events else 0, new),),
+        _claims(store, holds - held, stream),
+        _claims(store, held - holds, stream),
+        (*sealing.keys.values(), *_erased(values)),
+    )
+
+
+def blinded(store: Store, claim: tuple[str, str]) -> tuple[str, str]:
+    """Return a claim as it is kept: a personal value is not, but what the vault makes of it."""
+    kind, value = claim
+    return (kind, store.vault.blind(kind, value)) if kind == user.EMAIL else claim
+
+
+def _claims(store: Store, values: Iterable[tuple[str, str]], stream: str) -> tuple[Claim, ...]:
+    return tuple(Claim(*claim, stream) for claim in sorted(blinded(store, each) for each in values))
 
 
 def _first_outcome(events: Sequence[Event], command_id: str) -> Done | None:

@@ -1,28 +1,51 @@
-"""Configuration: which store is meant, by `refold.toml` or the environment."""
+"""Configuration: which store is meant, and how it is used, by `refold.toml` and the environment."""
 
+import json
+import os
+import shlex
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from refold.domain.errors import BadInput
+from refold.infrastructure import address
+from refold.infrastructure.address import ORDINARY, Address, Connecting
+from refold.infrastructure.blobs.presigning import LONGEST
 
 FILE: Final = Path("refold.toml")
-"""Read from the working directory when nothing else says which store is meant."""
+"""Read from the working directory when nothing nearer names a file or a store."""
 
 
 class Environment(BaseSettings):
-    """What the environment says.
+    """What the environment says of everything but `[storage]`.
 
     `REFOLD_STORE` is a store's address, `REFOLD_BLOBS` the folder of its blobs, `REFOLD_VAULT_KEY`
     the key of its sealed fields, and `REFOLD_SESSION_TOUCH_SECONDS` how far the expiry of a session
     has to move before that is an event.
     """
 
-    model_config = SettingsConfigDict(env_prefix="REFOLD_")
+    model_config = SettingsConfigDict(
+        env_prefix="REFOLD_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     store: SecretStr | None = None
     blobs: Path | None = None
@@ -30,89 +53,322 @@ class Environment(BaseSettings):
     session_touch_seconds: float = Field(default=60.0, ge=0)
 
 
-class Storage(BaseModel):
-    """The table `[storage]` of `refold.toml`; unknown keys are errors."""
+class Pool(BaseModel):
+    """The table `[storage.pool]`; times are in seconds, see `Connecting`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    backend: Literal["sqlite", "postgres", "postgresql", "memory"]
-    database_url: SecretStr | None = None
+    min_size: int = Field(default=ORDINARY.min_size, ge=1)
+    max_size: int = Field(default=ORDINARY.max_size, ge=1)
+    connect_seconds: int = Field(default=ORDINARY.connect_seconds, ge=1)
+    silent_seconds: float = Field(default=ORDINARY.silent_seconds, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size {self.min_size} is above max_size {self.max_size}")
+        return self
+
+
+class Media(BaseModel):
+    """The table `[storage.media]`: large contents in a folder, or in a bucket of S3.
+
+    Without `access_key` and `secret_key` the AWS SDK looks for credentials itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    provider: Literal["disk", "s3"]
+    folder: Path | None = None
+    bucket: str | None = Field(default=None, min_length=1)
+    region: str | None = None
+    endpoint: str | None = None
+    path_style: bool = False
+    prefix: str = ""
+    presign_seconds: int = Field(default=LONGEST, ge=1, le=LONGEST)
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_provider(self) -> Self:
+        given = self.model_fields_set - {"provider"}
+        if foreign := given & {"folder"} if self.provider == "s3" else given - {"folder"}:
+            raise ValueError(f"provider {self.provider} has no {min(foreign)}")
+        if self.provider == "s3" and not self.bucket:
+            raise ValueError("provider s3 needs bucket")
+        return self
+
+
+def _words(command: object) -> object:
+    """Split a command as a shell would, but for a list, in the environment as JSON."""
+    if not isinstance(command, str):
+        return command
+    try:
+        return json.loads(command) if command.startswith("[") else shlex.split(command)
+    except ValueError:
+        raise ValueError("a list of arguments, or a string that can be split into them") from None
+
+
+class Storage(BaseSettings):
+    """The table `[storage]` of `refold.toml`, with what `REFOLD_…` says of the same keys."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REFOLD_",
+        env_prefix_target="all",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    backend: Literal["sqlite", "postgres", "postgresql", "memory"] | None = None
     database_path: str | None = None
-    host: str = "localhost"
-    port: int = 5432
+    database_url: SecretStr | None = None
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65_535)
     user: str | None = None
     password: SecretStr | None = None
+    password_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
+        default=(), repr=False
+    )
     database: str | None = None
-    schema_: str | None = Field(None, alias="schema")
+    schema_: str | None = Field(default=None, alias="schema")
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
+        None
+    )
+    sslrootcert: str | None = None
+    sslcert: str | None = None
+    sslkey: str | None = None
+    insecure_tls: bool = False
+    pool: Pool = Pool()
+    media: Media | None = None
 
-    def url(self) -> str:
-        """Return the address of the store. Raises `BadInput` when something is missing."""
+    @classmethod
+    def settings_customise_sources(  # the environment comes before what is given, the file
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _has_one_password(self) -> Self:
+        if self.password and self.password_command:
+            raise ValueError("password and password_command are both given")
+        return self
+
+    def address(self) -> Address:
+        """Return the address that these keys name. Raises `BadInput` when something is missing."""
         if self.backend == "memory":
-            return "memory:"
+            return address.Memory()
         if self.backend == "sqlite":
             if not self.database_path:
                 raise BadInput("[storage] with backend sqlite needs database_path")
-            return f"sqlite:///{self.database_path}"
+            return self.at(f"sqlite:///{self.database_path}")
         if self.database_url:
-            return self.database_url.get_secret_value()
+            return self.postgres(self.database_url)
         if not self.database:
             raise BadInput("[storage] with backend postgres needs database_url or database")
-        login = quote(self.user, safe="") if self.user else ""
-        if login and self.password:
-            login += f":{quote(self.password.get_secret_value(), safe='')}"
-        options = f"?{urlencode({'schema': self.schema_})}" if self.schema_ else ""
-        at = f"{login}@" if login else ""
-        return f"postgresql://{at}{self.host}:{self.port}/{quote(self.database)}{options}"
+        return self.at("postgresql://", {"host": self.host or "localhost"})
+
+    def postgres(self, url: SecretStr) -> Address:
+        """Return the address `url` as `at` does. Raises `BadInput` unless it is PostgreSQL's."""
+        place = self.at(url.get_secret_value())
+        if not isinstance(place, address.Postgres):
+            raise BadInput("an address of PostgreSQL starts with postgresql://")
+        return place
+
+    def at(self, url: str, options: Mapping[str, str] | None = None) -> Address:
+        """Return the address `url`, gaps filled with `options`, then these keys.
+
+        Raises `BadInput`.
+        """
+        way = Connecting(self.password_command, self.insecure_tls, **self.pool.model_dump())
+        return address.parse(url, {**self._options(), **(options or {})}, way)
+
+    def _options(self) -> dict[str, str]:
+        """Return what libpq is told, and the schema."""
+        options = {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "password": self.password and self.password.get_secret_value(),
+            "dbname": self.database,
+            "schema": self.schema_,
+            "sslmode": self.sslmode,
+            "sslrootcert": self.sslrootcert,
+            "sslcert": self.sslcert,
+            "sslkey": self.sslkey,
+        }
+        return {name: str(value) for name, value in options.items() if value}
+
+
+class Systems(BaseSettings):
+    """What the environment says by the names that other systems use; libpq reads more `PG…`."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True)
+
+    storage_type: Literal["sqlite", "postgres", "postgresql", "memory"] | None = None
+    database_path: str | None = None
+    pghost: str | None = None
+    pgport: str | None = None
+    pguser: str | None = None
+    pgdatabase: str | None = None
+    git_proxy_postgres_connection_string: SecretStr | None = None
+
+    def address(self, storage: Storage) -> Address | None:
+        """Return the address that they name, if any. Raises `BadInput`."""
+        match self.storage_type:
+            case None:
+                url = self.git_proxy_postgres_connection_string
+                return storage.postgres(url) if url else None
+            case "memory":
+                return address.Memory()
+            case "sqlite":
+                if not self.database_path:
+                    raise BadInput("STORAGE_TYPE=sqlite needs DATABASE_PATH")
+                return storage.at(f"sqlite:///{self.database_path}")
+            case _:
+                return self._postgres(storage)
+
+    def _postgres(self, storage: Storage) -> Address:
+        if not self.pgdatabase:
+            raise BadInput("STORAGE_TYPE=postgres needs PGDATABASE")
+        named = {
+            "host": self.pghost,
+            "port": self.pgport,
+            "user": self.pguser,
+            "dbname": self.pgdatabase,
+        }
+        return storage.at("postgresql://", {name: value for name, value in named.items() if value})
 
 
 class NoStoreNamed(BadInput):
     """Nothing says which store is meant."""
 
 
-def store_url(given: str | None = None, config: Path | None = None) -> str:
-    """Return the address that is `given`, or `config` names, or the environment, or refold.toml.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that refold is told; read it once with `read`, and pass it on.
 
-    Raises `BadInput`; the message holds no value of a secret.
+    `store` is the address of the store that is named, if one is. `storage` is what holds for a
+    store at any address: `REFOLD_…`, and of the file the pool and the place of large contents.
     """
-    if given:
-        return given
-    if config:
-        return _from_file(config)
-    environment = Environment()
-    if environment.store:
-        return environment.store.get_secret_value()
-    if FILE.exists():
-        return _from_file(FILE)
-    raise NoStoreNamed(
-        "no store is named: give --store, --config or REFOLD_STORE, or a refold.toml"
-    )
+
+    store: Address | None
+    storage: Storage
+    media: Media | None
+    vault_key: SecretStr | None
+
+    def address(self, url: str | None = None) -> Address:
+        """Return the address `url`, or that of the store that is named. Raises `BadInput`."""
+        if url is not None:
+            return self.storage.at(url)
+        if self.store is None:
+            raise NoStoreNamed(
+                "no store is named: give --store, --config or REFOLD_STORE, or a refold.toml"
+            )
+        return self.store
 
 
-def blobs_folder() -> Path | None:
-    """Return the folder of blobs that the environment names."""
-    return Environment().blobs
+def read(store: str | None = None, config: Path | None = None) -> Settings:
+    """Return the settings. The first of these that names a store is meant:
+
+    1. the address `store`,
+    2. the file `config`,
+    3. `REFOLD_STORE`,
+    4. `REFOLD_BACKEND` with its parts, or `refold.toml` in the working directory,
+    5. what other systems set: `STORAGE_TYPE` with `PG…` or `DATABASE_PATH`, then
+       `GIT_PROXY_POSTGRES_CONNECTION_STRING`.
+
+    The keys of a file that name its store hold for no other store; its pool and its place of large
+    contents do. Each key's own `REFOLD_` name comes before the file. With `store`, no `refold.toml`
+    is looked for. Raises `BadInput`, which names the key and what is wanted, and no secret.
+    """
+    path = config or (FILE if store is None and FILE.exists() else None)
+    keys = _keys(path) if path else {}
+    whole = _checked(Storage, keys, path)
+    if keys.keys() - {"pool", "media"} and not whole.backend:
+        raise BadInput(f"{path}: storage.backend: Field required")
+    apart = of_environment({key: keys[key] for key in ("pool", "media") if key in keys}, path)
+    named = _checked(Environment).store
+    if store is not None:
+        place = apart.address(store)
+    elif whole.backend and (config or not named):
+        place = whole.address()
+    elif named:
+        place = apart.address(named.get_secret_value())
+    else:
+        return replace(apart, store=_checked(Systems).address(apart.storage))
+    return replace(apart, store=place)
 
 
-def vault_key() -> SecretStr | None:
-    """Return the key of sealed fields that the environment gives."""
-    return Environment().vault_key
+def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = None) -> Settings:
+    """Return what `REFOLD_` names say for any store, before `keys` of `[storage]` in a file."""
+    environment = _checked(Environment)
+    storage = _checked(Storage, keys, path)
+    folder = environment.blobs
+    media = Media(provider="disk", folder=folder) if folder else storage.media
+    return Settings(None, storage, media, environment.vault_key)
 
 
 def touch_step() -> int:
     """Return how many µs the expiry of a session has to move before that is an event."""
-    return int(Environment().session_touch_seconds * 1_000_000)
+    return int(_checked(Environment).session_touch_seconds * 1_000_000)
 
 
-def _from_file(path: Path) -> str:
+def _keys(path: Path) -> dict[str, Any]:
+    """Return the table `[storage]` of a file; the keys of it are known."""
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read as TOML: {error}") from error
-    if unknown := sorted(document.keys() - {"storage"}):
-        raise BadInput(f"{path}: unknown key {unknown[0]}")
+        why = error.strerror if isinstance(error, OSError) else _place(error)
+        raise BadInput(f"{path} cannot be read as TOML: {why}") from None
+    keys = document.get("storage", {})
+    if not isinstance(keys, dict):
+        raise BadInput(f"{path}: storage: Input should be a table")
+    known = {field.alias or name for name, field in Storage.model_fields.items()}
+    unknown = [*(document.keys() - {"storage"}), *(f"storage.{key}" for key in keys.keys() - known)]
+    if unknown:
+        raise BadInput(f"{path}: unknown key {min(unknown)}")
+    return keys
+
+
+def _place(error: ValueError) -> str:
+    """Return where a file is wrong; what stands there may be part of a secret."""
+    _, found, place = str(error).rpartition("(")
+    return place.removesuffix(")") if found else "it is not UTF-8"
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def _checked(
+    settings: type[S], keys: Mapping[str, Any] | None = None, path: Path | None = None
+) -> S:
     try:
-        return Storage.model_validate(document.get("storage", {})).url()
+        return settings(**keys or {})
+    except SettingsError as error:
+        raise BadInput(f"the environment: {error}") from None  # names the key, without its value
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{path}: storage.{field}: {first['msg']}") from None
+        raise _mistake(error, settings.model_config.get("env_prefix", ""), path) from None
+
+
+def _mistake(error: ValidationError, prefix: str, path: Path | None) -> BadInput:
+    """Return what is told of the first mistake: its key, and what is wanted there."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    keys = list(map(str, first["loc"]))
+    variable = "_".join(filter(None, [prefix.removesuffix("_"), *keys])).upper()
+    if path is None or variable in {name.upper() for name in os.environ}:
+        place, key = "", variable
+    else:
+        place, key = f"{path}: ", ".".join(["storage", *keys])
+    if first["type"] == "extra_forbidden":
+        return BadInput(f"{place}unknown key {key}")
+    return BadInput(f"{place}{key}: {first['msg'].removeprefix('Value error, ')}")

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from refold.domain.errors import NoSuchStore, OlderSchema
 from refold.domain.ports import Blobs, Log
-from refold.infrastructure import address, config, schema
+from refold.infrastructure import config, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs
 from refold.infrastructure.codec import EVENTS
+from refold.infrastructure.config import Settings
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
-from refold.infrastructure.postgres.connection import available
+from refold.infrastructure.postgres.connection import available, check
 from refold.infrastructure.postgres.connection import connect as connect_postgres
 from refold.infrastructure.postgres.log import PostgresLog
 from refold.infrastructure.sqlite import rows as sqlite_rows
@@ -27,30 +29,33 @@ from refold.infrastructure.vault import Vault
 from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyHolder, KeyInMemory, NoKey
 
 
-def open_store(url: str, *, create: bool = False) -> Store:
+def open_store(url: str, *, create: bool = False, settings: Settings | None = None) -> Store:
     """Return the store at `url`; with `create`, make it and bring its schema up to date.
 
-    Safe to call from eight processes at once. Raises `NoSuchStore` where there is none and none
+    What `settings` say holds; without them, what the environment says, and no file is read. Safe
+    to call from eight processes at once. Raises `NoSuchStore` where there is none and none
     is to be made, `Unavailable` when it cannot be reached, `NewerSchema` or `OlderSchema` when
-    another refold made it, `BadInput` for an address that cannot be read. It never falls back to
-    another store.
+    another refold made it, `BadInput` for an address that cannot be read or is not safe. It never
+    falls back to another store.
     """
-    return open_at(address.parse(url), create=create)
+    settings = settings or config.of_environment()
+    return open_at(settings.address(url), create=create, settings=settings)
 
 
-def open_at(place: Address, *, create: bool = False) -> Store:
+def open_at(place: Address, *, create: bool = False, settings: Settings | None = None) -> Store:
     """Return the store at an address that was read; see `open_store`."""
+    settings = settings or config.of_environment()
     match place:
         case Memory():
             tables = sqlite_rows.tables_in_memory()
             return _store(place, MemoryLog(), tables, KeyInMemory(), MemoryBlobs())
         case Sqlite():
-            return _open_sqlite(place, create=create)
+            return _open_sqlite(place, settings, create=create)
         case Postgres():
-            return _open_postgres(place, create=create)
+            return _open_postgres(place, settings, create=create)
 
 
-def _open_sqlite(place: Sqlite, *, create: bool) -> Store:
+def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
     if not create and not place.path.exists():
         raise NoSuchStore(place.public)
     engine = sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
@@ -59,14 +64,16 @@ def _open_sqlite(place: Sqlite, *, create: bool) -> Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _prepare(connection, place, None, create=create)
     tables = sqlite_rows.tables_in(place.tables)
-    key = _given_key() or KeyFile(place.vault_key)
-    blobs = DiskBlobs(config.blobs_folder() or place.blobs)
-    return _store(place, SqliteLog(place.path), tables, key, blobs)
+    key = _given_key(settings) or KeyFile(place.vault_key)
+    return _store(place, SqliteLog(place.path), tables, key, _blobs(settings, place.blobs))
 
 
-def _open_postgres(place: Postgres, *, create: bool) -> Store:
+def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Store:
+    way = place.connecting
+    check(place.url, way)
     engine = sa.create_engine(
-        "postgresql+psycopg://", creator=lambda: connect_postgres(place.url, autocommit=False)
+        "postgresql+psycopg://",
+        creator=lambda: connect_postgres(place.url, way, autocommit=False),
     )
     with available(place.url), _transaction(engine) as connection:
         if create:
@@ -74,23 +81,33 @@ def _open_postgres(place: Postgres, *, create: bool) -> Store:
             if not sa.inspect(connection).has_schema(place.schema):
                 connection.execute(sa.schema.CreateSchema(place.schema))
         _prepare(connection, place, place.schema, create=create)
-    tables = postgres_rows.tables_in(place.url, place.schema)
-    folder = config.blobs_folder()
-    blobs = DiskBlobs(folder) if folder else None
-    return _store(
-        place, PostgresLog(place.url, place.schema), tables, _given_key() or NoKey(), blobs
-    )
+    tables = postgres_rows.tables_in(place.url, place.schema, way)
+    log = PostgresLog(place.url, place.schema, way)
+    key = _given_key(settings) or NoKey()
+    return _store(place, log, tables, key, _blobs(settings, None))
 
 
 def _store(place: Address, log: Log, tables: Tables, key: KeyHolder, blobs: Blobs | None) -> Store:
     vault = Vault(log, key)
-    codec = EVENTS.opening(vault.open)
+    codec = EVENTS.opening(vault.open_all)
     return Store(place, log, GroupCommit(log), tables, vault, codec, blobs)
 
 
-def _given_key() -> GivenKey | None:
-    given = config.vault_key()
+def _given_key(settings: Settings) -> GivenKey | None:
+    given = settings.vault_key
     return GivenKey(given.get_secret_value()) if given else None
+
+
+def _blobs(settings: Settings, beside: Path | None) -> Blobs | None:
+    """Return the place of large contents that is named, or else the folder beside the store."""
+    media = settings.media
+    if media and media.provider == "s3":
+        from refold.infrastructure.blobs.s3 import S3Blobs
+        from refold.infrastructure.blobs.s3_place import S3Place
+
+        return S3Blobs(S3Place(**media.model_dump(exclude={"provider", "folder"})))
+    folder = (media and media.folder) or beside
+    return DiskBlobs(folder) if folder else None
 
 
 def _prepare(

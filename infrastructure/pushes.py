@@ -14,6 +14,8 @@ from refold.infrastructure.queries import After, refresh
 from refold.infrastructure.requests.pushes import OfPush
 from refold.infrastructure.store import Store
 from refold.projections import pushes
+from refold.projections.columns import is_kept_as_it_is
+from refold.projections.views import PUSH_ACTIVITY
 
 PENDING: Final[Mapping[str, object]] = {
     "error": False,
@@ -106,7 +108,8 @@ def push_activity(store: Store, *, after: After = "now") -> list[PushActivity]:
     refresh(store, after)
     with store.tables.reading() as connection:
         schema = store.tables.current(connection)[pushes.NAME].table.schema
-        view = sa.table(pushes.ACTIVITY, *map(sa.column, pushes.ACTIVITY_COLUMNS), schema=schema)
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in PUSH_ACTIVITY.columns]
+        view = sa.table(PUSH_ACTIVITY.name, *columns, schema=schema)
         rows = connection.execute(sa.select(view).order_by(view.c.canonical_url))
         return [
             PushActivity(url, *counts, _millis(latest), _millis(latest_pending))  # type: ignore[call-arg]
@@ -122,7 +125,7 @@ def _split(
     for name, value in query.items():
         if name in pushes.FLAGS and isinstance(value, bool):
             by_column.append(table.c[pushes.FLAGS[name]] == int(value))
-        elif name in pushes.TEXTS and isinstance(value, str) and pushes.is_kept_as_it_is(value):
+        elif name in pushes.TEXTS and isinstance(value, str) and is_kept_as_it_is(value):
             by_column.append(table.c[pushes.TEXTS[name]] == value)
         else:
             by_document[name] = value

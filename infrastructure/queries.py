@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import sqlalchemy as sa
+
 from refold.domain import file, streams
 from refold.infrastructure.folding.folder import PARTITION, fold_family
 from refold.infrastructure.folding.tables import Hits
@@ -41,18 +43,70 @@ def show_file(store: Store, sha256: str) -> FileView:
         found = files.Row._make(row)
         counts = file_counts.Row._make(tables["file_counts"][found.sha256,])
         tags = sorted(map(file_tags.Row._make, tables["file_tags"].values()))
-        return FileView(
-            found.key,
-            found.cid,
-            found.name,
-            found.type,
-            found.ban_set,
-            counts.moderation_votes,
-            {each.tag: each.tag_count for each in tags},
-            found.added_at,
-            counts.last_updated,
-        )
+        return _view(found, counts, {each.tag: each.tag_count for each in tags})
     raise file.UnknownFile(f"no file {sha256} is known")
+
+
+def _view(row: files.Row, counts: file_counts.Row, tags: Mapping[str, int]) -> FileView:
+    return FileView(
+        row.key,
+        row.cid,
+        row.name,
+        row.type,
+        row.ban_set,
+        counts.moderation_votes,
+        tags,
+        row.added_at,
+        counts.last_updated,
+    )
+
+
+def list_files(
+    store: Store, *, after: After = "now", limit: int | None = None, offset: int = 0
+) -> list[FileView]:
+    """Return all files, banned ones too, by `added_at` to the microsecond, then by sum.
+
+    Tables that are behind `after` are folded first.
+    """
+    refresh(store, after)
+    with store.tables.reading() as connection:
+        current = store.tables.current(connection)
+        listed, counted, tagged = (
+            current[projection.NAME].table for projection in (files, file_counts, file_tags)
+        )
+        page = sa.select(*(listed.c[name] for name in files.Row._fields))
+        page = page.order_by(listed.c.added_at_us, listed.c.key)
+        page = page.limit(limit).offset(offset)
+        rows = [files.Row._make(row) for row in connection.execute(page)]
+        page = page.with_only_columns(listed.c.sha256)
+        of_page = counted.c.sha256.in_(page), tagged.c.sha256.in_(page)
+        counts = connection.execute(sa.select(counted).where(of_page[0]))
+        tags = connection.execute(sa.select(tagged).where(of_page[1]))
+        counts_of = {row.sha256: file_counts.Row._make(row) for row in counts}
+        tags_of: dict[str, dict[str, int]] = {}
+        for row in sorted(map(file_tags.Row._make, tags)):
+            tags_of.setdefault(row.sha256, {})[row.tag] = row.tag_count
+    return [_view(row, counts_of[row.sha256], tags_of.get(row.sha256, {})) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class VotesHere:
+    """The votes that voters cast on a file here: its totals without what records brought."""
+
+    on_removal: int
+    on_tags: Mapping[str, int]
+
+
+def votes_here(store: Store, sha256: str) -> VotesHere:
+    """Return the votes that were cast on a file here, as the log has them now."""
+    family = streams.name("file", sha256)
+    tables = fold_family(store.family(family), (file_counts, file_tags))
+    counts = [file_counts.Row._make(row) for row in tables["file_counts"].values()]
+    tags = [file_tags.Row._make(row) for row in tables["file_tags"].values()]
+    return VotesHere(
+        sum(each.moderation_votes - each.moderation_baseline for each in counts),
+        {each.tag: each.tag_count - each.baseline for each in tags},
+    )
 
 
 def search(

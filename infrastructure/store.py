@@ -43,11 +43,11 @@ class Store:
 
     def stream(self, stream: str) -> list[Event]:
         """Return the events of a stream, decoded."""
-        return list(map(self.codec.decode, self.log.stream(stream)))
+        return self.codec.decode_all(self.log.stream(stream))
 
     def family(self, family: str) -> list[Event]:
         """Return the events of all streams of a family, decoded, in the order of the log."""
-        return list(map(self.codec.decode, self.log.family(family)))
+        return self.codec.decode_all(self.log.family(family))
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -1,16 +1,23 @@
 """All query tables."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from refold.projections import (
+    applied_migrations,
+    attachments,
+    devices,
     file_counts,
     file_tags,
     files,
+    media,
+    public_keys,
     push_aliases,
     pushes,
+    repo_permissions,
+    repos,
     sessions,
     tag_votes,
+    users,
 )
 from refold.projections.projection import Projection
 
@@ -22,10 +29,15 @@ ALL: Final[tuple[Projection, ...]] = (
     sessions,
     pushes,
     push_aliases,
+    repos,
+    repo_permissions,
+    users,
+    public_keys,
+    devices,
+    media,
+    attachments,
+    applied_migrations,
 )
-
-VIEWS: Final[Mapping[str, Mapping[str, str]]] = {pushes.NAME: pushes.VIEWS}
-"""Views that aggregate a query table, by its name: SQL where {name} stands for the table."""
 
 
 def named(name: str) -> Projection | None:

@@ -1,8 +1,15 @@
 """The column types of query tables: the same values and the same order on both engines."""
 
+import re
+from hashlib import sha256
+from typing import Final
+
 import sqlalchemy as sa
 
 from refold.domain.texts import LONE_SURROGATE
+
+LONGEST_TEXT: Final = 1_024
+"""UTF-8 bytes of a text that an index takes; `~` and its SHA-256 stand for a longer one."""
 
 
 def text(name: str, comment: str, *, key: bool = False, null: bool = False) -> sa.Column[str]:
@@ -34,3 +41,21 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
     return LONE_SURROGATE.sub("\ufffd", text.replace("\0", "\u2400"))
+
+
+def indexable(value: object) -> str | None:
+    """Return a text as every engine can index it, `~` and its SHA-256 if it is too long."""
+    if not isinstance(value, str):
+        return None
+    kept = storable(value)
+    if len(kept.encode()) > LONGEST_TEXT:
+        return "~" + sha256(value.encode(errors="surrogatepass")).hexdigest()
+    return kept
+
+
+def is_kept_as_it_is(text: str) -> bool:
+    """Tell whether no other text than this one looks like it in a column."""
+    return indexable(text) == text and not _STANDS_FOR_OTHERS.search(text)
+
+
+_STANDS_FOR_OTHERS: Final = re.compile("^~|[\u2400\ufffd]")

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 def keys(event: Event) -> Iterable[tuple[str, str]]:
     match event.value:
-        case push.Recorded(id) | push.Rekeyed(id):
+        case push.Recorded(id) | push.Rekeyed(id) | push.Imported(id):
             return [(event.recorded.stream, id)]
         case _:
             return []
@@ -36,7 +36,7 @@ def keys(event: Event) -> Iterable[tuple[str, str]]:
 
 def apply(key: tuple[str, str], row: Row | None, event: Event) -> Row | None:
     match event.value:
-        case push.Recorded() | push.Rekeyed():
+        case push.Recorded() | push.Rekeyed() | push.Imported():
             return Row(*key)
         case _:
             return row

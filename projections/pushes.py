@@ -7,16 +7,15 @@ the small part of it that a listing shows, so that no listing reads the document
 import json
 import re
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from refold.domain import push
 from refold.domain.ports import Event
 from refold.domain.texts import canonical_json
-from refold.projections.columns import integer, storable, table, text
+from refold.projections.columns import indexable, integer, table, text
 
 NAME: Final = "pushes"
-VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
+VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
 KINDS: Final = frozenset({"push"})
 
 TABLE: Final = table(
@@ -48,6 +47,7 @@ TABLE: Final = table(
     text("commit_from", "the commit that the ref had, zeros for a new one", null=True),
     text("commit_to", "the commit that it is to have", null=True),
     integer("first_position", "position of the first event since it is known"),
+    integer("decided_at_us", "when it was last decided here, in µs since 1970 UTC", null=True),
     integer("last_position", "position of its last event"),
     text("summary", "what a listing shows, JSON under 2 kB; what does not fit is left out"),
     text("document", "the whole document, JSON; where blobs has a string there is null"),
@@ -62,39 +62,8 @@ INDEXES: Final = (
 )
 SEARCH: Final = None
 
-ACTIVITY: Final = "push_activity"
-"""The view of how many pushes of each repository stand where, and when the last ones came."""
-
-ACTIVITY_COLUMNS: Final = (
-    "canonical_url",
-    "pending",
-    "approved",
-    "canceled",
-    "rejected",
-    "error",
-    "latest_push_us",
-    "latest_pending_us",
-)
-
-VIEWS: Final[Mapping[str, str]] = {
-    ACTIVITY: """
-        SELECT canonical_url,
-            count(*) FILTER (WHERE status = 'pending') AS pending,
-            count(*) FILTER (WHERE status = 'approved') AS approved,
-            count(*) FILTER (WHERE status = 'canceled') AS canceled,
-            count(*) FILTER (WHERE status = 'rejected') AS rejected,
-            count(*) FILTER (WHERE status = 'error') AS error,
-            max(timestamp_us) AS latest_push_us,
-            max(timestamp_us) FILTER (WHERE status = 'pending') AS latest_pending_us
-        FROM {pushes} WHERE type = 'push' GROUP BY canonical_url
-    """
-}
-
 NO_TIME: Final = 2**63 - 1
 """`newest_first` of what has no timestamp: listed last."""
-
-LONGEST_TEXT: Final = 1_024
-"""UTF-8 bytes of a text in a column; `~` and its SHA-256 stand for a longer one."""
 
 MOST_OF_SUMMARY: Final = 1_900
 """Bytes of a summary, in UTF-8."""
@@ -161,6 +130,7 @@ class Row(NamedTuple):
     commit_from: str | None
     commit_to: str | None
     first_position: int
+    decided_at_us: int | None
     last_position: int
     summary: str
     document: str
@@ -177,16 +147,25 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     view = push.view_after(None if row is None or replaced else view_of(row), value)
     if view is None:
         return None
+    decided_at = row.decided_at_us if row else None
+    if isinstance(value, push.Authorised | push.Rejected | push.Canceled):
+        decided_at = event.recorded.recorded_at
     position = event.recorded.position
-    return _row(key[0], view, row.first_position if row else position, position)
+    return _row(key[0], view)._replace(
+        first_position=row.first_position if row else position,
+        decided_at_us=decided_at if view.decided else None,
+        last_position=position,
+    )
 
 
 def view_of(row: Row) -> push.View:
     """Return the view of the push that a row is of."""
-    return push.View(json.loads(row.document), json.loads(row.blobs))
+    decided = row.decided_at_us is not None
+    return push.View(json.loads(row.document), json.loads(row.blobs), decided)
 
 
-def _row(stream: str, view: push.View, first_position: int, last_position: int) -> Row:
+def _row(stream: str, view: push.View) -> Row:
+    """Return the row that a view makes; the positions and the decision's time are yet to come."""
     document = view.document
     time = _micros(document.get("timestamp"))
     url = document.get("url")
@@ -204,8 +183,9 @@ def _row(stream: str, view: push.View, first_position: int, last_position: int) 
         timestamp_text=canonical_json(document["timestamp"]) if "timestamp" in document else None,
         timestamp_us=time,
         newest_first=NO_TIME if time is None else -time,
-        first_position=first_position,
-        last_position=last_position,
+        first_position=0,
+        decided_at_us=None,
+        last_position=0,
         summary=_summary(view),
         document=canonical_json(document),
         blobs=canonical_json(view.blobs),
@@ -221,21 +201,6 @@ def canonical_url(url: str) -> str:
     host, slash, path = rest.lower().partition("/")
     path = path.strip("/").removesuffix(".git").strip("/")
     return f"{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
-
-
-def indexable(value: object) -> str | None:
-    """Return a text as every engine can index it, `~` and its SHA-256 if it is too long."""
-    if not isinstance(value, str):
-        return None
-    kept = storable(value)
-    if len(kept.encode()) > LONGEST_TEXT:
-        return "~" + sha256(value.encode(errors="surrogatepass")).hexdigest()
-    return kept
-
-
-def is_kept_as_it_is(text: str) -> bool:
-    """Tell whether no other text than this one looks like it in a column."""
-    return indexable(text) == text and not _STANDS_FOR_OTHERS.search(text)
 
 
 def _micros(timestamp: object) -> int | None:
@@ -257,16 +222,16 @@ def _flag(value: object) -> int | None:
 
 def _summary(view: push.View) -> str:
     """Return the fields that fit, whole ones only: one that is left out is in the document."""
+    cut_out = {pointer.split("/")[1] for pointer in view.blobs}
+    names = [name for name in SUMMARY if name in view.document and name not in cut_out]
+    whole = canonical_json({name: view.document[name] for name in names})
+    if len(whole.encode()) <= MOST_OF_SUMMARY:
+        return whole
     shown: dict[str, object] = {}
     room = MOST_OF_SUMMARY
-    cut_out = {pointer.split("/")[1] for pointer in view.blobs}
-    for name in SUMMARY:
-        if name in view.document and name not in cut_out:
-            size = len(canonical_json({name: view.document[name]}).encode())
-            if size <= room:
-                shown[name] = view.document[name]
-                room -= size
+    for name in names:
+        size = len(canonical_json({name: view.document[name]}).encode())
+        if size <= room:
+            shown[name] = view.document[name]
+            room -= size
     return canonical_json(shown)
-
-
-_STANDS_FOR_OTHERS: Final = re.compile("^~|[\u2400\ufffd]")

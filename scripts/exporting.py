@@ -1,6 +1,7 @@
-"""`refold export`: write the data in a legacy store's own format."""
+"""`refold export`: write data in a legacy store's own format, or a table for a spreadsheet."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,14 +9,18 @@ import typer
 
 from refold.domain.errors import BadInput
 from refold.infrastructure.legacy.exporting import export_pinshare
+from refold.infrastructure.legacy.git_proxy.exporting import Format, export_git_proxy
+from refold.infrastructure.table_files import write_csv, write_jsonl
 from refold.scripts import options, output
 
-app = typer.Typer(help="Write the data in a legacy store's own format.", no_args_is_help=True)
+app = typer.Typer(
+    help="Write data in a legacy store's own format, or a table.", no_args_is_help=True
+)
 
 
 @app.callback()
 def legacy() -> None:
-    """Write the data in a legacy store's own format."""
+    """Write data in a legacy store's own format, or a table as CSV or JSON lines."""
 
 
 @app.command()
@@ -45,3 +50,56 @@ def pinshare(
         output.document({"records": records, "file": str(file)})
     else:
         print(f"{records} records in {file}")
+
+
+@app.command("git-proxy")
+def git_proxy(
+    folder: Annotated[Path, typer.Argument(help="Where the files go; it is made if need be.")],
+    format: Annotated[
+        Format, typer.Option(help="nedb for git-proxy's own files, mongoexport for mongoimport.")
+    ] = "nedb",
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Write users, repositories, pushes and migrations as git-proxy loads them; not sessions.
+
+    The files hold the hashes of passwords, and only their owner can read them.
+
+    Example: refold export git-proxy backup --store sqlite:///proxy.db
+    """
+    with options.opened(store, config) as opened:
+        counts = export_git_proxy(opened, folder, format)
+    if json:
+        output.document({"folder": str(folder), "documents": counts})
+    else:
+        for collection, count in counts.items():
+            print(f"{count} {collection} in {folder}")
+
+
+@app.command()
+def csv(
+    table: Annotated[str, typer.Argument(help="A query table, such as pushes.")],
+    store: options.Address = None,
+    config: options.Config = None,
+) -> None:
+    """Write a query table on stdout as CSV with a header; null is an empty field.
+
+    Example: refold export csv file_tags --store sqlite:///files.db > file_tags.csv
+    """
+    with options.opened(store, config) as opened:
+        write_csv(opened, table, sys.stdout)
+
+
+@app.command()
+def jsonl(
+    table: Annotated[str, typer.Argument(help="A query table, such as pushes.")],
+    store: options.Address = None,
+    config: options.Config = None,
+) -> None:
+    """Write a query table on stdout, one JSON object a line.
+
+    Example: refold export jsonl users --store sqlite:///proxy.db | head
+    """
+    with options.opened(store, config) as opened:
+        write_jsonl(opened, table, sys.stdout)

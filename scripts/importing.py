@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure.legacy.importing import import_pinshare
+from refold.infrastructure.legacy.decentcom.importing import import_decentcom
+from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
+from refold.infrastructure.legacy.importing import Report, import_pinshare
 from refold.scripts import options, output
 
 app = typer.Typer(help="Bring a legacy store's data into the log.", no_args_is_help=True)
@@ -37,14 +39,81 @@ def pinshare(
         report = import_pinshare(
             opened, file, source=source, progress=lambda done: advance("import", done, None)
         )
+    _show(report, json=json)
+
+
+@app.command("git-proxy")
+def git_proxy(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="A folder of NeDB files or of mongoexport's, single files (.gz too), or the"
+            " address of git-proxy's own PostgreSQL.",
+        ),
+    ],
+    source: Annotated[
+        str, typer.Option(help="Name of the store that they are from; its last import counts.")
+    ] = "git-proxy",
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Import git-proxy's users, repositories, pushes, sessions and migrations.
+
+    Again, it imports only what has changed. Each document is imported, unchanged, or refused with
+    the reason; decisions that were made here stay. Who has a role and is no user is listed.
+
+    Example: refold import git-proxy .data/db --store sqlite:///proxy.db
+    """
+    with options.opened(store, config, create=True) as opened, output.progress() as advance:
+        report = import_git_proxy(
+            opened, paths, source=source, progress=lambda done: advance("import", done, None)
+        )
+    _show(report, json=json)
+
+
+@app.command()
+def decentcom(
+    file: Annotated[Path, typer.Argument(help="decentcom's database, or one packed as .gz.")],
+    media: Annotated[
+        Path | None, typer.Option(help="The folder of uploads; without it none is imported.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option(help="Name of the store that it is from; its last import counts.")
+    ] = "decentcom",
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Import decentcom's users, devices, sessions, media and attachments.
+
+    Again, it imports only what has changed. Uploads whose bytes are missing, or are not what their
+    hash says, are refused by name. The rows of the chat are counted, and not imported yet.
+
+    Example: refold import decentcom decentcom.db --media media --store sqlite:///chat.db
+    """
+    with options.opened(store, config, create=True) as opened, output.progress() as advance:
+        report = import_decentcom(
+            opened,
+            file,
+            media,
+            source_name=source,
+            progress=lambda done: advance("import", done, None),
+        )
+    _show(report, json=json)
+
+
+def _show(report: Report, *, json: bool) -> None:
     if json:
         output.document(
             {
                 "records": report.records,
                 "imported": report.imported,
                 "unchanged": report.unchanged,
-                "refused": [{"key": key, "reason": reason} for key, reason in report.refused],
+                "refused": [refusal._asdict() for refusal in report.refused],
                 "notes": [{"key": key, "note": note} for key, note in report.notes],
+                "left_out": report.left_out,
                 "events": report.events,
                 "seconds": round(report.seconds, 3),
             }
@@ -54,7 +123,9 @@ def pinshare(
         f"{report.records} records: {report.imported} imported, {report.unchanged} unchanged,"
         f" {len(report.refused)} refused; {report.events} events in {report.seconds:.1f} s"
     )
-    for key, reason in report.refused:
-        print(f"refused {key}: {reason}")
+    for key, file, line, reason in report.refused:
+        print(f"refused {file}:{line} {key}: {reason}")
     for key, note in report.notes:
         print(f"note on {key}: {note}")
+    for table, rows in report.left_out.items():
+        print(f"not yet imported: {rows} rows of {table}")

@@ -1,10 +1,22 @@
 """`refold init`: make a store, or bring one up to date."""
 
+from typing import Annotated
+
+import typer
+
+from refold.domain.errors import BadInput
+from refold.infrastructure.address import Postgres
+from refold.infrastructure.postgres.roles import make_analyst
 from refold.scripts import options, output
 
 
 def init(
-    store: options.Address = None, config: options.Config = None, json: options.AsJson = False
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Make refold_analyst too, who may read the tables.")
+    ] = False,
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
 ) -> None:
     """Make a store, or bring its schema up to date. Doing it twice changes nothing.
 
@@ -12,6 +24,10 @@ def init(
     """
     with options.opened(store, config, create=True) as made:
         made.folder.catch_up()
+        if roles:
+            if not isinstance(made.address, Postgres):
+                raise BadInput(f"{made.address.public} has no roles: those are PostgreSQL's")
+            make_analyst(made.address)
         identity = made.log.identity()
         if json:
             output.document(

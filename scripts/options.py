@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure.config import store_url
-from refold.infrastructure.open import open_store
+from refold.infrastructure import config
+from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
 
 Address = Annotated[
@@ -26,6 +26,7 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-def opened(address: str | None, config: Path | None, *, create: bool = False) -> Store:
+def opened(address: str | None, file: Path | None, *, create: bool = False) -> Store:
     """Return the store that the options, the environment or refold.toml name."""
-    return open_store(store_url(address, config), create=create)
+    settings = config.read(address, file)
+    return open_at(settings.address(), create=create, settings=settings)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure import pushes, queries, sessions
+from refold.infrastructure import pushes, queries, repos, sessions, users
 from refold.scripts import options, output
 
 app = typer.Typer(help="Show one thing, as the log has it now.", no_args_is_help=True)
@@ -75,3 +75,32 @@ def session(
         output.table(("field", "value"), shown.items())
     else:
         output.STDOUT.print("null")
+
+
+@app.command()
+def user(
+    id: Annotated[str, typer.Argument(help="Id or user name of the user.")],
+    store: options.Address = None,
+    config: options.Config = None,
+) -> None:
+    """Show a user as git-proxy's record, in JSON, or null; never with a password.
+
+    Example: refold show user ada --store sqlite:///users.db
+    """
+    with options.opened(store, config) as opened:
+        found = users.show_user(opened, id) or users.find_user(opened, username=id)
+        output.document(found)
+
+
+@app.command()
+def repo(
+    id: Annotated[str, typer.Argument(help="Id of the repository.")],
+    store: options.Address = None,
+    config: options.Config = None,
+) -> None:
+    """Show a repository as git-proxy's record, with its users, in JSON, or null.
+
+    Example: refold show repo SxkJ3Vwozv4n5SfL --store sqlite:///repos.db
+    """
+    with options.opened(store, config) as opened:
+        output.document(repos.show_repo(opened, id))

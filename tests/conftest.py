@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 
 from refold.domain.ports import Recorded
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.tests.s3_server import S3Server
 
 for profile, examples in {"dev": 25, "ci": 200, "night": 5000}.items():
     settings.register_profile(profile, max_examples=examples, deadline=None, print_blob=True)
@@ -43,6 +44,14 @@ def postgres_url(postgres: str) -> Iterator[str]:
     yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
     with psycopg.connect(postgres, autocommit=True) as server:
         server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server of this run's own."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -184,7 +184,7 @@ class Folder:
         if not page:
             return until
         wanted = kinds(each.projection for each in generations)
-        events, last = list(self._codec.decode_kinds(page, wanted)), page[-1]
+        events, last = self._codec.decode_kinds(page, wanted), page[-1]
         for generation, checkpoint in zip(generations, checkpoints, strict=True):
             own = [
                 (kind, event)

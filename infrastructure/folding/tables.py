@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Final, Protocol
 import sqlalchemy as sa
 
 from refold.domain.errors import StaleProjection
-from refold.projections import catalog
+from refold.projections import catalog, views
 from refold.projections.columns import integer, text
 from refold.projections.projection import Key, Projection, Row, fingerprint
 from refold.projections.query import Query
+from refold.projections.views import View
 
 BUILDING: Final = "building"
 CURRENT: Final = "current"
@@ -138,10 +139,8 @@ class Rows(Protocol):
         """Make the projection's view show this generation."""
         ...
 
-    def aggregate(
-        self, connection: sa.Connection, generation: Generation, view: str, query: str
-    ) -> None:
-        """Make `view` show `query`, where the projection's name in braces stands for its view."""
+    def view(self, connection: sa.Connection, view: View) -> None:
+        """Make a view over query tables, or replace it."""
         ...
 
     def load(
@@ -309,21 +308,27 @@ class Tables:
     def switch(self, connection: sa.Connection, generations: Sequence[Generation]) -> None:
         """Put filled generations behind their views; those they replace are kept as previous."""
         names = [generation.projection.NAME for generation in generations]
-        on_them = [view for name in names for view in catalog.VIEWS.get(name, ())]
+        on_them = [view for view in views.ALL if not set(names).isdisjoint(view.tables)]
         outdated = [
             other
             for other in self.generations(connection)
             if other.projection.NAME in names and other.state == PREVIOUS
         ]
-        self.rows.lock(connection, [*on_them, *names], [other.table for other in outdated])
+        self.rows.lock(
+            connection,
+            [*(view.name for view in on_them), *names],
+            [other.table for other in outdated],
+        )
         for other in outdated:
             self.drop(connection, other)
         for generation in generations:
             self.rows.show(connection, generation)
-            for view, query in catalog.VIEWS.get(generation.projection.NAME, {}).items():
-                self.rows.aggregate(connection, generation, view, query)
             self._set_state(connection, generation.projection.NAME, CURRENT, PREVIOUS)
             self._set_state(connection, generation.projection.NAME, BUILDING, CURRENT)
+        current = self.current(connection).keys()
+        for view in on_them:
+            if current >= set(view.tables):
+                self.rows.view(connection, view)
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         """Forget a generation that no view shows."""

@@ -1,41 +1,217 @@
 """Brings records of a legacy store into the log: idempotent, resumable, each one accounted for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from refold.domain import file, streams
-from refold.domain.errors import Conflict, Refused
-from refold.domain.ports import Appended, Command, Event, Write
+from refold.domain.errors import (
+    Claimed,
+    Conflict,
+    Filling,
+    KeyErased,
+    Moved,
+    NoVaultKey,
+    Refused,
+    WrongVaultKey,
+)
+from refold.domain.ports import Appended, Command, Event
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
+from refold.infrastructure.commands import carry_out, prepared, stream_of
 from refold.infrastructure.folding.folder import PARTITION
 from refold.infrastructure.legacy import pinshare
-from refold.infrastructure.legacy.pinshare import Entry
+from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
 
 BATCH: Final = 500
 """Records that go in with one commit."""
+MOST_BYTES: Final = 16 << 20
+"""Bytes of big records that are in memory at once."""
+
+
+class Record(NamedTuple):
+    """One record of a legacy store: where it stands, and the request that takes it over.
+
+    `digest` is the SHA-256 of what it says: a record with the digest of its last import is
+    unchanged. `occurred_at` is kept as the source wrote it; `notes` are sentences for the report.
+    """
+
+    key: str
+    file: str
+    line: int
+    digest: str
+    occurred_at: str | None
+    request: Request
+    notes: tuple[str, ...] = ()
+    part: str = ""
+    """Which of several records of one stream this is."""
+    size: int = 0
+    """How many bytes it holds, where that may be many."""
+
+
+class Refusal(NamedTuple):
+    """A record that is not taken, and why; `line` is 1-based, or the row's number."""
+
+    key: str
+    file: str
+    line: int
+    reason: str
 
 
 @dataclass(slots=True)
 class Report:
     """What became of each record: records = imported + unchanged + refused.
 
-    `refused` and `notes` are (key, sentence).
+    `notes` are (key, sentence); `left_out` counts, by table, what is not imported yet.
     """
 
     records: int = 0
     imported: int = 0
     unchanged: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
     events: int = 0
     seconds: float = 0.0
+
+
+class Importer:
+    """Imports records of one `source`, in batches of one commit each."""
+
+    def __init__(
+        self,
+        store: Store,
+        source: str,
+        *,
+        actor: str = "import",
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """`progress` is told how many records were dealt with."""
+        self._store, self._source, self._actor = store, source, actor
+        self._progress = progress
+        self._started = monotonic()
+        self._late: list[tuple[Record, Claimed]] = []
+        self.report = Report()
+
+    def take(self, records: Iterable[Record | Refusal]) -> None:
+        """Import each record that is new, or that differs from its last import."""
+        for batch in _batches(records):
+            for each in batch:
+                if isinstance(each, Refusal):
+                    self.report.refused.append(each)
+                else:
+                    self.report.notes += [(each.key, note) for note in each.notes]
+            self.report.records += len(batch)
+            self._take([each for each in batch if isinstance(each, Record)])
+            if self._progress:
+                self._progress(self.report.records)
+        self._take_late()
+
+    def finish(self) -> Report:
+        """Seal the full blocks of the log and fold the tables; return what became of all."""
+        log = self._store.log
+        chain.seal(log, PARTITION, log.heads()[PARTITION].position)
+        self._store.folder.catch_up()
+        self.report.seconds = monotonic() - self._started
+        return self.report
+
+    def _take(self, waiting: list[Record]) -> None:
+        """Import with one commit; those that another writer got in the way of, again."""
+        while waiting:
+            news: list[tuple[Record, Command]] = []
+            again: list[Record] = []
+            for record in waiting:
+                try:
+                    command = self._command(record)
+                except (NoVaultKey, WrongVaultKey):
+                    raise  # of the store, not of the record
+                except KeyErased:  # the subject was forgotten since the events were read
+                    again.append(record)
+                except Refused as refusal:
+                    self._refuse(record, refusal)
+                else:
+                    if command:
+                        news.append((record, command))
+                    else:
+                        self.report.unchanged += 1
+            outcomes = self._store.log.append([command for _, command in news])
+            for (record, command), outcome in zip(news, outcomes, strict=True):
+                match outcome:
+                    case Appended(again=True):  # another import of the same was faster
+                        self.report.unchanged += 1
+                    case Appended():
+                        self.report.imported += 1
+                        self.report.events += sum(len(write.events) for write in command.writes)
+                    case Conflict():
+                        again.append(record)
+                    case Claimed():
+                        self._late.append((record, outcome))
+                    case Moved() | Filling():
+                        raise outcome
+                    case Refused():
+                        self._refuse(record, outcome)
+            waiting = again
+
+    def _take_late(self) -> None:
+        """Import those whose name, key or url its holder let go meanwhile; refuse the others."""
+        while self._late:
+            late, self._late = self._late, []
+            self._take([record for record, _ in late])
+            if len(self._late) == len(late):
+                for record, outcome in late:
+                    self._refuse(record, outcome)
+                self._late = []
+
+    def _refuse(self, record: Record, refusal: Refused) -> None:
+        self.report.refused.append(Refusal(record.key, record.file, record.line, str(refusal)))
+
+    def _command(self, record: Record) -> Command | None:
+        """Return what imports `record`, None when its last import was the same."""
+        stream = stream_of(self._store, record.request)
+        events = self._store.stream(stream)
+        source = f"{self._source} {record.part}" if record.part else self._source
+        hashes = list(_imports(events, source))
+        if hashes and hashes[-1] == record.digest:
+            return None
+        name = f"{self._source}\0{record.key}\0{record.digest}\0{len(hashes) + 1}"
+        command_id = f"import-{sha256(name.encode(errors='surrogatepass')).hexdigest()}"
+        first: Any = partial(carry_out, self._store, actor=self._actor)
+        values = record.request.decide(Situation(self._store, events, command_id, first))
+        if not values:
+            return None
+        origin = Origin(source, record.line, record.digest)
+        metadata = encode_metadata(Metadata(self._actor, record.occurred_at, origin=origin))
+        return prepared(self._store, record.request, stream, events, values, command_id, metadata)
+
+
+def _batches(records: Iterable[Record | Refusal]) -> Iterator[list[Record | Refusal]]:
+    batch: list[Record | Refusal] = []
+    size = 0
+    for each in records:
+        batch.append(each)
+        size += each.size if isinstance(each, Record) else 0
+        if len(batch) >= BATCH or size >= MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _imports(events: Sequence[Event], source: str) -> Iterator[str]:
+    """Yield the hashes of the records that were imported from `source`, in order."""
+    for event in events:
+        if b'"import"' in event.recorded.metadata:
+            origin = decode_metadata(event.recorded.metadata).origin
+            if origin and origin.source == source and event.recorded.command_no == 0:
+                yield origin.hash
+
+
+# --- PinShare -------------------------------------------------------------------
 
 
 def import_pinshare(
@@ -52,74 +228,41 @@ def import_pinshare(
     full blocks of the log are sealed and the tables folded at the end. Raises `BadInput` for a
     file that is truncated or something else, before anything is written.
     """
-    started, report = monotonic(), Report()
-    for batch in _batches(pinshare.read(path)):
-        _import_batch(store, batch, source, actor, report)
-        if progress:
-            progress(report.records)
-    chain.seal(store.log, PARTITION, store.log.heads()[PARTITION].position)
-    store.folder.catch_up()
-    report.seconds = monotonic() - started
-    return report
+    importer = Importer(store, source, actor=actor, progress=progress)
+    importer.take(_records(path))
+    return importer.finish()
 
 
-def _import_batch(
-    store: Store, entries: Sequence[Entry], source: str, actor: str, report: Report
-) -> None:
-    """Import `entries` with one commit; those that another writer got in the way of, again."""
-    for entry in entries:
-        report.records += 1
-        report.notes += [(entry.key, note) for note in entry.notes]
-        if entry.refusal:
-            report.refused.append((entry.key, entry.refusal))
-    waiting = [(entry, entry.record) for entry in entries if entry.record]
-    while waiting:
-        commands = [_command(store, entry, record, source, actor) for entry, record in waiting]
-        news = [(each, command) for each, command in zip(waiting, commands, strict=True) if command]
-        report.unchanged += len(waiting) - len(news)
-        outcomes = store.log.append([command for _, command in news])
-        waiting = []
-        for (each, command), outcome in zip(news, outcomes, strict=True):
-            match outcome:
-                case Appended(again=True):  # another import of the same file was faster
-                    report.unchanged += 1
-                case Appended():
-                    report.imported += 1
-                    report.events += sum(len(write.events) for write in command.writes)
-                case Conflict():
-                    waiting.append(each)
-                case Refused():
-                    raise outcome
+def _records(path: Path) -> Iterator[Record | Refusal]:
+    for entry in pinshare.read(path):
+        if entry.record is None:
+            yield Refusal(entry.key, path.name, entry.line, entry.refusal or "")
+        else:
+            request = _ImportFile(entry.key, entry.record)
+            yield Record(
+                entry.key,
+                path.name,
+                entry.line,
+                entry.digest,
+                entry.record.last_updated,
+                request,
+                entry.notes,
+            )
 
 
-def _command(
-    store: Store, entry: Entry, record: file.Record, source: str, actor: str
-) -> Command | None:
-    """Return what imports `record`, None when its last import from `source` was the same."""
-    stream = streams.name("file", entry.key)
-    events = store.stream(stream)
-    hashes = list(_imports(events, source))
-    if hashes and hashes[-1] == entry.digest:
+class _ImportFile(NamedTuple):
+    key: str
+    record: file.Record
+
+    def stream(self) -> str:
+        return streams.name("file", self.key)
+
+    def found_by(self) -> None:
         return None
-    state = file.after(*(event.value for event in events))  # type: ignore[arg-type]
-    origin = Origin(source, entry.line, entry.digest)
-    metadata = encode_metadata(Metadata(actor, occurred_at=record.last_updated, origin=origin))
-    values = file.import_record(state, entry.key, record)
-    encoded = tuple(store.codec.encode(value, metadata) for value in values)
-    name = f"{source}\0{entry.key}\0{entry.digest}\0{len(hashes) + 1}"
-    command_id = f"import-{sha256(name.encode()).hexdigest()}"
-    return Command(command_id, (Write(stream, len(events), encoded),))
 
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:  # noqa: ARG002 - none
+        return frozenset()
 
-def _imports(events: Iterable[Event], source: str) -> Iterator[str]:
-    """Yield the hashes of the records that were imported from `source`, in order."""
-    for event in events:
-        if isinstance(event.value, file.Imported):
-            origin = decode_metadata(event.recorded.metadata).origin
-            if origin and origin.source == source:
-                yield origin.hash
-
-
-def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    while batch := list(islice(entries, BATCH)):
-        yield batch
+    def decide(self, now: Situation) -> Sequence[object]:
+        state = file.after(*(event.value for event in now.events))  # type: ignore[arg-type]
+        return file.import_record(state, self.key, self.record)

@@ -1,15 +1,20 @@
 """Connections to PostgreSQL, and what the driver's errors mean."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 
-from refold.domain.errors import Unavailable
+from refold.domain.errors import BadInput, Unavailable
+from refold.infrastructure.address import ORDINARY, Connecting
 
 UNAVAILABLE: Final = (
     psycopg.OperationalError,
@@ -19,19 +24,97 @@ UNAVAILABLE: Final = (
 )
 """The driver's errors that say that a store cannot be used, now or by this role."""
 
-CONNECT_SECONDS: Final = 10
-"""How long a server may take to answer a new connection."""
+
+class NoPassword(Unavailable):
+    """The command that gives the password failed; what it printed is not told."""
 
 
-def connect(address: str, *, autocommit: bool) -> psycopg.Connection:
+class InsecureServer(BadInput):
+    """Who answers at this address cannot be told for sure, and passwords are not sent there."""
+
+
+def connect(
+    address: str, connecting: Connecting = ORDINARY, *, autocommit: bool
+) -> psycopg.Connection:
     """Return a connection. Raises `Unavailable`."""
     try:
-        connection = psycopg.connect(address, connect_timeout=CONNECT_SECONDS, autocommit=True)
+        connection = psycopg.connect(address, autocommit=True, **parameters(address, connecting))
         configure(connection)
         connection.autocommit = autocommit
         return connection
     except psycopg.Error as error:
         raise unavailable(address, error) from None  # the driver's text may hold parameters
+
+
+def parameters(address: str, connecting: Connecting) -> dict[str, Any]:
+    """Return what a new connection is made with besides its address. Raises `NoPassword`."""
+    parameters: dict[str, Any] = {"connect_timeout": connecting.connect_seconds}
+    if connecting.password_command and "password" not in conninfo_to_dict(address):
+        parameters["password"] = _password(connecting)
+    return parameters
+
+
+def _password(connecting: Connecting) -> str:
+    command = connecting.password_command
+    failure = f"the password command {Path(command[0]).name}"
+    try:
+        ran = subprocess.run(  # noqa: S603 - the configuration says so
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=connecting.connect_seconds,
+            check=True,
+        )
+        password = ran.stdout.decode().strip()
+    except subprocess.CalledProcessError as error:
+        raise NoPassword(f"{failure} ended with exit code {error.returncode}") from None
+    except subprocess.TimeoutExpired as error:
+        raise NoPassword(f"{failure} took longer than {error.timeout:g} s") from None
+    except OSError as error:
+        raise NoPassword(f"{failure} cannot be run: {error.strerror}") from None
+    except ValueError:
+        raise NoPassword(f"{failure} printed something else than text") from None
+    if not password or "\0" in password:
+        raise NoPassword(f"{failure} printed no password")
+    return password
+
+
+def check(address: str, connecting: Connecting) -> None:
+    """Refuse an address that is not readable, or not safe: elsewhere, and not `verify-full`.
+
+    What the address leaves open counts as libpq sees it, with `PG*` and `PGSERVICE`. Raises
+    `BadInput`, and `InsecureServer` which is one.
+    """
+    try:
+        given = conninfo_to_dict(address)
+    except psycopg.Error:
+        raise BadInput("the PostgreSQL address cannot be read") from None
+    defaults = {
+        option.keyword.decode(): option.val.decode()
+        for option in psycopg.pq.Conninfo.get_defaults()
+        if option.val
+    }
+    if "service" in given:  # a file that is read with the connection may say anything
+        elsewhere, mode = f"service {given['service']}", given.get("sslmode")
+    else:
+        known = defaults | given
+        hosts = f"{known.get('host', '')},{known.get('hostaddr', '')}".split(",")
+        elsewhere = next((host for host in hosts if not _is_here(host)), "")
+        mode = known.get("sslmode")
+    if elsewhere and mode != "verify-full" and not connecting.insecure_tls:
+        raise InsecureServer(
+            f"PostgreSQL at {elsewhere} is not on this machine: set sslmode to verify-full, and"
+            " sslrootcert, or insecure_tls = true (REFOLD_INSECURE_TLS=1) to go without"
+        )
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether `host` is this machine: a socket's folder, or an address of loopback."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return not host or host[0] in "/@" or host.lower() == "localhost"
 
 
 def configure(connection: psycopg.Connection) -> None:
@@ -46,6 +129,8 @@ def available(address: str) -> Iterator[None]:
         yield
     except UNAVAILABLE as error:
         raise unavailable(address, error) from None
+    except NoneFree:
+        raise unavailable(address, None) from None
     except DBAPIError as error:
         if not isinstance(error.orig, UNAVAILABLE):
             raise

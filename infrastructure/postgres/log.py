@@ -23,12 +23,13 @@ from refold.domain.ports import (
     Seal,
     State,
 )
+from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.postgres.connection import (
-    CONNECT_SECONDS,
     UNAVAILABLE,
     configure,
     is_passing,
+    parameters,
     unavailable,
 )
 from refold.infrastructure.sorting import (
@@ -41,9 +42,6 @@ from refold.infrastructure.sorting import (
     sort,
 )
 from refold.infrastructure.statements import statements
-
-SILENT_SECONDS: Final = 20.0
-"""How long a store may stay silent before a call gives up with `Unavailable`."""
 
 T = TypeVar("T")
 
@@ -69,9 +67,10 @@ def _recorded(_: object) -> Callable[[Sequence[Any]], Recorded]:
 class PostgresLog:
     """A `Log` in one schema of a database; safe for many threads and processes."""
 
-    def __init__(self, address: str, schema: str) -> None:
+    def __init__(self, address: str, schema: str, connecting: Connecting = ORDINARY) -> None:
         """Open the log in `schema`, which is up to date. Raises `Unavailable`."""
         self._address = address
+        self._silent_seconds = connecting.silent_seconds
         quoted = sql.Identifier(schema).as_bytes(None)
         self._sql = {
             name: text.replace(b"refold.", quoted + b".")
@@ -80,13 +79,13 @@ class PostgresLog:
         self._pool = ConnectionPool(
             address,
             connection_class=Connection,
-            min_size=1,
-            max_size=8,
-            timeout=CONNECT_SECONDS,
-            kwargs={
+            min_size=connecting.min_size,
+            max_size=connecting.max_size,
+            timeout=connecting.connect_seconds,
+            kwargs=lambda: {
                 "autocommit": True,
                 "prepare_threshold": 0,
-                "connect_timeout": CONNECT_SECONDS,
+                **parameters(address, connecting),
             },
             configure=configure,
             open=True,
@@ -303,7 +302,7 @@ class PostgresLog:
         A connection that broke at COMMIT may have committed. `work` that appends is safe to run
         again: its command ids and the head's lock decide what the first try came to.
         """
-        deadline = monotonic() + SILENT_SECONDS
+        deadline = monotonic() + self._silent_seconds
         pause = 0.05
         while True:
             try:

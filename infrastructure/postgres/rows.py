@@ -1,6 +1,6 @@
 """Rows of query tables in PostgreSQL: bulk statements, views with comments, GIN for search."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -9,25 +9,35 @@ from psycopg.errors import DeadlockDetected, InvalidTableDefinition, LockNotAvai
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.tables import Generation, Hits, Tables
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.postgres.connection import available, connect
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
+from refold.projections.views import View
 
 SEARCH: Final = "search"
 """The column that a search looks at."""
+
+ANALYST: Final = "refold_analyst"
+"""The role of those who may read the query tables and nothing else: see `roles`."""
+
+_NOW_US: Final = "(extract(epoch FROM now()) * 1000000)::bigint"
 
 ROWS_AT_ONCE: Final = 5_000
 """Rows that are fetched at once when a whole table is read."""
 
 
-def tables_in(address: str, schema: str) -> Tables:
+def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> Tables:
     """Return the query tables in `schema` of the database at `address`."""
     engine = sa.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect(address, autocommit=False),
+        creator=lambda: connect(address, connecting, autocommit=False),
         pool_pre_ping=True,
+        pool_size=connecting.max_size,
+        max_overflow=0,
+        pool_timeout=connecting.silent_seconds,
     )
     return Tables(engine, PostgresRows(address, schema), schema)
 
@@ -122,27 +132,41 @@ class PostgresRows:
             f"CREATE OR REPLACE VIEW {view} AS"
             f" SELECT {', '.join(names)} FROM {self._quoted(table.name)}"
         )
-        for what, comment in [
-            (f"VIEW {view}", table.comment),
-            *((f"COLUMN {view}.{column.name}", column.comment) for column in table.columns),
-        ]:
-            quoted = (comment or "").replace("'", "''").replace("%", "%%")
-            connection.exec_driver_sql(f"COMMENT ON {what} IS '{quoted}'")
+        self._describe(connection, name, table.comment, {c.name: c.comment for c in table.columns})
 
-    def aggregate(
-        self, connection: sa.Connection, generation: Generation, view: str, query: str
-    ) -> None:
-        """Replace the view; the grants on it, and views on it, stay if its columns do."""
-        name = generation.projection.NAME
-        shown = f"{self._quoted(view)} AS {query.format(**{name: self._quoted(name)})}"
+    def view(self, connection: sa.Connection, view: View) -> None:
+        """Replace the view, with its comments; the grants on it stay if its columns do."""
+        names = {name: self._quoted(name) for name in view.tables}
+        query = view.query.format(**names, now_us=_NOW_US)
+        shown = f"{self._quoted(view.name)} AS {query}"
         try:
             with connection.begin_nested():
                 connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {shown}")
         except ProgrammingError as error:
             if not isinstance(error.orig, InvalidTableDefinition):  # other columns than before
                 raise
-            connection.exec_driver_sql(f"DROP VIEW {self._quoted(view)} CASCADE")
+            connection.exec_driver_sql(f"DROP VIEW {self._quoted(view.name)} CASCADE")
             connection.exec_driver_sql(f"CREATE VIEW {shown}")
+        self._describe(connection, view.name, view.comment, view.columns)
+
+    def _describe(  # and let analysts read it
+        self,
+        connection: sa.Connection,
+        view: str,
+        comment: str | None,
+        columns: Mapping[str, str | None],
+    ) -> None:
+        quoted = self._quoted(view)
+        for what, said in [
+            (f"VIEW {quoted}", comment),
+            *((f"COLUMN {quoted}.{name}", said) for name, said in columns.items()),
+        ]:
+            literal = (said or "").replace("'", "''").replace("%", "%%")
+            connection.exec_driver_sql(f"COMMENT ON {what} IS '{literal}'")
+        usage = sa.func.has_schema_privilege(ANALYST, self._schema, "USAGE")
+        roles = sa.table("pg_roles", sa.column("rolname"), schema="pg_catalog")
+        if connection.scalar(sa.select(usage).where(roles.c.rolname == ANALYST)):
+            connection.exec_driver_sql(f"GRANT SELECT ON {quoted} TO {ANALYST}")
 
     def load(
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]

@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from refold.infrastructure.requests import files, pushes, sessions, votes
+from refold.infrastructure.requests import (
+    attachments,
+    files,
+    media,
+    migrations,
+    pushes,
+    repos,
+    sessions,
+    users,
+    votes,
+)
 
 REQUESTS: Final[Mapping[str, type[Any]]] = {
     "file.register": files.RegisterFile,
@@ -23,10 +33,30 @@ REQUESTS: Final[Mapping[str, type[Any]]] = {
     "session.touch": sessions.TouchSession,
     "session.end": sessions.EndSession,
     "session.expire": sessions.ExpireSession,
+    "user.register": users.RegisterUser,
+    "user.change": users.ChangeUser,
+    "user.add_key": users.AddKey,
+    "user.remove_key": users.RemoveKey,
+    "user.add_device": users.AddDevice,
+    "user.delete": users.DeleteUser,
+    "user.erase": users.EraseUser,
+    "migration.record": migrations.RecordMigration,
+    "migration.revert": migrations.RevertMigration,
     "push.record": pushes.RecordPush,
     "push.authorise": pushes.AuthorisePush,
     "push.reject": pushes.RejectPush,
     "push.cancel": pushes.CancelPush,
     "push.rekey": pushes.RekeyPush,
     "push.delete": pushes.DeletePush,
+    "repo.register": repos.RegisterRepo,
+    "repo.change": repos.ChangeRepo,
+    "repo.grant": repos.GrantRepo,
+    "repo.revoke": repos.RevokeRepo,
+    "repo.remove": repos.RemoveRepo,
+    "media.store": media.StoreMedia,
+    "media.move": media.MoveMedia,
+    "media.delete": media.DeleteMedia,
+    "attachment.create": attachments.CreateAttachment,
+    "attachment.attach": attachments.AttachAttachment,
+    "attachment.delete": attachments.DeleteAttachment,
 }

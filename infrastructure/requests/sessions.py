@@ -77,14 +77,23 @@ class EndSession(_OfSession):
         return session.end(state(now.events))
 
 
-class ExpireSession(Fields):
-    """End a session, named by the hash of its id, that has expired."""
-
+class _ByHash(Fields):
     hash: str
 
     def stream(self) -> str:
         check_sha256(self.hash)  # an id that was given by mistake is not to be kept
         return streams.name("session", self.hash)
+
+
+class EndByHash(_ByHash):
+    """End a session, named by the hash of its id."""
+
+    def decide(self, now: Situation) -> Sequence[object]:
+        return session.end(state(now.events))
+
+
+class ExpireSession(_ByHash):
+    """End a session, named by the hash of its id, that has expired."""
 
     def decide(self, now: Situation) -> Sequence[object]:
         return session.expire(state(now.events), clock.now(now.store.log))

@@ -16,8 +16,10 @@ from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import connect, unavailable
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
+from refold.projections.views import View
 
 KEYS_AT_ONCE: Final = 500
+_NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 def tables_in(path: Path) -> Tables:
@@ -120,12 +122,11 @@ class SqliteRows:
             f"CREATE VIEW {generation.projection.NAME} AS SELECT {columns} FROM {table.name}"
         )
 
-    def aggregate(
-        self, connection: sa.Connection, generation: Generation, view: str, query: str
-    ) -> None:
-        name = generation.projection.NAME
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
-        connection.exec_driver_sql(f"CREATE VIEW {view} AS {query.format(**{name: name})}")
+    def view(self, connection: sa.Connection, view: View) -> None:
+        names = {name: name for name in view.tables}
+        query = view.query.format(**names, now_us=_NOW_US)
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view.name}")
+        connection.exec_driver_sql(f"CREATE VIEW {view.name} AS {query}")
 
     def load(
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]

@@ -29,13 +29,17 @@ from refold.domain.texts import NotASha256
 from refold.infrastructure.blobs.contents import CHUNK
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs
+from refold.infrastructure.blobs.s3 import S3Blobs
 
 PLACES: Final[dict[str, Callable[[pytest.FixtureRequest, Path], Blobs]]] = {
     "memory": lambda _, __: MemoryBlobs(),
     "disk": lambda _, path: DiskBlobs(path),
+    "s3": lambda request, path: S3Blobs(request.getfixturevalue("s3").place(f"{path.name}/")),
 }
 HELLO: Final = sha256(b"hello").hexdigest()
 STEPS: Final = 10
+SLOW: Final = {"s3": 5}
+"""How many times fewer examples the machine tries where every step is several requests."""
 
 
 @pytest.fixture(params=PLACES)
@@ -319,12 +323,19 @@ def test_a_range_does_not_count_from_the_end(blobs: Blobs, start: int, end: int 
 # --- all of it together -------------------------------------------------------------
 
 
-def test_blobs_are_a_dict(new_blobs: Callable[[], Blobs]) -> None:
+def test_blobs_are_a_dict(new_blobs: Callable[[], Blobs], request: pytest.FixtureRequest) -> None:
+    slowness = SLOW.get(request.node.callspec.params["new_blobs"], 1)
+
     class Machine(BlobsAndDict):
         def __init__(self) -> None:
             super().__init__(new_blobs())
 
-    run_state_machine_as_test(Machine, settings=settings(stateful_step_count=STEPS))
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            stateful_step_count=STEPS, max_examples=settings().max_examples // slowness
+        ),
+    )
 
 
 contents = st.sampled_from([b"", b"a", b"b", b"hello", bytes(CHUNK + 1)])

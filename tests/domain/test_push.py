@@ -23,6 +23,7 @@ from refold.domain.push import (
     authorise,
     cancel,
     delete,
+    import_record,
     record,
     reject,
     rekey,
@@ -181,6 +182,7 @@ def test_a_decision_takes_the_strings_of_what_it_replaces_along() -> None:
     assert view([stored, *decided]) == View(
         WAITING | {"authorised": True, "attestation": {"b": None}},
         {"/attestation/b": "3", "/x": "2"},
+        decided=True,
     )
 
 
@@ -202,6 +204,36 @@ def test_nothing_is_decided_about_an_unknown_push(
         decide(after(*history))
 
 
+# --- imports --------------------------------------------------------------------
+
+
+def test_an_import_replaces_the_document_and_keeps_what_was_decided_here() -> None:
+    later = WAITING | {"branch": "refs/heads/other", "rejected": True, "rejection": {"old": 1}}
+    decided = authorise(after(RECORDED), ID, {"b": None}, {"/attestation/b": "3"})
+
+    undecided = view([RECORDED, *import_record(later, {"/x": "2"})])
+    kept = view([RECORDED, *decided, *import_record(later, {"/x": "2"})])
+
+    assert undecided == View(later, {"/x": "2"})
+    shown_before = {name: value for name, value in later.items() if name != "rejection"}
+    assert kept == View(
+        shown_before | {"authorised": True, "canceled": False, "rejected": False}
+        | {"attestation": {"b": None}},
+        {"/x": "2", "/attestation/b": "3"},
+        decided=True,
+    )  # fmt: skip
+
+
+def test_an_import_makes_a_push_known_and_an_audit_ends_what_was_decided() -> None:
+    [imported] = import_record(WAITING | {"authorised": True}, {})
+
+    assert after(imported) == Push(True, True, id=ID, ids=frozenset({ID}))
+    assert after(RECORDED, Canceled(), imported).authorised is False
+    assert after(RECORDED, Canceled(), Rerecorded(WAITING, {}), imported).authorised is True
+    again = view([RECORDED, Canceled(), Rerecorded(WAITING, {}), imported])
+    assert again == View(WAITING | {"authorised": True}, {})
+
+
 # --- other ids, and the end -------------------------------------------------------
 
 
@@ -219,7 +251,7 @@ def test_an_audit_under_an_older_id_is_of_the_same_push() -> None:
     history: list[Event] = [RECORDED, Rekeyed(NEW), Rerecorded(WAITING, {})]
 
     assert shown(*history) == WAITING
-    assert after(*history) == Push(True, False, ID, frozenset({ID, NEW}))
+    assert after(*history) == Push(True, id=ID, ids=frozenset({ID, NEW}))
 
 
 def test_a_deleted_push_is_unknown_until_it_is_recorded_again() -> None:

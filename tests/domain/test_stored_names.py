@@ -6,9 +6,31 @@ from types import ModuleType
 
 import pytest
 
-from refold.domain import file, push, removal_vote, session, tag_vote
+from refold.domain import (
+    attachment,
+    file,
+    media,
+    migration,
+    push,
+    removal_vote,
+    repo,
+    session,
+    tag_vote,
+    user,
+)
 
-AGGREGATES = [file, tag_vote, removal_vote, push, session]
+AGGREGATES = [
+    file,
+    tag_vote,
+    removal_vote,
+    push,
+    session,
+    user,
+    repo,
+    media,
+    attachment,
+    migration,
+]
 KEPT = Path(__file__).with_name("stored_names.txt")
 
 

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.domain import file, push, removal_vote, session, tag_vote
+from refold.domain import (
+    attachment,
+    file,
+    media,
+    migration,
+    push,
+    removal_vote,
+    repo,
+    session,
+    tag_vote,
+    user,
+)
 from refold.domain.errors import Undecodable, UnknownType
 from refold.domain.file import Banned, Imported, Record
 from refold.domain.ports import NewEvent, Recorded
@@ -34,6 +45,11 @@ STORED_NAMES = {
     **removal_vote.STORED_NAMES,
     **push.STORED_NAMES,
     **session.STORED_NAMES,
+    **user.STORED_NAMES,
+    **repo.STORED_NAMES,
+    **media.STORED_NAMES,
+    **attachment.STORED_NAMES,
+    **migration.STORED_NAMES,
 }
 
 
@@ -65,6 +81,7 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     str: TEXTS,
     int: INTEGERS,
     str | None: st.none() | TEXTS,
+    int | None: st.none() | INTEGERS,
     tuple[str, ...]: st.lists(TEXTS, max_size=3).map(tuple),
     Mapping[str, int]: COUNTS,
     Mapping[str, int] | None: st.none() | COUNTS,
@@ -73,6 +90,9 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     Mapping[str, object] | None: st.none() | OBJECTS,
     bool: st.booleans(),
     Text: TEXTS,
+    Text | None: st.none() | TEXTS,
+    tuple[Mapping[str, object], ...]: st.lists(OBJECTS, max_size=2).map(tuple),
+    repo.Role: st.sampled_from(("canPush", "canAuthorise")),
 }
 
 
@@ -87,7 +107,9 @@ def sealed(value: Any) -> Any:
     """The value with its marked texts as the boxes of what is sealed where `recorded` says."""
     event: type = type(value)
     boxes = {
-        name: Sealed(value.subject, (*PLACE, name), getattr(value, name)) for name in marks(event)
+        name: Sealed(value.subject, (*PLACE, name), text)
+        for name in marks(event)
+        if (text := getattr(value, name)) is not None
     }
     return replace(value, **boxes)
 

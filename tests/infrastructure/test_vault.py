@@ -81,7 +81,7 @@ def test_a_sealed_event_comes_back_as_it_went(name: str, password: str, mail: st
     value = Joined("ada", password, name, "blue", mail)
 
     record = recorded(vault, log, value)
-    [as_it_is], [opened] = decoded(CODEC, record), decoded(CODEC.opening(vault.open), record)
+    [as_it_is], [opened] = decoded(CODEC, record), decoded(CODEC.opening(vault.open_all), record)
 
     assert isinstance(opened, Joined)
     assert (opened.name, opened.mail, opened.colour) == (name, mail, "blue")
@@ -178,7 +178,7 @@ def test_a_fold_sees_the_clear_text_until_its_key_is_destroyed(
         recorded(vault, log, Joined("ada", "x", "Ada"), stream="user-1"),
         recorded(vault, log, Joined("bo", "x", "Bo"), stream="user-2"),
     ]
-    codec = CODEC.opening(vault.open)
+    codec = CODEC.opening(vault.open_all)
     before = rows(codec, records)
 
     log.merge_keys([Key("ada", None, 1)])

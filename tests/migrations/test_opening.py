@@ -158,8 +158,8 @@ def test_two_stores_in_two_schemas_of_a_database_do_not_mix(postgres_url: str) -
 
 
 def fill(append: Callable[[list[Command]], list[Any]]) -> None:
-    event = NewEvent("user.registered", 1, b"{}", b"{}")
-    [outcome] = append([Command("1", (Write("user-ada", 0, (event, event)),))])
+    event = NewEvent("sample.made", 1, b"{}", b"{}")
+    [outcome] = append([Command("1", (Write("sample-ada", 0, (event, event)),))])
     assert isinstance(outcome, Appended)
 
 

@@ -168,7 +168,8 @@ def test_a_row_says_of_a_document_what_can_be_looked_up() -> None:
         repo_name="r.git", branch="refs/heads/\u2400", user_name="Bob",
         user_email="bob@example.com", reviewer="carol", timestamp_text="7.5",
         timestamp_us=7_500, newest_first=-7_500, commit_from="0", commit_to="1",
-        first_position=1, last_position=2, summary="", document="", blobs='{"/steps/0/x":"ab"}',
+        first_position=1, decided_at_us=2_000, last_position=2, summary="", document="",
+        blobs='{"/steps/0/x":"ab"}',
     )  # fmt: skip
     assert '"unknown":"\\ud800é"' in row.document
     assert "\\u0000" in row.document
@@ -255,6 +256,7 @@ def test_a_text_that_no_index_could_hold_stands_as_its_sum() -> None:
 def folded(*values: push.Event) -> pushes.Row | None:
     row = None
     for position, value in enumerate(values, 1):
-        record = Recorded(0, position, "push-a", position, "", 1, b"", b"", 0, "", 0)
+        at = 1_000 * position
+        record = Recorded(0, position, "push-a", position, "", 1, b"", b"", at, "", 0)
         row = pushes.apply(("push-a",), row, Event(record, value))
     return row

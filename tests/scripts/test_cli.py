@@ -1,77 +1,23 @@
 """The `refold` command as a person or a program uses it: documents, sentences and exit codes."""
 
-import io
 import json
 import re
 import sqlite3
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from refold.projections import catalog
 from refold.scripts import cli
+from refold.tests.scripts.conftest import Refold
 
 CHECKOUT = Path(__file__).parents[2]
 SMALL = CHECKOUT / "scripts" / "demo-data" / "metadata.small.json"
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 CID = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
-TABLES = [
-    "file_counts",
-    "file_tags",
-    "files",
-    "push_aliases",
-    "pushes",
-    "sessions",
-    "tag_votes",
-]
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def sentence(self) -> str:
-        """What is said on stderr, which has to be one line; stdout has to be empty."""
-        assert self.out == ""
-        [line] = self.err.splitlines()
-        assert line.startswith("refold: ")
-        return line.removeprefix("refold: ")
-
-
-Refold = Callable[..., Ran]
-
-
-@pytest.fixture
-def refold(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Refold:
-    """The command, run in this process in an empty folder, with nothing in the environment."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("REFOLD_STORE", raising=False)
-
-    def run(*arguments: str | Path, stdin: str | bytes = b"") -> Ran:
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr(sys, "argv", ["refold", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        written = capsys.readouterr()
-        code = ended.value.code
-        return Ran(code if isinstance(code, int) else int(code or 0), written.out, written.err)
-
-    return run
+TABLES = sorted(projection.NAME for projection in catalog.ALL)
 
 
 @pytest.fixture
@@ -102,11 +48,18 @@ def test_all_tasks_are_there() -> None:
         "init",
         "status",
         "import pinshare",
+        "import git-proxy",
+        "import decentcom",
         "export pinshare",
+        "export git-proxy",
+        "export csv",
+        "export jsonl",
         "command",
         "search",
         "show file",
         "show push",
+        "show user",
+        "show repo",
         "show session",
         "rebuild",
         "run",
@@ -170,11 +123,14 @@ def test_import_prints_what_became_of_each_record(refold: Refold, tmp_path: Path
         "unchanged",
         "refused",
         "notes",
+        "left_out",
         "events",
         "seconds",
     }
     assert document["records"] == document["imported"] + document["unchanged"] + 1
-    assert document["refused"] == [{"key": "", "reason": "the key of the record is empty"}]
+    assert document["refused"] == [
+        {"key": "", "file": "metadata.json", "line": 1, "reason": "the key of the record is empty"}
+    ]
     assert {"key": SHA, "note": "unknown ban code 7"} in document["notes"]
     assert all(note.keys() == {"key", "note"} for note in document["notes"])
 
@@ -185,7 +141,7 @@ def test_import_prints_the_same_for_a_person(refold: Refold, tmp_path: Path) -> 
     text = refold("import", "pinshare", path, "--store", "sqlite:///new.db").out
 
     assert text.startswith("2 records: 1 imported, 0 unchanged, 1 refused; 1 events in ")
-    assert "refused : the key of the record is empty\n" in text
+    assert "refused metadata.json:1 : the key of the record is empty\n" in text
     assert f"note on {SHA}: unknown ban code 7\n" in text
 
 
@@ -674,14 +630,15 @@ def test_the_nearer_place_names_the_store(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[storage]\nbackend = 'sqlite'\ndatabase_paht = 'x'", "storage.database_paht: Extra"),
+        ("[storage]\nbackend = 'sqlite'\ndatabase_paht = 'x'", "unknown key storage.database_paht"),
         ("[storge]\nbackend = 'sqlite'", "unknown key storge"),
         ("[storage]\nbackend = 'mysql'", "storage.backend: Input should be"),
         ("[storage]\nbackend = 'sqlite'", "needs database_path"),
         ("[storage]\nbackend = 'postgres'\npassword = 'sesame'", "needs database_url or database"),
         ("[storage]\nbackend = 'postgres'\nport = 'sesame'", "storage.port: Input should be"),
         ("password = 'sesame", "cannot be read as TOML"),
-        ("", "storage.backend: Field required"),
+        ("[storage]\nhost = 'db'", "storage.backend: Field required"),
+        ("", "no store is named"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(

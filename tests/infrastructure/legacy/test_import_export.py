@@ -311,8 +311,8 @@ def test_a_record_that_cannot_be_kept_is_refused_and_the_others_go_in(
     report = import_pinshare(store, written(tmp_path, odd))
 
     assert (report.records, report.imported, head(store)) == (4, 1, 1)
-    assert [key for key, _ in report.refused] == ["", "a" * 64, "b" * 64]
-    assert all(reason for _, reason in report.refused)
+    assert [refusal.key for refusal in report.refused] == ["", "a" * 64, "b" * 64]
+    assert all(refusal.reason for refusal in report.refused)
 
 
 def test_what_the_log_holds_of_a_record_tells_where_it_came_from(

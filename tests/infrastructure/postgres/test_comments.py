@@ -5,6 +5,7 @@ import pytest
 
 from refold.infrastructure.open import open_store
 from refold.projections import catalog
+from refold.projections import views as over_tables
 
 REGISTRY = ("projections", "plans", "checkpoints")
 COMMENTS = """
@@ -23,6 +24,7 @@ def test_tables_and_views_and_all_their_columns_have_comments(
     with open_store(postgres_url, create=True) as store:
         for _ in range(generation):
             store.folder.rebuild(catalog.ALL)
+    names = [view.name for view in over_tables.ALL]
     with psycopg.connect(postgres_url) as connection:
         views = set(connection.execute(COMMENTS, (["v"],)))
         tables = set(connection.execute(COMMENTS, (["r"],)))
@@ -30,7 +32,7 @@ def test_tables_and_views_and_all_their_columns_have_comments(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'refold'"
             " AND (table_name = ANY (%s) OR table_name ~ '_[0-9]+$'"
             "      OR table_name = ANY (%s))",
-            ([projection.NAME for projection in catalog.ALL], list(REGISTRY)),
+            ([*(projection.NAME for projection in catalog.ALL), *names], list(REGISTRY)),
         ).fetchall()
 
     declared = {
@@ -41,7 +43,12 @@ def test_tables_and_views_and_all_their_columns_have_comments(
             *((column.name, column.comment) for column in projection.TABLE.columns),
         ]
     }
-    assert {each for each in views if each[1] != "search"} == declared
+    on_top = {
+        (view.name, name, comment)
+        for view in over_tables.ALL
+        for name, comment in {"": view.comment, **view.columns}.items()
+    }
+    assert {each for each in views if each[1] != "search"} == declared | on_top
     assert {(f"{name}_{generation}", *rest) for name, *rest in declared} <= tables
     assert {(name, "") for name in REGISTRY} <= {each[:2] for each in tables}
     assert len([each for each in views | tables if each[1]]) == columns

@@ -1,0 +1,1 @@
+"""decentcom's SQLite databases and its folder of media, read and never written."""

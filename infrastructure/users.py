@@ -1,0 +1,128 @@
+"""Users as their systems ask for them: found by name, address, id or key; never with a password."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from refold.domain import user
+from refold.domain.errors import BadInput
+from refold.domain.sealing import Sealed
+from refold.infrastructure import passwords
+from refold.infrastructure.codec import parse
+from refold.infrastructure.commands import blinded
+from refold.infrastructure.push_documents import same
+from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.requests import users as requests
+from refold.infrastructure.store import Store
+from refold.projections import public_keys, users
+from refold.projections.columns import indexable, is_kept_as_it_is, storable
+
+FOUND_BY: Final[Mapping[str, str]] = {
+    "username": user.NAME,
+    "email": user.EMAIL,
+    "oidc_id": user.OIDC_ID,
+    "public_key": user.PUBLIC_KEY,
+    "device_key": user.DEVICE_KEY,
+}
+"""What one user only may have, and the kind of its claims."""
+
+
+def show_user(store: Store, id: str) -> dict[str, Any] | None:
+    """Return what is known of the user with that id, as the log has it now; None for nobody.
+
+    The document is git-proxy's: `_id`, the profile, `publicKeys`; it has no password.
+    """
+    if storable(id) != id:  # no stream has such a name
+        return None
+    return _document(requests.state(store.stream(requests.stream(id))))
+
+
+def find_user(store: Store, **by: str) -> dict[str, Any] | None:
+    """Return the user who has the one thing that is given, one of `FOUND_BY`; None for nobody.
+
+    Names and addresses are compared in lower case; keys by their fingerprints or themselves.
+    """
+    found = _find(store, by)
+    return _document(found) if found else None
+
+
+def list_users(
+    store: Store, query: Mapping[str, object] | None = None, *, after: After = "now"
+) -> Iterator[dict[str, Any]]:
+    """Yield the users whose profiles have all fields of `query`, in the order they became known."""
+    refresh(store, after)
+    wanted = user.lower(query or {})
+    with store.tables.reading() as connection:
+        table = store.tables.current(connection)[users.NAME].table
+        found = sa.select(table.c.id, table.c.profile).order_by(table.c.first_position, table.c.id)
+        for field, value in wanted.items():
+            if field in users.TEXTS and isinstance(value, str) and is_kept_as_it_is(value):
+                found = found.where(table.c[users.TEXTS[field]] == indexable(value))
+        rows = connection.execute(found).all()
+        keys = _keys(store, connection, found)
+    for id, text in rows:
+        profile = parse(text.encode())
+        if all(name in profile and same(profile[name], value) for name, value in wanted.items()):
+            yield _without_password({**profile, "publicKeys": keys.get(id, [])})
+
+
+def verify_password(store: Store, password: str, **by: str) -> bool:
+    """Tell whether that is the password of the user who has the one thing that is given."""
+    hash = _hash(store, by)
+    return hash is not None and passwords.verify(hash, password)
+
+
+def needs_new_hash(store: Store, **by: str) -> bool:
+    """Tell whether to hash the password of a user anew, now that they have given it."""
+    hash = _hash(store, by)
+    return hash is not None and passwords.needs_rehash(hash)
+
+
+def _hash(store: Store, by: Mapping[str, str]) -> str | None:
+    found = _find(store, by)
+    if found is None or not isinstance(found.password, Sealed):
+        return None
+    hash = store.vault.open(found.password)
+    return hash if isinstance(hash, str) else None
+
+
+def _find(store: Store, by: Mapping[str, str]) -> user.User | None:
+    if len(by) != 1 or not by.keys() <= FOUND_BY.keys():
+        raise BadInput(f"a user is found by one of {', '.join(FOUND_BY)}")
+    [(what, value)] = user.lower(by).items()
+    if storable(value) != value:  # no claim holds such a text
+        return None
+    sought = [value, user.fingerprint_of(value)] if what == "public_key" else [value]
+    for each in sought:
+        claim = blinded(store, (FOUND_BY[what], each))
+        stream = store.log.holder(*claim)
+        found = requests.state(store.stream(stream)) if stream else user.User()
+        if claim in {blinded(store, held) for held in user.claims(found)}:
+            return found
+    return None
+
+
+def _document(found: user.User) -> dict[str, Any] | None:
+    if not found.known:
+        return None
+    keys = list(found.keys.values())
+    return _without_password({"_id": found.id, **found.profile, "publicKeys": keys})
+
+
+def _without_password(document: dict[str, Any]) -> dict[str, Any]:
+    document.pop("password", None)
+    return document
+
+
+def _keys(
+    store: Store, connection: sa.Connection, found: sa.Select[Any, Any]
+) -> dict[str, list[Any]]:
+    """Return the public keys of the users that `found` selects, in the order they were added."""
+    table = store.tables.current(connection)[public_keys.NAME].table
+    of_those = table.c.user_id.in_(sa.select(found.subquery().c.id))
+    query = sa.select(table.c.user_id, table.c.record).where(of_those)
+    by_user: dict[str, list[Any]] = {}
+    for id, record in connection.execute(query.order_by(table.c.position, table.c.number)):
+        by_user.setdefault(id, []).append(parse(record.encode()))
+    return by_user

@@ -1,0 +1,199 @@
+"""The tables of media and attachments: by every way the same rows, and the rows what is shown."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refold.domain import attachment, media, streams
+from refold.domain.errors import Refused
+from refold.domain.ports import Event, Recorded
+from refold.infrastructure import commands
+from refold.infrastructure.attachments import attach_all, list_of_message, show
+from refold.infrastructure.folding import pages
+from refold.infrastructure.folding.folder import fold_family
+from refold.infrastructure.media import find_media, show_media
+from refold.infrastructure.open import open_store
+from refold.infrastructure.requests.media import CONTENT_OF
+from refold.infrastructure.store import Store
+from refold.projections import attachments
+from refold.projections import media as media_table
+from refold.projections.projection import Key, Projection, Row
+
+BOTH: tuple[Projection, ...] = (media_table, attachments)
+CONTENTS = [b"one", b"two"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pages() -> Iterator[None]:
+    """Three events a page, so that a short history has many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "PAGE", 3)
+        yield
+
+
+# --- the same rows by every way ---------------------------------------------------
+
+ID = st.sampled_from(["01A", "01A", "01B", "~c/%"])
+HASH = st.sampled_from([sha256(content).hexdigest() for content in CONTENTS])
+PERSON = st.sampled_from(["ada", "bo"])
+MESSAGE = st.sampled_from(["m1", "m2"])
+TYPE = st.sampled_from(["image/png", "text/plain; charset=utf-8"])
+TIME = st.sampled_from(["2026-04-15T14:17:00.000Z", "2026-04-15T14:17:00+02:00"])
+PIXELS = st.none() | st.integers(0, 9)
+
+
+def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
+    return st.tuples(st.just(command), st.fixed_dictionaries(fields))
+
+
+STEPS = st.one_of(
+    asked("media.store", id=ID, content_hash=HASH, mime_type=TYPE, uploader=PERSON),
+    asked("media.store", id=ID, content_hash=HASH, mime_type=TYPE, uploader=PERSON),
+    asked("media.move", id=ID, bucket=st.just("b"), s3_key=st.sampled_from(["k", "é"])),
+    asked("media.move", id=ID),
+    asked("media.delete", id=ID),
+    asked(
+        "attachment.create",
+        id=ID,
+        channel=st.just("general"),
+        uploader=PERSON,
+        filename=st.sampled_from(["a.png", "Étude n°5.PDF"]),
+        content_hash=HASH,
+        mime_type=TYPE,
+        width=PIXELS,
+        height=PIXELS,
+        created_at=TIME,
+    ),
+    asked("attachment.attach", id=ID, message=MESSAGE, uploader=PERSON),
+    asked("attachment.delete", id=ID),
+    st.tuples(st.just("attach"), st.tuples(st.lists(ID, max_size=3), MESSAGE, PERSON)),
+    st.tuples(st.just("fold"), st.none()),
+)
+
+
+@given(st.lists(STEPS, min_size=5, max_size=30))
+def test_tables_a_rebuild_and_folds_by_family_say_the_same(steps: list[tuple[str, Any]]) -> None:
+    with open_store("memory:") as store:
+        for content in CONTENTS:
+            store.blobs.put([content])
+        take(store, steps)
+        store.folder.catch_up()
+        live = rows(store)
+
+        rebuilt = store.folder.rebuild(BOTH)
+
+        assert rows(store) == live == rows_by_family(store)
+        assert [each.before for each in rebuilt] == [each.digest for each in rebuilt]
+        assert_rows_are_what_is_shown(store, live)
+        assert_one_id_has_each_content(store, live)
+
+
+def take(store: Store, steps: list[tuple[str, Any]]) -> None:
+    numbers = count()
+    for name, data in steps:
+        command_id = f"{next(numbers)}"
+        with suppress(Refused):  # it may be unknown, another's, gone
+            if name == "fold":
+                store.folder.catch_up()
+            elif name == "attach":
+                attach_all(store, *data, command_id=command_id, actor="ada")
+            else:
+                commands.run(store, name, data, command_id=command_id, actor="ada")
+
+
+def assert_rows_are_what_is_shown(store: Store, live: dict[str, dict[Key, Row]]) -> None:
+    for (id,), row in live["media"].items():
+        assert show_media(store, id) == row
+    for (id,), row in live["attachments"].items():
+        found = attachments.Row._make(row)
+        listed = list_of_message(store, found.message or "none")
+        if found.deleted_at:
+            assert show(store, id) is None
+            assert id not in [each.attachment_id for each in listed]
+        else:
+            assert show(store, id) == row
+            assert (row in listed) == (found.message is not None)
+
+
+def assert_one_id_has_each_content(store: Store, live: dict[str, dict[Key, Row]]) -> None:
+    having = {row[1]: id for (id,), row in live["media"].items()}
+
+    assert len(having) == len(live["media"])
+    assert {(kind, value, stream) for kind, value, stream in store.log.claims()[1]} == {
+        (CONTENT_OF, content, streams.name("media", id)) for content, id in having.items()
+    }
+    for content in CONTENTS:
+        content_hash = sha256(content).hexdigest()
+        found = find_media(store, content_hash)
+        assert (found and found.media_id) == having.get(content_hash)
+
+
+def rows(store: Store) -> dict[str, dict[Key, Row]]:
+    with store.tables.reading() as connection:
+        current = store.tables.current(connection)
+        return {
+            each.NAME: {
+                (row[0],): tuple(row)
+                for row in store.tables.rows.scan(connection, current[each.NAME])
+            }
+            for each in BOTH
+        }
+
+
+def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
+    found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in BOTH}
+    for family in {streams.family(record.stream) for record in store.log.page(0, 0, 10_000)}:
+        for table, family_rows in fold_family(store.family(family), BOTH).items():
+            found[table] |= {key: tuple(row) for key, row in family_rows.items()}
+    return found
+
+
+# --- what a row says --------------------------------------------------------------
+
+SHA, AT = "2c" * 32, "2026-04-15T14:17:00.000Z"
+
+
+def test_a_row_of_media_is_the_record_of_the_upload() -> None:
+    imported = media.Imported("~a/%", {"content": SHA}, "a/b", 5, "ada", AT, "bucket", "key")
+
+    row = folded(media_table, "media", imported)
+    moved = folded(media_table, "media", imported, media.Moved(None, None))
+
+    assert row == ("~a/%", SHA, "key", "bucket", 5, "a/b", "ada", AT)
+    assert moved == ("~a/%", SHA, None, None, 5, "a/b", "ada", AT)
+    assert folded(media_table, "media", imported, media.Deleted()) is None
+
+
+def test_a_row_of_an_attachment_says_what_became_of_it() -> None:
+    imported = attachment.Imported(
+        "~a/%", "c", "ada", "nul\0", {"content": SHA}, 5, "a/b", 1, None, AT, "m1", "half \ud800"
+    )
+
+    row = folded(attachments, "attachment", imported)
+    created = folded(
+        attachments,
+        "attachment",
+        attachment.Created("~a/%", "c", "ada", "a", {"content": SHA}, 5, "a/b", 1, 2, AT),
+        attachment.Attached("m2"),
+        attachment.Deleted(AT),
+    )
+
+    nul, half = "nul\u2400", "half \ufffd"
+    assert row == ("~a/%", "m1", "c", "ada", nul, SHA, 5, "a/b", 1, None, AT, half)
+    assert created == ("~a/%", "m2", "c", "ada", "a", SHA, 5, "a/b", 1, 2, AT, AT)
+
+
+def folded(projection: Projection, kind: str, *values: media.Event | attachment.Event) -> Any:
+    row = None
+    for position, value in enumerate(values, 1):
+        stream = streams.name(kind, "~a/%")
+        event = Event(Recorded(0, position, stream, position, "", 1, b"", b"", 0, "", 0), value)
+        [key] = projection.keys(event)
+        row = projection.apply(key, row, event)
+    return row
