@@ -70,7 +70,8 @@ def test_a_daemon_seals_and_ends_the_sessions_that_have_expired(url: str) -> Non
 def test_a_daemon_says_that_its_store_is_away_and_goes_on_when_it_is_back() -> None:
     with throwaway() as cluster, open_store(cluster.url, create=True) as store:
         with _daemon(cluster.url) as daemon:
-            _wait(lambda: _lags(store) == {0})
+            assert daemon.stdout
+            assert b'"started"' in daemon.stdout.readline()
             cluster.restart("immediate")
             data = {"sha256": "0" * 64, "cid": "cid"}
             run(store, "file.register", data, command_id="after", actor="ada")
