@@ -270,7 +270,7 @@ class SinkAndModel(RuleBasedStateMachine):
                 assert (self.sink.find_user_by_email(each["email"]) or {})["username"] == name
 
 
-@pytest.mark.parametrize(("engine", "share"), [("memory", 1), ("sqlite", 2), ("postgres", 8)])
+@pytest.mark.parametrize(("engine", "share"), [("memory", 8), ("sqlite", 20), ("postgres", 40)])
 def test_a_sink_does_what_the_model_does(
     engine: str,
     share: int,
