@@ -15,7 +15,7 @@ import psycopg
 from refold.domain import times
 from refold.domain.errors import Conflict, Moved, Unavailable
 from refold.infrastructure import commands, queries, sessions
-from refold.infrastructure.legacy.importing import import_pinshare
+from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.moving.copying import copy, move
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from refold.domain.errors import BadInput
-from refold.infrastructure.legacy.exporting import export_pinshare
 from refold.infrastructure.legacy.git_proxy.exporting import Format, export_git_proxy
+from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
 from refold.infrastructure.table_files import write_csv, write_jsonl
 from refold.scripts import options, output
 

@@ -7,7 +7,8 @@ import typer
 
 from refold.infrastructure.legacy.decentcom.importing import import_decentcom
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
-from refold.infrastructure.legacy.importing import Report, import_pinshare
+from refold.infrastructure.legacy.importing import Report
+from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.scripts import options, output
 
 app = typer.Typer(help="Bring a legacy store's data into the log.", no_args_is_help=True)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from refold.domain import file, removal_vote, streams
 from refold.domain.ports import Event
-from refold.infrastructure.legacy import pinshare
+from refold.infrastructure.legacy.pinshare import records as pinshare
 from refold.infrastructure.requests.request import Fields, Situation
 
 

@@ -1,7 +1,7 @@
 """Requests about users. A password comes in as its hash and is sealed; nothing here reads one."""
 
 from collections.abc import Sequence, Set
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -136,3 +136,27 @@ class EraseUser(OfUser):
 
     def decide(self, now: Situation) -> Sequence[object]:
         return user.erase(self.found(now), self.named)
+
+
+class ImportUser(NamedTuple):
+    """Take over a legacy record: what is known of a user, with the keys that they push by."""
+
+    id: str
+    profile: dict[str, Any]
+    password: str | None = None
+    keys: Sequence[dict[str, Any]] = ()
+
+    def stream(self) -> str:
+        return stream(self.id)
+
+    def found_by(self) -> None:
+        return None
+
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
+        return user.claims(user.after(*values))  # type: ignore[arg-type]
+
+    def decide(self, now: Situation) -> Sequence[object]:
+        known = state(now.events)
+        return user.import_record(
+            known, self.stream(), self.id, self.profile, self.password, self.keys
+        )

@@ -16,9 +16,9 @@ from refold.domain import file, streams, times
 from refold.domain.errors import BadInput, Conflict
 from refold.domain.texts import IllFormedText
 from refold.infrastructure.commands import Done, carry_out, run
-from refold.infrastructure.legacy import pinshare
-from refold.infrastructure.legacy.exporting import export_pinshare
 from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
+from refold.infrastructure.legacy.pinshare import records as pinshare
+from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
 from refold.infrastructure.queries import FileView, list_files, show_file, votes_here
 from refold.infrastructure.requests.files import state
 from refold.infrastructure.requests.request import Request, Situation

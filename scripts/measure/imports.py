@@ -3,7 +3,7 @@
 from time import perf_counter
 from typing import Final
 
-from refold.infrastructure.legacy.importing import import_pinshare
+from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.projections import files
 from refold.scripts.measure import workload

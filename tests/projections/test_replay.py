@@ -17,7 +17,7 @@ from refold.domain.errors import Refused
 from refold.domain.ports import Recorded, State
 from refold.infrastructure import commands
 from refold.infrastructure.folding import folder, pages
-from refold.infrastructure.legacy.importing import import_pinshare
+from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.projections import catalog, projection

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from time import time_ns
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from refold.domain import attachment, media, streams, times, user
+from refold.domain import attachment, media, streams, times
 from refold.domain.errors import Refused
 from refold.domain.ports import Blobs
 from refold.domain.uploads import CONTENT, id_of
@@ -105,7 +105,7 @@ class _Reading:
             "updatedAt": row.updated_at.text,
         }
         kept = {name: value for name, value in profile.items() if value is not None}
-        return _ImportUser(row.id, kept)
+        return users.ImportUser(row.id, kept)
 
     def _device(self, row: records.Device) -> Request:
         record = {
@@ -185,24 +185,6 @@ class _Reading:
 
 
 # --- requests -------------------------------------------------------------------
-
-
-class _ImportUser(NamedTuple):
-    id: str
-    profile: dict[str, Any]
-
-    def stream(self) -> str:
-        return users.stream(self.id)
-
-    def found_by(self) -> None:
-        return None
-
-    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
-        return user.claims(user.after(*values))  # type: ignore[arg-type]
-
-    def decide(self, now: Situation) -> Sequence[object]:
-        known = users.state(now.events)
-        return user.import_record(known, self.stream(), self.id, self.profile, None, [])
 
 
 class _ImportMedia(NamedTuple):

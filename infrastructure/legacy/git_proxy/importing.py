@@ -88,7 +88,7 @@ class _Reading:
         if name:
             self._usernames.add(name.strip())
         notes = ("its e-mail is no address",) if email and not is_email(email) else ()
-        request = _ImportUser(each.id, profile, password, keys)
+        request = users.ImportUser(each.id, profile, password, keys)
         return self._sealed(each, request, canonical((profile, password, keys)), notes)
 
     def _repo(self, each: Document) -> Record:
@@ -175,28 +175,6 @@ def _session(body: str) -> Mapping[str, Any]:
 
 
 # --- requests -------------------------------------------------------------------
-
-
-class _ImportUser(NamedTuple):
-    id: str
-    profile: Json
-    password: str | None
-    keys: Sequence[Json]
-
-    def stream(self) -> str:
-        return users.stream(self.id)
-
-    def found_by(self) -> None:
-        return None
-
-    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
-        return user.claims(user.after(*values))  # type: ignore[arg-type]
-
-    def decide(self, now: Situation) -> Sequence[object]:
-        known = users.state(now.events)
-        return user.import_record(
-            known, self.stream(), self.id, self.profile, self.password, self.keys
-        )
 
 
 class _ImportRepo(NamedTuple):

@@ -24,9 +24,10 @@ import pytest
 from refold.domain.errors import BadInput
 from refold.infrastructure import commands
 from refold.infrastructure.address import Memory, Sqlite
-from refold.infrastructure.legacy.exporting import export_pinshare
-from refold.infrastructure.legacy.importing import Report, import_pinshare
+from refold.infrastructure.legacy.importing import Report
 from refold.infrastructure.legacy.large_object import Truncated
+from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
+from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import show_file
 from refold.infrastructure.store import Store

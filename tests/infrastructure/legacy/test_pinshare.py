@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from refold.domain import times
 from refold.domain.errors import BadInput
 from refold.domain.file import Record
-from refold.infrastructure.legacy import large_object, pinshare
+from refold.infrastructure.legacy import large_object
 from refold.infrastructure.legacy.large_object import NotMetadata, Truncated
-from refold.infrastructure.legacy.pinshare import Entry, document
+from refold.infrastructure.legacy.pinshare import records as pinshare
+from refold.infrastructure.legacy.pinshare.records import Entry, document
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 HELLO_CID = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"

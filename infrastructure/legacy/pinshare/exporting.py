@@ -8,7 +8,7 @@ from typing import Any, Final, TextIO
 import sqlalchemy as sa
 
 from refold.domain import file
-from refold.infrastructure.legacy import pinshare
+from refold.infrastructure.legacy.pinshare import records as pinshare
 from refold.infrastructure.store import Store
 from refold.projections import file_counts, file_tags, files
 from refold.projections.columns import storable
