@@ -780,7 +780,7 @@ def test_the_password_is_asked_anew_for_each_connection(role: Role) -> None:
         before = role.calls
         role.set_password("rotated")
         role.server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s",
             (role.name,),
         )
 
@@ -870,7 +870,7 @@ def test_a_command_that_fails_later_fills_no_log_with_what_it_says(
     with open_store(role.url, create=True, settings=Settings(None, storage, None, None)) as store:
         (role.folder / "password").write_text(f"wrong {CANARY}")
         role.server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s",
             (role.name,),
         )
         with pytest.raises(Unavailable) as refused:
@@ -956,7 +956,7 @@ def test_a_store_stays_silent_for_as_long_as_it_is_told(postgres_url: str, postg
     ):
         server.execute(SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database))
         server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
             (database.as_string().strip('"'),),
         )
         began = time.monotonic()
