@@ -868,6 +868,7 @@ def test_a_command_that_fails_later_fills_no_log_with_what_it_says(
         password_command=role.command, pool={"connect_seconds": 1, "silent_seconds": 1.5}
     )
     with open_store(role.url, create=True, settings=Settings(None, storage, None, None)) as store:
+        role.set_password("another")  # nor does a connection come that is being made
         (role.folder / "password").write_text(f"wrong {CANARY}")
         role.server.execute(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s",
