@@ -11,12 +11,15 @@
     ├── Conflict       read again, decide again
     ├── Unreadable     stop and look
     │   ├── BlobDiffers, BrokenLog, LogWentBack
-    │   └── NewerSchema, OlderSchema, StaleProjection, Undecodable, UnknownType
+    │   ├── NewerSchema, OlderSchema, StaleProjection
+    │   └── KeyParked, Undecodable, Unfoldable, UnknownType
     └── Unavailable    retry the same, with the same command id
         └── NoSpace, NoSuchStore
 
 The message of each is one sentence with the values in it; the attributes carry the facts.
 """
+
+from collections.abc import Sequence
 
 
 class Failure(Exception):
@@ -152,10 +155,12 @@ class Unreadable(Failure):
 class UnknownType(Unreadable):
     """The log holds an event type or schema that this version of refold does not know."""
 
-    def __init__(self, type: str, schema: int) -> None:
+    def __init__(self, position: int, type: str, schema: int) -> None:
         super().__init__(
-            f"event type {type} with schema {schema} is not known to this version of refold"
+            f"event {position} has type {type} with schema {schema}, which this version of refold"
+            " does not know; a newer one does"
         )
+        self.position = position
         self.type = type
         self.schema = schema
 
@@ -167,6 +172,28 @@ class Undecodable(Unreadable):
         super().__init__(f"event {position} of type {type} cannot be decoded: {why}")
         self.position = position
         self.type = type
+
+
+class Unfoldable(Unreadable):
+    """A projection cannot even tell which rows an event touches."""
+
+    def __init__(self, projection: str, position: int, why: str) -> None:
+        super().__init__(f"table {projection} cannot be folded at event {position}: {why}")
+        self.projection = projection
+        self.position = position
+
+
+class KeyParked(Unreadable):
+    """A row is not up to date: its projection failed at one of its events."""
+
+    def __init__(self, projection: str, key: Sequence[str], position: int, why: str) -> None:
+        super().__init__(
+            f"the row {' '.join(key)} of table {projection} is parked at event {position}: {why};"
+            " once its projection is mended, fold it again with refold retry"
+        )
+        self.projection = projection
+        self.key = tuple(key)
+        self.position = position
 
 
 class NewerSchema(Unreadable):

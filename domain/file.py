@@ -159,15 +159,21 @@ class File(NamedTuple):
 
 
 def evolve(file: File, event: Event) -> File:
+    if isinstance(event, Changed):  # long histories are full of them: no pattern, no _replace
+        known, sha256, cid, name, type, ban_set, tags, generations = file
+        return File(
+            known,
+            sha256,
+            cid if event.cid is None else event.cid,
+            name if event.name is None else event.name,
+            type if event.type is None else event.type,
+            ban_set,
+            tags,
+            generations,
+        )
     match event:
         case Registered(sha256, cid, name, type):
             return file._replace(known=True, sha256=sha256, cid=cid, name=name, type=type)
-        case Changed(cid, name, type):
-            return file._replace(
-                cid=file.cid if cid is None else cid,
-                name=file.name if name is None else name,
-                type=file.type if type is None else type,
-            )
         case Replaced(cid, name, type):
             return file._replace(cid=cid, name=name, type=type, ban_set=0, tags=frozenset())
         case Banned(code):
@@ -208,8 +214,8 @@ def last_updated(value: object, recorded_at: int) -> str:
     A record from elsewhere brings its own clock; everything else counts when it was recorded.
     """
     match value:
-        case GossipApplied(record=record) | Imported(record=record):
-            return record.last_updated
+        case GossipApplied() | Imported():
+            return value.record.last_updated
         case _:
             return times.text(recorded_at)
 

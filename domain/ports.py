@@ -3,7 +3,7 @@
 What passes by for each event is a tuple: those are made in a third of a dataclass's time.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -38,6 +38,37 @@ class Event(NamedTuple):
 
     recorded: Recorded
     value: object
+
+
+class History(NamedTuple):
+    """What values and decisions depend on in a stream: columns of fields of `Recorded`.
+
+    Each begins with version 1; no version is missing.
+    """
+
+    types: Sequence[str] = ()
+    schemas: Sequence[int] = ()
+    datas: Sequence[bytes] = ()
+    positions: Sequence[int] = ()
+    command_ids: Sequence[str] = ()
+    command_nos: Sequence[int] = ()
+
+
+class Past(NamedTuple):
+    """An event of a stream's history: the value that it means, and where it stands."""
+
+    value: object
+    position: int
+    command_id: str
+
+
+class Valued(Protocol):
+    """What has the value of an event, wherever it stands: an `Event`, a `Past`."""
+
+    @property
+    def value(self) -> object:
+        """Return the value."""
+        ...
 
 
 # --- commands and their outcomes --------------------------------------------------
@@ -134,6 +165,10 @@ class EventLog(Protocol):
         """Return the events of `stream` in the order of their versions."""
         ...
 
+    def history(self, stream: str) -> History:
+        """Return what decisions need of the events of `stream`: the same ones as `stream` does."""
+        ...
+
     def family(self, family: str) -> list[Recorded]:
         """Return the events of all streams of `family` in the order of their positions."""
         ...
@@ -142,8 +177,20 @@ class EventLog(Protocol):
         """Return up to `limit` events behind position `after`, in order, without a hole."""
         ...
 
+    def outcome(self, command_id: str) -> Appended | None:
+        """Return the first outcome of a command, None when none of that id is in the log."""
+        ...
+
     def holder(self, kind: str, value: str) -> str | None:
         """Return the stream that holds a claim, None when nobody does."""
+        ...
+
+    def streams(self, streams: Collection[str]) -> list[Recorded]:
+        """Return the events of several streams, those of each in the order of their versions."""
+        ...
+
+    def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the holders of those claims, each a kind and a value, that somebody holds."""
         ...
 
 

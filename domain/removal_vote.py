@@ -69,12 +69,12 @@ def after(*events: Event) -> RemovalVote:
 def swing(event: Event) -> int:
     """Return by how much `event` moves the file's moderation votes."""
     match event:
-        case Cast(stance=stance):
-            return stance
-        case Changed(stance=stance, previous=previous):
-            return stance - previous
-        case Withdrawn(previous=previous):
-            return -previous
+        case Cast():
+            return event.stance
+        case Changed():
+            return event.stance - event.previous
+        case Withdrawn():
+            return -event.previous
         case _:
             assert_never(event)
 

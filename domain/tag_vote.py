@@ -81,12 +81,12 @@ def after(*events: Event) -> TagVote:
 def swing(event: Event) -> int:
     """Return by how much `event` moves the count of its generation."""
     match event:
-        case Cast(stance=stance):
-            return stance
-        case Changed(stance=stance, previous=previous):
-            return stance - previous
-        case Withdrawn(previous=previous):
-            return -previous
+        case Cast():
+            return event.stance
+        case Changed():
+            return event.stance - event.previous
+        case Withdrawn():
+            return -event.previous
         case _:
             assert_never(event)
 

@@ -9,9 +9,10 @@ from refold.domain.errors import Refused
 LONGEST: Final = 256
 """Characters of a name or tag in a command."""
 
-
 LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Half of a character, which Python's texts may hold and UTF-8 cannot."""
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 
 
 class IllFormedText(Refused):
@@ -37,7 +38,7 @@ def check_word(what: str, text: str) -> None:
     check_text(what, text)
     if not 1 <= len(text) <= LONGEST:
         raise IllFormedText(f"{what} {text[:40]!r} has {len(text)} characters, not 1 to {LONGEST}")
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if _CONTROL.search(text):
         raise IllFormedText(f"{what} {text!r} holds a control character")
 
 

@@ -219,6 +219,10 @@ class KnownKey(Refused):
     """The user has this key already."""
 
 
+class KnownDeviceKey(Refused):
+    """Another device of the user has this key."""
+
+
 class NotAProfile(Refused):
     """A field of a profile, a public key or a device is not what it has to be."""
 
@@ -284,6 +288,9 @@ def add_device(user: User, id: str, device: str, record: Record) -> list[Event]:
     if not isinstance(pubkey, str):
         raise NotAProfile("a device is a record with its key in `pubkey`")
     check_word("device key", pubkey)
+    for other, known in user.devices.items():
+        if other != device and known["pubkey"] == pubkey:
+            raise KnownDeviceKey(f"device {other} of user {id} has this key already")
     return [] if user.devices.get(device) == record else [DeviceAdded(device, record)]
 
 

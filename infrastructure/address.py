@@ -44,6 +44,11 @@ class Sqlite:
         return self.path.with_name(f"{self.path.name}-blobs")
 
     @property
+    def certificate(self) -> Path:
+        """Return the file of the last certificate of a copy or move that ended here."""
+        return self.path.with_name(self.path.name + "-certificate.json")
+
+    @property
     def vault_key(self) -> Path:
         """Return the file of a generated vault key."""
         return self.path.with_name(f"{self.path.name}-vault-key")
@@ -102,6 +107,24 @@ class Postgres:
 Address = Memory | Sqlite | Postgres
 
 
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The log of a store in a file, which is no store: `archive:PATH`."""
+
+    path: Path
+
+    @property
+    def public(self) -> str:
+        """Return what may be shown: the absolute address."""
+        return f"archive:{self.path.absolute()}"
+
+
+def archive(url: str) -> Archive | None:
+    """Return the archive that `url` is the address of, if it is one."""
+    path = url.removeprefix("archive:")
+    return Archive(Path(path)) if path not in ("", url) else None
+
+
 def parse(
     url: str, options: Mapping[str, str] | None = None, connecting: Connecting = ORDINARY
 ) -> Address:
@@ -118,6 +141,8 @@ def parse(
             return Sqlite(Path(rest[3:]))
         case "postgresql" | "postgres" if rest.startswith("//"):
             return _postgres(url, options or {}, connecting)
+        case "archive" if colon:
+            raise BadInput("an archive is no store; refold copy and refold verify take one")
         case _:
             raise BadInput("a store's address starts with sqlite:///, postgresql:// or memory:")
 

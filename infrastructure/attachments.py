@@ -64,7 +64,7 @@ def show(store: Store, id: str) -> Attachment | None:
 
     Raises `IllFormedText` for what can be no id.
     """
-    events = store.stream(streams.name("attachment", id))
+    events = store.family(streams.name("attachment", id))
     rows = fold_family(events, [attachments])[attachments.NAME]
     found = next((Attachment._make(row) for row in rows.values()), None)
     return None if found is None or found.deleted_at is not None else found
@@ -76,7 +76,7 @@ def list_of_message(store: Store, message: str, *, after: After = "now") -> list
     Those of the same instant come in the order of their ids. Raises `IllFormedText`.
     """
     check_text("message id", message)
-    refresh(store, after)
+    refresh(store, after, attachments)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[attachments.NAME].table
         columns = [table.c[name] for name in Attachment._fields]
@@ -119,9 +119,9 @@ def _write(
     store: Store, name: str, message: str, uploader: str, command_id: str, metadata: bytes
 ) -> Write:
     """Return what attaches one; of a command that was carried out the log knows the outcome."""
-    events = store.stream(name)
+    events = store.history(name)
     values: list[attachment.Event] = [attachment.Attached(message)]
-    if all(event.recorded.command_id != command_id for event in events):
+    if all(event.command_id != command_id for event in events):
         values = attachment.attach(state(events), id_of(name), message, uploader)
     new = tuple(store.codec.encode(value, metadata) for value in values)
     return Write(name, len(events), new)

@@ -4,11 +4,12 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from functools import partial
 from math import isfinite
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
@@ -26,20 +27,42 @@ from refold.domain import (
     user,
 )
 from refold.domain.errors import Refused, Undecodable, UnknownType
-from refold.domain.ports import Event, NewEvent, Recorded
+from refold.domain.ports import Event, History, NewEvent, Past, Recorded
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
 from refold.domain.texts import canonical_json
 
 DEEPEST: Final = 64
 """Levels of nesting that a document may have."""
 
+MOST_DIGITS: Final = 4_300
+"""Digits of an integer that Python's own reader takes."""
+
 Json = dict[str, Any]
 Upcast = Callable[[Json], Json]
 Opener = Callable[[Iterable[Sealed]], Iterable[str | Erased]]
 
+_WRONG: Final = (TypeError, ValueError, KeyError, AttributeError, RecursionError)
+"""What data raise that are not what their type says."""
+
+
+class _Entry(NamedTuple):
+    """An event of a stream's history; the fields are those of `Recorded`."""
+
+    type: str
+    schema: int
+    data: bytes
+    position: int
+    command_id: str
+    command_no: int
+    stream: str
+
+
+Stored = Recorded | _Entry
+_past = partial(tuple.__new__, Past)  # `Past._make` in two thirds of the time
+
 
 class NotStorable(Refused):
-    """A value has no canonical JSON: NaN, an infinity, or more than 64 levels of nesting."""
+    """A value has no canonical JSON: NaN, an infinity, too many digits or levels of nesting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +100,7 @@ class Codec:
         self._names = {cls: name for name, cls in stored_names.items()}
         self._forms = {name: _Form(cls) for name, cls in stored_names.items()}
         self._newest = {(name, self._schemas[name]): form for name, form in self._forms.items()}
+        self._readers = {key: form.readers for key, form in self._newest.items() if form.readers}
         self._personal = {
             name: [field for field, mark in form.marks.items() if mark == PERSONAL[MARK]]
             for name, form in self._forms.items()
@@ -104,41 +128,78 @@ class Codec:
 
     def decode_all(self, records: Iterable[Recorded]) -> list[Event]:
         """Return what `records` mean, in order. Raises as `decode`."""
-        events = list(map(self._decoded, records))
-        boxes = [
-            (number, name, box)
-            for number, event in enumerate(events)
-            for name in self._personal.get(event.recorded.type, ())
-            if isinstance(box := getattr(event.value, name), Sealed)
-        ]
-        if boxes and self._open:
-            texts = self._open(box for *_, box in boxes)
-            for (number, name, _), text in zip(boxes, texts, strict=True):
-                value: Any = events[number].value
-                events[number] = events[number]._replace(value=replace(value, **{name: text}))
-        return events
+        kept = list(records)
+        types, schemas = [each.type for each in kept], [each.schema for each in kept]
+        datas = [each.data for each in kept]
+        return list(map(Event, kept, self._values(types, schemas, datas, kept.__getitem__)))
+
+    def decode_history(self, stream: str, history: History) -> list[Past]:
+        """Return what the history of a stream means, in order. Raises as `decode`."""
+
+        def stored(number: int) -> _Entry:
+            return _Entry._make((*(column[number] for column in history), stream))
+
+        values = self._values(history.types, history.schemas, history.datas, stored)
+        rows = zip(values, history.positions, history.command_ids, strict=True)
+        return list(map(_past, rows))
 
     def decode_kinds(
         self, records: Iterable[Recorded], kinds: frozenset[str]
     ) -> list[tuple[str, Event]]:
         """Return the events of streams of those kinds, each with its kind. Raises as `decode`."""
-        wanted = [
-            (kind, record) for record in records if (kind := streams.kind(record.stream)) in kinds
-        ]
-        events = self.decode_all(record for _, record in wanted)
-        return [(kind, event) for (kind, _), event in zip(wanted, events, strict=True)]
+        found: list[str] = []
+        wanted: list[Recorded] = []
+        for record in records:
+            if (kind := streams.kind(record.stream)) in kinds:
+                found.append(kind)
+                wanted.append(record)
+        return list(zip(found, self.decode_all(wanted), strict=True))
 
-    def _decoded(self, recorded: Recorded) -> Event:
+    def _values(
+        self,
+        types: Sequence[str],
+        schemas: Sequence[int],
+        datas: Sequence[bytes],
+        stored: Callable[[int], Stored],
+    ) -> list[Any]:
+        """Return the values of events, each of which `stored` gives whole, by its number from 0."""
+        readers = self._readers
+        values: list[Any] = []
+        for key, data in zip(zip(types, schemas, strict=True), datas, strict=True):
+            try:
+                check, read = readers[key]
+                check(data)
+                values.append(read(data))
+            except _WRONG:  # sealed, old or odd: the exact way decides
+                values.append(self._value(stored(len(values))))
+        if self._open and not self._personal.keys().isdisjoint(types):
+            self._open_personal(self._open, types, values)
+        return values
+
+    def _value(self, recorded: Stored) -> object:
+        """Return the value of any event. Raises as `decode`."""
         form = self._newest.get((recorded.type, recorded.schema))
         try:
-            return Event(recorded, form.read(recorded) if form else self._read_older(recorded))
-        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            return form.read(recorded) if form else self._read_older(recorded)
+        except _WRONG as error:
             raise Undecodable(recorded.position, recorded.type, str(error)) from error
 
-    def _read_older(self, recorded: Recorded) -> object:
+    def _open_personal(self, opener: Opener, types: Sequence[str], values: list[Any]) -> None:
+        """Open the personal fields of `values`, all at once."""
+        boxes = [
+            (number, name, box)
+            for number, type in enumerate(types)
+            for name in self._personal.get(type, ())
+            if isinstance(box := getattr(values[number], name), Sealed)
+        ]
+        texts = opener(box for *_, box in boxes)
+        for (number, name, _), text in zip(boxes, texts, strict=True):
+            values[number] = replace(values[number], **{name: text})
+
+    def _read_older(self, recorded: Stored) -> object:
         newest = self._schemas.get(recorded.type, 0)
         if not 1 <= recorded.schema < newest:
-            raise UnknownType(recorded.type, recorded.schema)
+            raise UnknownType(recorded.position, recorded.type, recorded.schema)
         data = parse(recorded.data)
         for schema in range(recorded.schema, newest):
             data = self._upcasts[recorded.type, schema](data)
@@ -184,12 +245,11 @@ def canonical(value: object) -> bytes:
 
     Lone surrogates stand as escapes, integers of any size as digits.
     """
-    if isinstance(value, dict) and _SCALARS.issuperset(map(type, value.values())):
+    if _check_shape(value):
         try:
             return _ENCODER.encode(value)
-        except (TypeError, UnicodeEncodeError):
-            pass  # a key that is no text, or a lone surrogate
-    _check_shape(value)
+        except ValueError:
+            pass  # a lone surrogate, or too many digits
     try:
         return canonical_json(value).encode()
     except (TypeError, ValueError):
@@ -215,19 +275,24 @@ _DECODER: Final = msgspec.json.Decoder()
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
-def _check_shape(value: object, depth: int = 1) -> None:
-    """Raise `NotStorable` for what is nested too deep, or has a key that is no text."""
+def _check_shape(value: object, depth: int = 1) -> bool:
+    """Raise `NotStorable` for what is nested too deep, or has a key that is no text.
+
+    Tell whether msgspec writes it canonically: there are no floats in it.
+    """
     if isinstance(value, dict):
         if not _TEXT.issuperset(map(type, value)):
             raise NotStorable("a key of a document is not a text")
         value = value.values()
     elif not isinstance(value, list | tuple):
-        return
+        return type(value) in _SCALARS
     if value and depth >= DEEPEST:
         raise NotStorable(f"a document is nested deeper than {DEEPEST} levels")
+    is_exact = True
     for inner in value:
         if type(inner) not in _SCALARS:
-            _check_shape(inner, depth + 1)
+            is_exact &= _check_shape(inner, depth + 1)
+    return is_exact
 
 
 _TEXT: Final = frozenset({str})
@@ -241,6 +306,8 @@ def _what_has_no_json(value: object) -> str:
             return next(filter(None, map(_what_has_no_json, parts)), "")
         case float() if not isfinite(value):
             return f"the number {value} has no JSON"
+        case int() if abs(value) >= 10**MOST_DIGITS:
+            return f"an integer of more than {MOST_DIGITS} digits has no JSON"
         case None | bool() | int() | str() | float():
             return ""
         case _:
@@ -261,9 +328,10 @@ class _Form:
         self.marks = marks(cls)
         self._stored = _struct(cls)
         self._read_stored = msgspec.json.Decoder(self._stored).decode
-        self._read_class: Callable[[bytes], object] | None = (
-            None if self.marks else msgspec.json.Decoder(cls).decode
-        )
+        self.readers: tuple[Callable[[bytes], object], Callable[[bytes], object]] | None = None
+        """What checks the data of a form without marks, and what reads it: fields of any name."""
+        if not self.marks:
+            self.readers = (self._read_stored, msgspec.json.Decoder(cls).decode)
         self._is_plain = not self.marks and _is_plain(cls)
         self.has_blobs = "blobs" in self._stored.__struct_fields__
 
@@ -274,7 +342,7 @@ class _Form:
                 raise NotStorable(f"field {field} of {self._class.__name__} is to be sealed")
         try:
             data = _ENCODER.encode(value) if self._is_plain else canonical(_plain(value))
-        except UnicodeEncodeError:  # a lone surrogate
+        except ValueError:  # a lone surrogate, or too many digits
             data = canonical(_plain(value))
         try:
             self._check(data)
@@ -282,19 +350,19 @@ class _Form:
             raise NotStorable(f"{self._class.__name__}: {error}") from None
         return data
 
-    def read(self, recorded: Recorded) -> object:
+    def read(self, recorded: Stored) -> object:
         """Return the value of an event of the newest schema; what is sealed stays so."""
         try:
             stored = self._read_stored(recorded.data)
-            if self._read_class:
-                return self._read_class(recorded.data)  # takes fields of any name, hence the other
+            if self.readers:
+                return self.readers[1](recorded.data)
             return self._unpacked(stored, recorded)
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             return self.make(parse(recorded.data), recorded)
 
-    def make(self, data: Json, recorded: Recorded) -> object:
+    def make(self, data: Json, recorded: Stored) -> object:
         """Return the value that parsed JSON of the newest schema means."""
         stored = msgspec.convert(data, self._stored)
         if self.marks:
@@ -309,7 +377,7 @@ class _Form:
         except msgspec.DecodeError:
             msgspec.convert(parse(data), self._stored)
 
-    def _unpacked(self, stored: msgspec.Struct, recorded: Recorded) -> object:
+    def _unpacked(self, stored: msgspec.Struct, recorded: Stored) -> object:
         """Return the value with what is sealed in it."""
         values = msgspec.structs.asdict(stored)
         for name in self.marks:

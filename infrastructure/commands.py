@@ -11,12 +11,13 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from refold.domain import user
-from refold.domain.errors import BadInput, Claimed, Conflict, KeyErased
-from refold.domain.ports import Appended, Claim, Command, Event, Key, Write
+from refold.domain import streams, user
+from refold.domain.errors import BadInput, Claimed, Conflict, KeyErased, Moved
+from refold.domain.ports import Appended, Claim, Command, Key, Past, Valued, Write
 from refold.domain.sealing import forgotten
 from refold.domain.texts import check_text
 from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.infrastructure.patience import patiently
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
@@ -74,7 +75,27 @@ def parse(name: str, data: Mapping[str, Any]) -> Request:
 def carry_out(
     store: Store, request: Request, *, command_id: str, actor: str, expected: int | None = None
 ) -> Done:
-    """Read, decide, append; again if another was faster and nothing was expected."""
+    """Read, decide, append; again if another was faster and nothing was expected.
+
+    A store that was opened to follow moves goes on where it moved to, and the command with it:
+    what became of it is asked here first, until it is known that it did not go in.
+    """
+    if store.open_successor is None:
+        return _carry_out(store, request, command_id, actor, expected)
+
+    def there() -> Done:
+        while True:
+            try:
+                return _carry_out(store, request, command_id, actor, expected)
+            except Moved as moved:
+                store.follow(moved.successor)
+
+    return patiently(there)
+
+
+def _carry_out(
+    store: Store, request: Request, command_id: str, actor: str, expected: int | None
+) -> Done:
     metadata = encode_metadata(Metadata(actor))
 
     def first(other: Request, other_id: str) -> Done:
@@ -84,17 +105,19 @@ def carry_out(
     while True:
         attempts += 1
         stream = stream_of(store, request)
-        events = store.stream(stream)
-        done = _first_outcome(events, command_id)
+        events = store.history(stream)
+        done = _first_outcome(stream, events, command_id) or (
+            None if events else _outcome_elsewhere(store, request, command_id)
+        )
         if done:
             return done
-        last = events[-1].recorded if events else None
-        version = last.version if last else 0
+        version = len(events)
         if expected not in (None, version):
             raise Conflict(stream, expected, version)
         values = request.decide(Situation(store, events, command_id, first))
         if not values:
-            return Done("unchanged", stream, version, last.position if last else 0)
+            position = events[-1].position if events else 0
+            return Done("unchanged", stream, version, position)
         try:
             command = prepared(store, request, stream, events, values, command_id, metadata)
         except KeyErased:  # the subject was forgotten since the events were read
@@ -121,7 +144,7 @@ def prepared(
     store: Store,
     request: Request,
     stream: str,
-    events: Sequence[Event],
+    events: Sequence[Valued],
     values: Sequence[object],
     command_id: str,
     metadata: bytes,
@@ -137,7 +160,7 @@ def prepared(
     new = tuple(store.codec.encode(value, metadata) for value in sealing.seal(values))
     return Command(
         command_id,
-        (Write(stream, events[-1].recorded.version if events else 0, new),),
+        (Write(stream, len(events), new),),
         _claims(store, holds - held, stream),
         _claims(store, held - holds, stream),
         (*sealing.keys.values(), *_erased(values)),
@@ -154,10 +177,22 @@ def _claims(store: Store, values: Iterable[tuple[str, str]], stream: str) -> tup
     return tuple(Claim(*claim, stream) for claim in sorted(blinded(store, each) for each in values))
 
 
-def _first_outcome(events: Sequence[Event], command_id: str) -> Done | None:
+def _first_outcome(stream: str, events: Sequence[Past], command_id: str) -> Done | None:
     """Return what the command did to its stream when it was carried out before."""
-    own = [each.recorded for each in events if each.recorded.command_id == command_id]
-    return Done("duplicate", own[-1].stream, own[-1].version, own[-1].position) if own else None
+    own = [
+        (version, event.position)
+        for version, event in enumerate(events, 1)
+        if event.command_id == command_id
+    ]
+    return Done("duplicate", stream, *own[-1]) if own else None
+
+
+def _outcome_elsewhere(store: Store, request: Request, command_id: str) -> Done | None:
+    """Return what the command did to the stream that a claim led to, which it gave up with that."""
+    known = store.log.outcome(command_id) if request.found_by() else None
+    if known is None or streams.kind(known.stream) != streams.kind(request.stream()):
+        return None
+    return _done(known)
 
 
 def _erased(values: Sequence[object]) -> Iterator[Key]:

@@ -34,6 +34,8 @@ from refold.infrastructure.blobs.presigning import LONGEST
 FILE: Final = Path("refold.toml")
 """Read from the working directory when nothing nearer names a file or a store."""
 
+TOUCH_SECONDS: Final = 60.0
+
 
 class Environment(BaseSettings):
     """What the environment says of everything but `[storage]`.
@@ -50,7 +52,7 @@ class Environment(BaseSettings):
     store: SecretStr | None = None
     blobs: Path | None = None
     vault_key: SecretStr | None = None
-    session_touch_seconds: float = Field(default=60.0, ge=0)
+    session_touch_seconds: float = Field(default=TOUCH_SECONDS, ge=0)
 
 
 class Pool(BaseModel):
@@ -259,12 +261,14 @@ class Settings:
 
     `store` is the address of the store that is named, if one is. `storage` is what holds for a
     store at any address: `REFOLD_…`, and of the file the pool and the place of large contents.
+    `touch_step` is how many µs the expiry of a session has to move before that is an event.
     """
 
     store: Address | None
     storage: Storage
     media: Media | None
     vault_key: SecretStr | None
+    touch_step: int = int(TOUCH_SECONDS * 1_000_000)
 
     def address(self, url: str | None = None) -> Address:
         """Return the address `url`, or that of the store that is named. Raises `BadInput`."""
@@ -315,12 +319,8 @@ def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = No
     storage = _checked(Storage, keys, path)
     folder = environment.blobs
     media = Media(provider="disk", folder=folder) if folder else storage.media
-    return Settings(None, storage, media, environment.vault_key)
-
-
-def touch_step() -> int:
-    """Return how many µs the expiry of a session has to move before that is an event."""
-    return int(_checked(Environment).session_touch_seconds * 1_000_000)
+    touch_step = int(environment.session_touch_seconds * 1_000_000)
+    return Settings(None, storage, media, environment.vault_key, touch_step)
 
 
 def _keys(path: Path) -> dict[str, Any]:

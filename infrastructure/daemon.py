@@ -1,19 +1,24 @@
 """The daemon: folds, seals and ends expired sessions, so that nobody who reads has to wait for it.
 
+It can also look for drift: a few rows at a time are compared with what the log makes of them.
+
 Several may run on one store: folding stands behind a fence, seals are compared, and a session ends
 once, whoever ends it.
 """
 
 from collections.abc import Callable
+from secrets import randbelow
 from threading import Event
 from time import monotonic
 from typing import Final
 
-from refold.domain.errors import Filling, Moved, Unavailable
+from refold.domain.errors import Filling, Moved, StaleProjection, Unavailable
 from refold.domain.ports import State
 from refold.infrastructure import chain, sessions
-from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.checking.drift import find_drift
+from refold.infrastructure.folding.advancing import PARTITION, UNREADABLE
 from refold.infrastructure.store import Store
+from refold.projections import catalog
 
 SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
@@ -22,6 +27,9 @@ LONGEST_PAUSE: Final = 1.0
 PURGED_AT_ONCE: Final = 100
 """Sessions that are ended before the daemon looks whether it is to stop."""
 
+DRIFT_SAMPLE: Final = 100
+"""Events, and live rows of each table, that are drawn for one look for drift."""
+
 Say = Callable[[str, dict[str, int | float | str]], None]
 """Told what happened, and the facts of it."""
 
@@ -29,17 +37,27 @@ Say = Callable[[str, dict[str, int | float | str]], None]
 class Daemon:
     """Follows the log of one store."""
 
-    def __init__(self, store: Store, say: Say, purge_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        say: Say,
+        purge_seconds: float = 60.0,
+        drift_seconds: float | None = None,
+    ) -> None:
+        """Without `drift_seconds`, the time between two looks for drift, there is none."""
         self._store, self._say, self._purge_seconds = store, say, purge_seconds
+        self._drift_seconds = drift_seconds
         self._folded = -1
+        self._blocked = ""
         standing = store.log.seals(PARTITION)
         self._sealed = standing[-1].position if standing else 0
-        self._next_purge = monotonic()
+        self._next_purge = self._next_look = monotonic()
 
     def run(self, stopped: Event) -> None:
         """Follow the log until `stopped`; a store that is away is asked again.
 
-        Raises `Unreadable` at what this refold cannot fold: nothing is skipped.
+        A table that this refold cannot fold on is told as blocked; the others go on. Raises
+        `LogWentBack` when the log is not the one that was folded.
         """
         self._say("started", {"store": self._store.address.public})
         pause = SHORTEST_PAUSE
@@ -58,13 +76,22 @@ class Daemon:
         folded = self._fold(head.position)
         sealed = self._seal(head.position)
         purged = head.state is State.OPEN and self._purge()
+        self._look_for_drift()
         return folded or sealed or purged
 
     def _fold(self, head: int) -> bool:
-        if head == self._folded:
+        if head == self._folded and not self._blocked:
             return False
         began = monotonic()
-        before, self._folded = self._folded, self._store.folder.catch_up()
+        before, self._folded = self._folded, head
+        try:
+            self._folded = self._store.folder.catch_up()
+            self._blocked = ""
+        except (*UNREADABLE, StaleProjection) as stop:  # the tables of other kinds went on
+            if str(stop) != self._blocked:
+                self._say("blocked", {"reason": str(stop)})
+            self._blocked = str(stop)
+            return head != before
         if self._folded > max(before, 0):
             seconds = round(monotonic() - began, 3)
             self._say("folded", {"position": self._folded, "seconds": seconds})
@@ -91,3 +118,17 @@ class Daemon:
         if ended:
             self._say("purged", {"sessions": ended})
         return bool(ended)
+
+    def _look_for_drift(self) -> None:
+        """Compare a small sample of all tables, and say what differs, but not the values."""
+        if self._drift_seconds is None or self._blocked or monotonic() < self._next_look:
+            return
+        for checked in find_drift(self._store, catalog.ALL, DRIFT_SAMPLE, randbelow(2**32)):
+            for row in checked.drifted:
+                place = {"table": checked.table, "key": " ".join(row.key), "row": row.what}
+                if row.what != "changed":
+                    self._say("drift", {**place})
+                    continue
+                for column in row.cells:
+                    self._say("drift", {**place, "column": column})
+        self._next_look = monotonic() + self._drift_seconds

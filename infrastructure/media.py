@@ -92,7 +92,7 @@ def show_media(store: Store, id: str) -> Media | None:
 
     Raises `IllFormedText` for what can be no id.
     """
-    rows = fold_family(store.stream(streams.name("media", id)), [media])[media.NAME]
+    rows = fold_family(store.family(streams.name("media", id)), [media])[media.NAME]
     return next((Media._make(row) for row in rows.values()), None)
 
 
@@ -142,7 +142,7 @@ def _location(blobs: Blobs, sha256: str) -> tuple[str | None, str | None]:
 
 def _other(store: Store, content_hash: str) -> Media | None:
     """Return media that were imported beside the first ones of a content, which are deleted."""
-    refresh(store, "now")
+    refresh(store, "now", media)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[media.NAME].table
         columns = [table.c[name] for name in Media._fields]

@@ -9,7 +9,7 @@ from refold.projections import applied_migrations
 
 def applied(store: Store, *, after: After = "now") -> list[str]:
     """Return the ids of the migrations that were run and not taken back, in order."""
-    refresh(store, after)
+    refresh(store, after, applied_migrations)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[applied_migrations.NAME].table
         return list(connection.execute(sa.select(table.c.id).order_by(table.c.id)).scalars())

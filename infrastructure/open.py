@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,8 +30,17 @@ from refold.infrastructure.vault import Vault
 from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyHolder, KeyInMemory, NoKey
 
 
-def open_store(url: str, *, create: bool = False, settings: Settings | None = None) -> Store:
+def open_store(
+    url: str,
+    *,
+    create: bool = False,
+    settings: Settings | None = None,
+    follow_moves: bool = False,
+) -> Store:
     """Return the store at `url`; with `create`, make it and bring its schema up to date.
+
+    With `follow_moves`, commands go on where the store has moved to, and the store with them; an
+    address of PostgreSQL tells no password, so that comes from the environment.
 
     What `settings` say holds; without them, what the environment says, and no file is read. Safe
     to call from eight processes at once. Raises `NoSuchStore` where there is none and none
@@ -39,7 +49,10 @@ def open_store(url: str, *, create: bool = False, settings: Settings | None = No
     falls back to another store.
     """
     settings = settings or config.of_environment()
-    return open_at(settings.address(url), create=create, settings=settings)
+    store = open_at(settings.address(url), create=create, settings=settings)
+    if follow_moves:
+        store.open_successor = partial(open_store, settings=settings, follow_moves=True)
+    return store
 
 
 def open_at(place: Address, *, create: bool = False, settings: Settings | None = None) -> Store:
@@ -48,7 +61,7 @@ def open_at(place: Address, *, create: bool = False, settings: Settings | None =
     match place:
         case Memory():
             tables = sqlite_rows.tables_in_memory()
-            return _store(place, MemoryLog(), tables, KeyInMemory(), MemoryBlobs())
+            return assembled(place, MemoryLog(), tables, KeyInMemory(), MemoryBlobs(), settings)
         case Sqlite():
             return _open_sqlite(place, settings, create=create)
         case Postgres():
@@ -64,8 +77,10 @@ def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _prepare(connection, place, None, create=create)
     tables = sqlite_rows.tables_in(place.tables)
-    key = _given_key(settings) or KeyFile(place.vault_key)
-    return _store(place, SqliteLog(place.path), tables, key, _blobs(settings, place.blobs))
+    key = given_key(settings) or KeyFile(place.vault_key)
+    return assembled(
+        place, SqliteLog(place.path), tables, key, place_for_blobs(settings, place.blobs), settings
+    )
 
 
 def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Store:
@@ -83,22 +98,31 @@ def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Stor
         _prepare(connection, place, place.schema, create=create)
     tables = postgres_rows.tables_in(place.url, place.schema, way)
     log = PostgresLog(place.url, place.schema, way)
-    key = _given_key(settings) or NoKey()
-    return _store(place, log, tables, key, _blobs(settings, None))
+    key = given_key(settings) or NoKey()
+    return assembled(place, log, tables, key, place_for_blobs(settings, None), settings)
 
 
-def _store(place: Address, log: Log, tables: Tables, key: KeyHolder, blobs: Blobs | None) -> Store:
+def assembled(
+    place: Address,
+    log: Log,
+    tables: Tables,
+    key: KeyHolder,
+    blobs: Blobs | None,
+    settings: Settings,
+) -> Store:
+    """Return the store that these parts make."""
     vault = Vault(log, key)
     codec = EVENTS.opening(vault.open_all)
-    return Store(place, log, GroupCommit(log), tables, vault, codec, blobs)
+    return Store(place, log, GroupCommit(log), tables, vault, codec, blobs, settings.touch_step)
 
 
-def _given_key(settings: Settings) -> GivenKey | None:
+def given_key(settings: Settings) -> GivenKey | None:
+    """Return the vault's key that the environment gives, None when it gives none."""
     given = settings.vault_key
     return GivenKey(given.get_secret_value()) if given else None
 
 
-def _blobs(settings: Settings, beside: Path | None) -> Blobs | None:
+def place_for_blobs(settings: Settings, beside: Path | None) -> Blobs | None:
     """Return the place of large contents that is named, or else the folder beside the store."""
     media = settings.media
     if media and media.provider == "s3":

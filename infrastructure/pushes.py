@@ -48,7 +48,7 @@ def show_push(store: Store, id: str) -> dict[str, Any]:
     """
     request = OfPush(id=id)
     stream = store.log.holder(*request.found_by()) or request.stream()
-    view = push.view(event.value for event in store.stream(stream))  # type: ignore[misc]
+    view = push.view(event.value for event in store.history(stream))  # type: ignore[misc]
     if view is None:
         raise push.UnknownPush(f"push {id} not found")
     return push_documents.restore(view.document, view.blobs, lambda sha: store.blobs.get(sha))
@@ -68,7 +68,7 @@ def list_pushes(
     without a timestamp come last, those with the same in the order of their ids. Only a field
     that no column holds as it is makes this read documents.
     """
-    refresh(store, after)
+    refresh(store, after, pushes)
     query = PENDING if query is None else query
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[pushes.NAME].table
@@ -92,7 +92,7 @@ def list_pushes_of_user(
 
     Names and addresses are compared in lower case.
     """
-    refresh(store, after)
+    refresh(store, after, pushes)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[pushes.NAME].table
         made = table.c.user_email.in_([email.lower() for email in emails])
@@ -105,7 +105,7 @@ def list_pushes_of_user(
 
 def push_activity(store: Store, *, after: After = "now") -> list[PushActivity]:
     """Return the activity of each repository that was pushed to, by its canonical url."""
-    refresh(store, after)
+    refresh(store, after, pushes)
     with store.tables.reading() as connection:
         schema = store.tables.current(connection)[pushes.NAME].table.schema
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in PUSH_ACTIVITY.columns]

@@ -7,10 +7,13 @@ from typing import Literal
 import sqlalchemy as sa
 
 from refold.domain import file, streams
-from refold.infrastructure.folding.folder import PARTITION, fold_family
-from refold.infrastructure.folding.tables import Hits
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.folder import fold_family
+from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files
+from refold.projections.projection import Projection
 from refold.projections.query import parse
 
 After = int | Literal["now"] | None
@@ -68,7 +71,7 @@ def list_files(
 
     Tables that are behind `after` are folded first.
     """
-    refresh(store, after)
+    refresh(store, after, files, file_counts, file_tags)
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
         listed, counted, tagged = (
@@ -117,7 +120,7 @@ def search(
     Words, "phrases", -not, or, prefix*; no text is an error. Tables that are behind `after` are
     folded first.
     """
-    refresh(store, after)
+    refresh(store, after, files)
     query = parse(text)
     if not query.alternatives:
         return Hits(0, more=False, rows=())
@@ -129,9 +132,13 @@ def search(
 # --- how new an answer is ---------------------------------------------------------
 
 
-def refresh(store: Store, after: After) -> None:
-    """Fold the tables as far as `after` asks for; tables that were never built are."""
-    store.folder.catch_up(until=0 if after is None else None if after == "now" else after)
+def refresh(store: Store, after: After, *wanted: Projection) -> None:
+    """Fold the tables as far as `after` asks for; tables that were never built are.
+
+    Raises as `Folder.catch_up` where one of those `wanted` cannot go on.
+    """
+    until = 0 if after is None else None if after == "now" else after
+    store.folder.catch_up(until, wanted or None)
 
 
 # --- status -----------------------------------------------------------------------
@@ -141,14 +148,22 @@ def refresh(store: Store, after: After) -> None:
 class ProjectionStatus:
     """Where a query table stands: `lag` counts the positions that it is behind.
 
-    `state` is current, behind, stale (another version fills it: rebuild) or missing.
+    `state` is current, behind, stopped (at an event that cannot be read; `why` says what), stale
+    (another version fills it: rebuild) or missing. `parked` counts the rows that wait: see retry.
     """
 
     name: str
     generation: int | None
     position: int
     lag: int
-    state: Literal["current", "behind", "stale", "missing"]
+    state: Literal["current", "behind", "stopped", "stale", "missing"]
+    parked: int = 0
+    why: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether the table is whole up to its position, and goes on."""
+        return not self.parked and self.state in ("current", "behind", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +182,39 @@ class Status:
 def status(store: Store) -> Status:
     """Return where the store stands; folds nothing."""
     identity, heads = store.log.identity(), store.log.heads()
-    head = heads[PARTITION]
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
-        checkpoints = store.tables.checkpoints(connection, PARTITION)
-    projections = []
-    for projection in catalog.ALL:
-        generation = current.get(projection.NAME)
-        number = generation.number if generation else 0
-        checkpoint = checkpoints.get((projection.NAME, number))
-        position = checkpoint.position if checkpoint else 0
-        lag = max(0, head.position - position)
-        state: Literal["current", "behind", "stale", "missing"] = "behind" if lag else "current"
-        if generation is None:
-            state = "missing"
-        elif not generation.is_of_this_version:
-            state = "stale"
-        projections.append(ProjectionStatus(projection.NAME, number or None, position, lag, state))
+        checkpoints = store.advance.checkpoints(connection, current.values())
+        positions = {each.projection: each.position for each in checkpoints}
+        parked = {
+            name: len(store.tables.parked(connection, generation))
+            for name, generation in current.items()
+        }
+    head = heads[PARTITION].position
+    projections = [
+        _status(store, current[each.NAME], positions[each.NAME], head, parked[each.NAME])
+        if each.NAME in current
+        else ProjectionStatus(each.NAME, None, 0, head, "missing")
+        for each in catalog.ALL
+    ]
     return Status(
         identity.store_id,
         identity.log_id,
         store.address.engine,
-        head.state.value,
-        head.successor,
+        heads[PARTITION].state.value,
+        heads[PARTITION].successor,
         [(each.partition, each.position) for each in heads],
         projections,
     )
+
+
+def _status(
+    store: Store, generation: Generation, position: int, head: int, parked: int
+) -> ProjectionStatus:
+    name, number, lag = generation.projection.NAME, generation.number, max(0, head - position)
+    if not generation.is_of_this_version:
+        return ProjectionStatus(name, number, position, lag, "stale", parked)
+    stop = store.advance.stop(generation.projection, position) if lag else None
+    if stop:
+        return ProjectionStatus(name, number, position, lag, "stopped", parked, str(stop))
+    return ProjectionStatus(name, number, position, lag, "behind" if lag else "current", parked)

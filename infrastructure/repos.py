@@ -13,7 +13,7 @@ from refold.infrastructure.pushes import PushActivity, push_activity
 from refold.infrastructure.queries import After, refresh
 from refold.infrastructure.requests import repos as requests
 from refold.infrastructure.store import Store
-from refold.projections import repo_permissions, repos
+from refold.projections import pushes, repo_permissions, repos
 from refold.projections.columns import indexable, storable
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ def show_repo(store: Store, id: str) -> Json | None:
         stream = streams.name("repo", id)
     except IllFormedText:
         return None
-    events: Any = [event.value for event in store.stream(stream)]
+    events: Any = [event.value for event in store.history(stream)]
     document, found = repo.view(events), repo.after(*events)
     if document is None:
         return None
@@ -47,7 +47,7 @@ def find_repo(
     query = {field: text for field, text in asked.items() if text is not None}
     if not query:
         return None
-    refresh(store, after)
+    refresh(store, after, repos, repo_permissions)
     return next((found for _, found in _select(store, query)), None)
 
 
@@ -60,7 +60,7 @@ def list_repos(
     the pushes to the repository, `latestPushAtMs` and `latestPendingReviewAtMs` (ms since 1970)
     are left out where there is none.
     """
-    refresh(store, after)
+    refresh(store, after, repos, repo_permissions, pushes)
     found = list(_select(store, query or {}))
     activity = {each.canonical_url: each for each in push_activity(store, after=None)}
     return [record | _activity(activity.get(url) if url else None) for url, record in found]
@@ -74,7 +74,7 @@ def is_user_push_allowed(store: Store, url: str, username: str) -> bool:
     if storable(url) != url:  # no claim holds such a text
         return False
     stream = store.log.holder(requests.URL, url)
-    found = requests.state(store.stream(stream)) if stream else repo.Repo()
+    found = requests.state(store.history(stream)) if stream else repo.Repo()
     return username.lower() in (*found.can_push, *found.can_authorise)
 
 

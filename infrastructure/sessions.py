@@ -31,7 +31,7 @@ class SessionView:
 def show_session(store: Store, sid: str) -> SessionView | None:
     """Return the session whose id is `sid`; None when there is none, or it is over."""
     stream = requests.stream(sid)
-    found = requests.state(store.stream(stream))
+    found = requests.state(store.history(stream))
     if not found.lives(clock.now(store.log)) or not isinstance(found.body, Sealed):
         return None
     body = store.vault.open(found.body)
@@ -44,7 +44,7 @@ def show_session(store: Store, sid: str) -> SessionView | None:
 
 def list_sessions(store: Store, after: After = "now") -> Iterator[SessionView]:
     """Yield the sessions that live, in the order of their hashes: bodies, but no ids."""
-    refresh(store, after)
+    refresh(store, after, sessions)
     now = clock.now(store.log)
     with store.tables.reading() as connection:
         generation = store.tables.current(connection)[sessions.NAME]
@@ -59,7 +59,7 @@ def list_sessions(store: Store, after: After = "now") -> Iterator[SessionView]:
 
 def purge(store: Store, most: int | None = None) -> int:
     """End sessions that have expired, and return how many; their bodies are gone with that."""
-    refresh(store, "now")
+    refresh(store, "now", sessions)
     now = clock.now(store.log)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[sessions.NAME].table

@@ -1,24 +1,33 @@
 """A store: a log, its query tables, vault and blobs, and the codec between them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from threading import Lock
 
 from refold.domain.errors import NoPlaceForBlobs
-from refold.domain.ports import Blobs, Event, Log
+from refold.domain.ports import Blobs, Event, Log, Past, State
 from refold.infrastructure.address import Address
 from refold.infrastructure.codec import Codec
+from refold.infrastructure.folding.advancing import Advance
 from refold.infrastructure.folding.folder import Folder
+from refold.infrastructure.folding.rebuilding import Rebuilder
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.patience import Passing
 from refold.infrastructure.vault import Vault
 from refold.projections import catalog
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Store:
     """One open store. Close it, or use it as a context manager.
 
+    It stays where it is unless it was opened to follow moves: then, once a command is told that the
+    store has moved, all of it is that of the other place.
+
     Appends go through `commits`: threads and tasks that append at the same time share a commit.
-    The codec opens personal fields.
+    The codec opens personal fields. `touch_step` is how many µs the expiry of a session has to move
+    before that is an event.
     """
 
     address: Address
@@ -28,6 +37,10 @@ class Store:
     vault: Vault
     codec: Codec
     place_for_blobs: Blobs | None
+    touch_step: int
+    open_successor: "Callable[[str], Store] | None" = None
+    _former: "list[Store]" = field(default_factory=list, init=False)
+    _following: Lock = field(default_factory=Lock, init=False)
 
     @property
     def blobs(self) -> Blobs:
@@ -39,20 +52,50 @@ class Store:
     @property
     def folder(self) -> Folder:
         """Return what folds this store's log into its tables."""
-        return Folder(self.log, self.tables, self.codec, catalog.ALL)
+        return Folder(self.advance, catalog.ALL)
 
-    def stream(self, stream: str) -> list[Event]:
-        """Return the events of a stream, decoded."""
-        return self.codec.decode_all(self.log.stream(stream))
+    @property
+    def rebuilder(self) -> Rebuilder:
+        """Return what builds this store's tables again."""
+        return Rebuilder(self.advance)
+
+    @property
+    def advance(self) -> Advance:
+        """Return what brings generations of this store's tables forward."""
+        return Advance(self.log, self.tables, self.codec)
+
+    def history(self, stream: str) -> list[Past]:
+        """Return what decisions need of the events of a stream, decoded: versions 1, 2, 3 …"""
+        return self.codec.decode_history(stream, self.log.history(stream))
 
     def family(self, family: str) -> list[Event]:
         """Return the events of all streams of a family, decoded, in the order of the log."""
         return self.codec.decode_all(self.log.family(family))
 
+    def follow(self, successor: str) -> None:
+        """Go on at the address that this store has moved to, once that is open.
+
+        Who is still reading here goes on reading here. Raises `Passing` while the other place is
+        being filled: the move may yet be called off. Raises what opening a store raises.
+        """
+        with self._following:
+            if self.open_successor is None or self.address.public == successor:
+                return
+            there = self.open_successor(successor)
+            if any(head.state is State.FILLING for head in there.log.heads()):
+                there.close()
+                raise Passing(f"the store is on its way to {successor}")
+            self._former.append(replace(self))
+            for each in fields(there):
+                if each.init:
+                    setattr(self, each.name, getattr(there, each.name))
+
     def close(self) -> None:
         """Let go of files and connections."""
         self.log.close()
         self.tables.close()
+        for former in self._former:
+            former.close()
 
     def __enter__(self) -> "Store":
         return self

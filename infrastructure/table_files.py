@@ -4,25 +4,24 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 import sqlalchemy as sa
 
 from refold.domain.errors import BadInput
+from refold.infrastructure.queries import After, refresh
 from refold.infrastructure.store import Store
 from refold.projections import catalog
-
-LEFT_OUT: Final = {"sessions": {"sealed"}}
-"""Columns that are for the vault alone, by table."""
+from refold.projections.catalog import LEFT_OUT
 
 
-def write_csv(store: Store, table: str, out: TextIO) -> int:
+def write_csv(store: Store, table: str, out: TextIO, after: After = "now") -> int:
     """Write a table with a header, in the order of its key; return how many rows it has.
 
     Null is an empty field. A text that a spreadsheet would take for a formula begins with an
     apostrophe. Raises `BadInput` for a table that there is not.
     """
-    with _rows(store, table) as (names, rows):
+    with _rows(store, table, after) as (names, rows):
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
         count = 0
@@ -32,9 +31,9 @@ def write_csv(store: Store, table: str, out: TextIO) -> int:
     return count
 
 
-def write_jsonl(store: Store, table: str, out: TextIO) -> int:
+def write_jsonl(store: Store, table: str, out: TextIO, after: After = "now") -> int:
     """Write a table as JSON lines, in the order of its key; return how many rows it has."""
-    with _rows(store, table) as (names, rows):
+    with _rows(store, table, after) as (names, rows):
         count = 0
         for row in rows:
             fields = dict(zip(names, row, strict=True))
@@ -44,12 +43,12 @@ def write_jsonl(store: Store, table: str, out: TextIO) -> int:
 
 
 @contextmanager
-def _rows(store: Store, name: str) -> Iterator[tuple[list[str], Iterator[Any]]]:
+def _rows(store: Store, name: str, after: After) -> Iterator[tuple[list[str], Iterator[Any]]]:
     projection = catalog.named(name)
     if projection is None:
         tables = ", ".join(each.NAME for each in catalog.ALL)
         raise BadInput(f"there is no table {name!r}; there are {tables}")
-    store.folder.catch_up()
+    refresh(store, after, projection)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[name].table
         names = [each for each in projection.TABLE.c.keys() if each not in LEFT_OUT.get(name, ())]

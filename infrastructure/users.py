@@ -35,7 +35,7 @@ def show_user(store: Store, id: str) -> dict[str, Any] | None:
     """
     if storable(id) != id:  # no stream has such a name
         return None
-    return _document(requests.state(store.stream(requests.stream(id))))
+    return _document(requests.state(store.history(requests.stream(id))))
 
 
 def find_user(store: Store, **by: str) -> dict[str, Any] | None:
@@ -51,20 +51,42 @@ def list_users(
     store: Store, query: Mapping[str, object] | None = None, *, after: After = "now"
 ) -> Iterator[dict[str, Any]]:
     """Yield the users whose profiles have all fields of `query`, in the order they became known."""
-    refresh(store, after)
     wanted = user.lower(query or {})
+    columns = {
+        users.TEXTS[field]: value
+        for field, value in wanted.items()
+        if field in users.TEXTS and isinstance(value, str) and is_kept_as_it_is(value)
+    }
+    for profile, keys in _listed(store, columns, after):
+        if all(name in profile and same(profile[name], value) for name, value in wanted.items()):
+            yield _without_password({**profile, "publicKeys": keys})
+
+
+def find_user_by_git_account(
+    store: Store, account: str, *, after: After = "now"
+) -> dict[str, Any] | None:
+    """Return the first user with an account at the git host, in any case; None for nobody."""
+    wanted = account.lower()
+    for profile, keys in _listed(store, {"git_account_lower": wanted}, after):
+        if profile["gitAccount"].lower() == wanted:  # not one that looks like it in a column
+            return _without_password({**profile, "publicKeys": keys})
+    return None
+
+
+def _listed(
+    store: Store, columns: Mapping[str, str], after: After
+) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+    """Yield profiles and public keys of the users with those texts, as they became known."""
+    refresh(store, after, users, public_keys)
     with store.tables.reading() as connection:
         table = store.tables.current(connection)[users.NAME].table
         found = sa.select(table.c.id, table.c.profile).order_by(table.c.first_position, table.c.id)
-        for field, value in wanted.items():
-            if field in users.TEXTS and isinstance(value, str) and is_kept_as_it_is(value):
-                found = found.where(table.c[users.TEXTS[field]] == indexable(value))
+        for column, text in columns.items():
+            found = found.where(table.c[column] == indexable(text))
         rows = connection.execute(found).all()
         keys = _keys(store, connection, found)
-    for id, text in rows:
-        profile = parse(text.encode())
-        if all(name in profile and same(profile[name], value) for name, value in wanted.items()):
-            yield _without_password({**profile, "publicKeys": keys.get(id, [])})
+    for id, profile in rows:
+        yield parse(profile.encode()), keys.get(id, [])
 
 
 def verify_password(store: Store, password: str, **by: str) -> bool:
@@ -97,7 +119,7 @@ def _find(store: Store, by: Mapping[str, str]) -> user.User | None:
     for each in sought:
         claim = blinded(store, (FOUND_BY[what], each))
         stream = store.log.holder(*claim)
-        found = requests.state(store.stream(stream)) if stream else user.User()
+        found = requests.state(store.history(stream)) if stream else user.User()
         if claim in {blinded(store, held) for held in user.claims(found)}:
             return found
     return None

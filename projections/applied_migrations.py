@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from refold.domain import migration
+from refold.domain import migration, streams
 from refold.domain.ports import Event
 from refold.projections.columns import integer, storable, table, text
 
@@ -32,6 +32,10 @@ def keys(event: Event) -> Iterable[tuple[str]]:
             return [(storable(id),)]
         case _:
             return []
+
+
+def family(key: tuple[str]) -> str:
+    return streams.name("migration", key[0])
 
 
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:

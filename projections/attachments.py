@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from refold.domain import attachment, uploads
+from refold.domain import attachment, streams, uploads
 from refold.domain.ports import Event
 from refold.projections.columns import integer, storable, table, text
 
@@ -48,6 +48,10 @@ class Row(NamedTuple):
 
 def keys(event: Event) -> Iterable[tuple[str]]:
     return [(uploads.id_of(event.recorded.stream),)]
+
+
+def family(key: tuple[str]) -> str:
+    return streams.name("attachment", key[0])
 
 
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:

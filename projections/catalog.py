@@ -1,5 +1,6 @@
 """All query tables."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from refold.projections import (
@@ -38,6 +39,10 @@ ALL: Final[tuple[Projection, ...]] = (
     attachments,
     applied_migrations,
 )
+
+
+LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {sessions.NAME: frozenset({"sealed"})}
+"""Columns, by table, whose values are printed nowhere, sealed as they are."""
 
 
 def named(name: str) -> Projection | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from refold.domain import file, removal_vote, times
+from refold.domain import file, removal_vote, tag_vote, times
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
 from refold.projections.columns import integer, table, text
@@ -37,16 +37,23 @@ def keys(event: Event) -> Iterable[tuple[str]]:
     return [(family_key(event.recorded.stream),)]
 
 
+def family(key: tuple[str]) -> str:
+    return f"file-{key[0]}"
+
+
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
+    value, at = event.value, event.recorded.recorded_at
+    updated = file.last_updated(value, at)
     votes, baseline = (row.moderation_votes, row.moderation_baseline) if row else (0, 0)
-    at = event.recorded.recorded_at
-    match event.value:
-        case file.Imported(record=record) | file.GossipApplied(record=record):
+    match value:
+        case tag_vote.Cast() | file.TagAdded() | file.Registered():
+            pass  # most events of most logs: they tell the time alone
+        case removal_vote.Cast() | removal_vote.Changed() | removal_vote.Withdrawn():
+            votes += removal_vote.swing(value)
+        case file.Imported() | file.GossipApplied():
+            record = value.record
             votes, baseline = votes - baseline + record.moderation_votes, record.moderation_votes
             at = times.micros(record.last_updated)
         case file.Replaced(moderation_baseline=replaced):
             votes, baseline = votes - baseline + replaced, replaced
-        case removal_vote.Cast() | removal_vote.Changed() | removal_vote.Withdrawn() as vote:
-            votes += removal_vote.swing(vote)
-    updated = file.last_updated(event.value, event.recorded.recorded_at)
     return Row(*key, votes, baseline, updated, at)

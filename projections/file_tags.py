@@ -36,37 +36,34 @@ class Row(NamedTuple):
 def keys(event: Event) -> Iterable[tuple[str, str]]:
     sha256 = family_key(event.recorded.stream)
     match event.value:
-        case file.TagAdded(tag) | file.TagRemoved(tag):
-            return [(sha256, tag)]
-        case tag_vote.Cast(tag) | tag_vote.Changed(tag) | tag_vote.Withdrawn(tag):
-            return [(sha256, tag)]
-        case (
-            file.Imported(record=record, removed=gone)
-            | file.GossipApplied(record=record, removed=gone)
-        ):
-            return [(sha256, tag) for tag in (*(record.tags or ()), *gone)]
+        case tag_vote.Cast() | tag_vote.Changed() | tag_vote.Withdrawn() as vote:
+            return [(sha256, vote.tag)]
+        case file.TagAdded() | file.TagRemoved() as change:
+            return [(sha256, change.tag)]
+        case file.Imported() | file.GossipApplied() as told:
+            return [(sha256, tag) for tag in (*(told.record.tags or ()), *told.removed)]
         case file.Replaced(removed=gone):
             return [(sha256, tag) for tag in gone]
         case _:
             return []
 
 
+def family(key: tuple[str, str]) -> str:
+    return f"file-{key[0]}"
+
+
 def apply(key: tuple[str, str], row: Row | None, event: Event) -> Row | None:
     match event.value:
-        case file.TagAdded(_, generation):
-            return Row(*key, generation)
-        case (
-            file.Imported(record=record, opened=opened)
-            | file.GossipApplied(record=record, opened=opened)
-        ):
-            return _from_record(key, row, record, opened.get(key[1]))
-        case file.TagRemoved() | file.Replaced():
-            return None
         case tag_vote.Cast() | tag_vote.Changed() | tag_vote.Withdrawn() as vote:
             if row is None or row.generation != vote.generation:
                 return row
-            count = row.tag_count + tag_vote.swing(vote)
-            return Row(row.sha256, row.tag, row.generation, row.baseline, count)
+            return Row(*row[:-1], row.tag_count + tag_vote.swing(vote))
+        case file.TagAdded() as added:
+            return Row(*key, added.generation)
+        case file.Imported() | file.GossipApplied() as told:
+            return _from_record(key, row, told.record, told.opened.get(key[1]))
+        case file.TagRemoved() | file.Replaced():
+            return None
         case _:
             return row
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from refold.domain import media, uploads
+from refold.domain import media, streams, uploads
 from refold.domain.ports import Event
 from refold.projections.columns import integer, table, text
 
@@ -40,6 +40,10 @@ class Row(NamedTuple):
 
 def keys(event: Event) -> Iterable[tuple[str]]:
     return [(uploads.id_of(event.recorded.stream),)]
+
+
+def family(key: tuple[str]) -> str:
+    return streams.name("media", key[0])
 
 
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:

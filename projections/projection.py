@@ -1,11 +1,14 @@
 """What a query table is: a name, a version, the streams it folds, and a pure fold per key."""
 
+import traceback
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
+from refold.domain.errors import Unfoldable
 from refold.domain.ports import Event
 from refold.projections.words import Document
 
@@ -58,6 +61,10 @@ class Projection(Protocol):
         """Return the keys of all rows that `event` touches."""
         ...
 
+    def family(self, key: Any) -> str:
+        """Return the family that all events come from which touch the row of `key`."""
+        ...
+
     def apply(self, key: Any, row: Any, event: Event) -> Any:
         """Return the row of `key` after `event`; None stands for no row, before and after."""
         ...
@@ -68,21 +75,73 @@ def kinds(projections: Iterable[Projection]) -> frozenset[str]:
     return frozenset[str]().union(*(projection.KINDS for projection in projections))
 
 
-def fold(
-    tables: Iterable[tuple[Projection, dict[Key, Row | None]]], events: Iterable[tuple[str, Event]]
-) -> None:
+class Parked(NamedTuple):
+    """Where a fold broke off for a key: `apply` raised `error` at the event at `position`."""
+
+    position: int
+    error: str
+
+
+class Folded(NamedTuple):
+    """Rows of a projection that are being folded, by key; None stands for no row.
+
+    Those of keys that are `parked` stay as they are, whatever comes.
+    """
+
+    projection: Projection
+    rows: dict[Key, Row | None]
+    parked: dict[Key, Parked]
+
+
+_Keys = Callable[[Event], Iterable[Key]]
+_Apply = Callable[[Any, Any, Event], Any]
+
+
+def fold(tables: Iterable[Folded], events: Iterable[tuple[str, Event]]) -> None:
     """Bring the rows of each table behind `events`, which come with the kinds of their streams.
 
-    Each row that exists and is touched must be there; None stands for no row.
+    Each row that exists and is touched must be there. A key whose fold raises is parked: its
+    events wait, others go on. Raises `Unfoldable` where it cannot even be told which rows an
+    event touches.
     """
-    folded_by: dict[str, list[tuple[Any, Any, dict[Key, Row | None]]]] = {}
-    for projection, rows in tables:
-        for kind in projection.KINDS:
-            folded_by.setdefault(kind, []).append((projection.keys, projection.apply, rows))
+    folded_by: dict[str, list[tuple[_Keys, _Apply, Folded]]] = {}
+    for table in tables:
+        ways = table.projection.keys, table.projection.apply, table
+        for kind in table.projection.KINDS:
+            folded_by.setdefault(kind, []).append(ways)
     for kind, event in events:
-        for keys, apply, rows in folded_by.get(kind, ()):
-            for key in keys(event):
-                rows[key] = apply(key, rows.get(key), event)
+        for keys, apply, (projection, rows, parked) in folded_by.get(kind, ()):
+            try:
+                touching = keys(event)
+            except Exception as error:
+                raise _unfoldable(projection, event, error) from error
+            for key in touching:
+                if parked and key in parked:
+                    continue
+                try:
+                    rows[key] = apply(key, rows.get(key), event)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    parked[key] = Parked(event.recorded.position, _where(error))
+
+
+def touched(projection: Projection, event: Event) -> Iterable[Key]:
+    """Return the keys of all rows that `event` touches. Raises `Unfoldable`."""
+    try:
+        return projection.keys(event)
+    except Exception as error:
+        raise _unfoldable(projection, event, error) from error
+
+
+def _unfoldable(projection: Projection, event: Event, error: Exception) -> Unfoldable:
+    return Unfoldable(projection.NAME, event.recorded.position, _where(error))
+
+
+def _where(error: Exception) -> str:
+    """Say what was raised and where, without its text, which may hold what is personal."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
 def fingerprint(projection: Projection) -> str:

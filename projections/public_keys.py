@@ -54,6 +54,10 @@ def keys(event: Event) -> Iterable[tuple[str, str]]:
     return [(owner, storable(each)) for each in fingerprints]
 
 
+def family(key: tuple[str, str]) -> str:
+    return f"user-{key[0]}"
+
+
 def apply(key: tuple[str, str], row: Row | None, event: Event) -> Row | None:
     match event.value:
         case user.KeyAdded(record=record):

@@ -34,6 +34,10 @@ def keys(event: Event) -> Iterable[tuple[str, str]]:
             return []
 
 
+def family(key: tuple[str, str]) -> str:
+    return key[0]
+
+
 def apply(key: tuple[str, str], row: Row | None, event: Event) -> Row | None:
     match event.value:
         case push.Recorded() | push.Rekeyed() | push.Imported():

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from refold.domain import push
 from refold.domain.ports import Event
-from refold.domain.texts import canonical_json
 from refold.projections.columns import indexable, integer, table, text
+from refold.projections.json_text import json_text
 
 NAME: Final = "pushes"
 VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
@@ -53,6 +53,7 @@ TABLE: Final = table(
     text("document", "the whole document, JSON; where blobs has a string there is null"),
     text("blobs", "strings over 8 KiB, JSON: their JSON pointer and the SHA-256 of their bytes"),
 )
+TABLE.dialect_options["sqlite"]["with_rowid"] = True  # rows this wide make a deep tree of keys
 INDEXES: Final = (
     ("type", "newest_first", "id"),
     ("newest_first", "id"),
@@ -141,6 +142,10 @@ def keys(event: Event) -> Iterable[tuple[str]]:
     return [(event.recorded.stream,)]
 
 
+def family(key: tuple[str]) -> str:
+    return key[0]
+
+
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     value: Any = event.value
     replaced = isinstance(value, push.Recorded | push.Rerecorded | push.Deleted)
@@ -151,11 +156,8 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     if isinstance(value, push.Authorised | push.Rejected | push.Canceled):
         decided_at = event.recorded.recorded_at
     position = event.recorded.position
-    return _row(key[0], view)._replace(
-        first_position=row.first_position if row else position,
-        decided_at_us=decided_at if view.decided else None,
-        last_position=position,
-    )
+    first = row.first_position if row else position
+    return _row(key[0], view, first, decided_at if view.decided else None, position)
 
 
 def view_of(row: Row) -> push.View:
@@ -164,8 +166,8 @@ def view_of(row: Row) -> push.View:
     return push.View(json.loads(row.document), json.loads(row.blobs), decided)
 
 
-def _row(stream: str, view: push.View) -> Row:
-    """Return the row that a view makes; the positions and the decision's time are yet to come."""
+def _row(stream: str, view: push.View, first: int, decided_at: int | None, last: int) -> Row:
+    """Return the row that a view makes, with the positions and when it was decided."""
     document = view.document
     time = _micros(document.get("timestamp"))
     url = document.get("url")
@@ -180,15 +182,15 @@ def _row(stream: str, view: push.View) -> Row:
         canonical_url=indexable(canonical_url(url)) or "" if isinstance(url, str) else "",
         user_email=indexable(email.lower() if isinstance(email, str) else None),
         reviewer=indexable(_reviewer(document.get("attestation"))),
-        timestamp_text=canonical_json(document["timestamp"]) if "timestamp" in document else None,
+        timestamp_text=json_text(document["timestamp"]) if "timestamp" in document else None,
         timestamp_us=time,
         newest_first=NO_TIME if time is None else -time,
-        first_position=0,
-        decided_at_us=None,
-        last_position=0,
+        first_position=first,
+        decided_at_us=decided_at,
+        last_position=last,
         summary=_summary(view),
-        document=canonical_json(document),
-        blobs=canonical_json(view.blobs),
+        document=json_text(document),
+        blobs=json_text(view.blobs),
         **columns,
     )
 
@@ -224,14 +226,14 @@ def _summary(view: push.View) -> str:
     """Return the fields that fit, whole ones only: one that is left out is in the document."""
     cut_out = {pointer.split("/")[1] for pointer in view.blobs}
     names = [name for name in SUMMARY if name in view.document and name not in cut_out]
-    whole = canonical_json({name: view.document[name] for name in names})
+    whole = json_text({name: view.document[name] for name in names})
     if len(whole.encode()) <= MOST_OF_SUMMARY:
         return whole
     shown: dict[str, object] = {}
     room = MOST_OF_SUMMARY
     for name in names:
-        size = len(canonical_json({name: view.document[name]}).encode())
+        size = len(json_text({name: view.document[name]}).encode())
         if size <= room:
             shown[name] = view.document[name]
             room -= size
-    return canonical_json(shown)
+    return json_text(shown)

@@ -50,6 +50,10 @@ def keys(event: Event) -> Iterable[Key]:
             return []
 
 
+def family(key: Key) -> str:
+    return f"repo-{key[0]}"
+
+
 def apply(key: Key, row: Row | None, event: Event) -> Row | None:
     match event.value:
         case repo.AccessGranted():

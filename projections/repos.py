@@ -48,6 +48,10 @@ def keys(event: Event) -> Iterable[tuple[str]]:
     return [(family_key(event.recorded.stream),)]
 
 
+def family(key: tuple[str]) -> str:
+    return f"repo-{key[0]}"
+
+
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     value: Any = event.value
     document = repo.view_after(json.loads(row.document) if row else None, value)

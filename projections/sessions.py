@@ -42,6 +42,10 @@ def keys(event: Event) -> Iterable[tuple[str]]:
     return [(family_key(event.recorded.stream),)]
 
 
+def family(key: tuple[str]) -> str:
+    return f"session-{key[0]}"
+
+
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     match event.value:
         case session.Started(_, body, expires_at, user, read_only):

@@ -35,23 +35,20 @@ class Row(NamedTuple):
 
 def keys(event: Event) -> Iterable[tuple[str, str, str]]:
     match event.value:
-        case (
-            tag_vote.Cast(tag, voter)
-            | tag_vote.Changed(tag, voter)
-            | tag_vote.Withdrawn(tag, voter)
-        ):
-            return [(family_key(event.recorded.stream), tag, voter)]
+        case tag_vote.Cast() | tag_vote.Changed() | tag_vote.Withdrawn() as vote:
+            return [(family_key(event.recorded.stream), vote.tag, vote.voter)]
         case _:
             return []
 
 
+def family(key: tuple[str, str, str]) -> str:
+    return f"file-{key[0]}"
+
+
 def apply(key: tuple[str, str, str], row: Row | None, event: Event) -> Row | None:
     match event.value:
-        case (
-            tag_vote.Cast(generation=generation, stance=stance)
-            | tag_vote.Changed(generation=generation, stance=stance)
-        ):
-            return Row(*key, generation, stance)
+        case tag_vote.Cast() | tag_vote.Changed() as vote:
+            return Row(*key, vote.generation, vote.stance)
         case tag_vote.Withdrawn():
             return None
         case _:

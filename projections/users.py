@@ -11,7 +11,7 @@ from refold.domain.texts import canonical_json
 from refold.projections.columns import indexable, integer, table, text
 
 NAME: Final = "users"
-VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
+VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
 KINDS: Final = frozenset({"user"})
 
 TABLE: Final = table(
@@ -30,8 +30,16 @@ TABLE: Final = table(
     text("created_at", "when they became known, as their system wrote it", null=True),
     text("profile", "all that is known of them, JSON, with their id as it was given in _id"),
     integer("first_position", "position of the first event since they are known"),
+    text("git_account_lower", "account at the git host in lower case, to find them by", null=True),
 )
-INDEXES: Final = (("username",), ("email",), ("oidc_id",), ("pubkey",), ("first_position",))
+INDEXES: Final = (
+    ("username",),
+    ("email",),
+    ("oidc_id",),
+    ("pubkey",),
+    ("first_position",),
+    ("git_account_lower",),
+)
 SEARCH: Final = None
 
 TEXTS: Final[Mapping[str, str]] = {
@@ -60,10 +68,15 @@ class Row(NamedTuple):
     created_at: str | None
     profile: str
     first_position: int
+    git_account_lower: str | None
 
 
 def keys(event: Event) -> Iterable[tuple[str]]:
     return [(family_key(event.recorded.stream),)]
+
+
+def family(key: tuple[str]) -> str:
+    return f"user-{key[0]}"
 
 
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
@@ -93,6 +106,7 @@ def _row(id: str, profile: Mapping[str, Any], has_password: bool, position: int)
     columns: dict[str, Any] = {
         column: indexable(profile.get(field)) for field, column in TEXTS.items()
     }
+    account = profile.get("gitAccount")
     return Row(
         id=id,
         admin=int(profile.get("admin") is True),
@@ -100,5 +114,6 @@ def _row(id: str, profile: Mapping[str, Any], has_password: bool, position: int)
         has_password=int(has_password),
         profile=canonical_json(profile),
         first_position=position,
+        git_account_lower=indexable(account.lower() if isinstance(account, str) else None),
         **columns,
     )

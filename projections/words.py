@@ -10,10 +10,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from threading import local
+from typing import Final, NamedTuple
 
 import Stemmer
 
@@ -28,8 +28,7 @@ MOST_TAGS: Final = 6_000
 MOST_REPEATS: Final = 250
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """The tokens of one file, field by field, within what every engine can index."""
 
     name: tuple[str, ...]
@@ -39,16 +38,22 @@ class Document:
 
 def document(name: str, tags: Iterable[str], type: str) -> Document:
     """Return what is indexed of a file; what exceeds the limits above is left out."""
-    fields = [words(name)[:MOST_IN_NAME], words(type)[:MOST_IN_TYPE], *_tags(tags)]
+    fields = [(*words(name)[:MOST_IN_NAME],), _label(type)[:MOST_IN_TYPE], *_tags(tags)]
     if sum(map(len, fields)) > MOST_REPEATS:
         fields = _without_excess_repeats(fields)
-    in_name, in_type, *in_tags = map(tuple, fields)
+    in_name, in_type, *in_tags = fields
     return Document(in_name, tuple(filter(None, in_tags)), in_type)
 
 
 def words(text: str) -> list[str]:
     """Return the tokens of `text` in order: folded, stemmed, at most 64 characters of a-z0-9."""
     return [*map(_stemmed, _split(text))]
+
+
+@lru_cache(maxsize=4_096)
+def _label(text: str) -> tuple[str, ...]:
+    """Return the tokens of a tag or a type, which many files share."""
+    return (*words(text),)
 
 
 def start_of_last(text: str) -> str:
@@ -82,31 +87,42 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 @lru_cache(maxsize=65_536)
 def _stemmed(word: str) -> str:
-    # A stemmer must not be shared between threads, and a new one costs no more than a lock.
-    return _spelled_in_ascii(Stemmer.Stemmer("english", 0).stemWord(word))
+    return _spelled_in_ascii(_OWN.stemmer.stemWord(word))
+
+
+class _OfThread(local):
+    """A stemmer must not be shared between threads; a lock, or a new one, costs twice the stem."""
+
+    def __init__(self) -> None:
+        self.stemmer = Stemmer.Stemmer("english", 0)
+
+
+_OWN: Final = _OfThread()
 
 
 def _spelled_in_ascii(word: str) -> str:
-    return _NOT_ASCII.sub(lambda found: "x" + found[0].encode().hex(), word)[:LONGEST]
+    if not word.isascii():
+        word = _NOT_ASCII.sub(lambda found: "x" + found[0].encode().hex(), word)
+    return word[:LONGEST]
 
 
-def _tags(tags: Iterable[str]) -> Iterator[list[str]]:
+def _tags(tags: Iterable[str]) -> Iterator[tuple[str, ...]]:
     room = MOST_IN_TAGS
     borders = MOST_TAGS
     for tag in tags:
         if not room or not borders:
             return
-        if found := words(tag)[:room]:
+        if found := _label(tag)[:room]:
             yield found
             room -= len(found)
             borders -= 1
 
 
-def _without_excess_repeats(fields: list[list[str]]) -> list[list[str]]:
+def _without_excess_repeats(fields: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     seen: Counter[str] = Counter()
 
     def has_room(word: str) -> bool:
         seen[word] += 1
         return seen[word] <= MOST_REPEATS
 
-    return [[*filter(has_room, field)] for field in fields]
+    return [(*filter(has_room, field),) for field in fields]

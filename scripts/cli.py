@@ -11,14 +11,20 @@ import typer
 from refold.domain.errors import Failure, Unavailable
 from refold.infrastructure.config import NoStoreNamed
 from refold.scripts import (
+    as_of,
     bench,
     command,
     copying,
     demo,
+    doctor,
+    drift,
+    explain,
     exporting,
     importing,
     init,
     rebuild,
+    rehearse,
+    retry,
     run,
     search,
     show,
@@ -38,15 +44,22 @@ app = typer.Typer(
 )
 app.command()(init.init)
 app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(command.command)
 app.add_typer(importing.app, name="import")
 app.add_typer(exporting.app, name="export")
 app.command()(search.search)
 app.add_typer(show.app, name="show")
+app.command()(explain.explain)
+app.command()(as_of.as_of)
+app.command()(drift.drift)
 app.command()(rebuild.rebuild)
+app.command()(rehearse.rehearse)
+app.command()(retry.retry)
 app.command()(run.run)
 app.command()(copying.copy)
 app.command()(copying.move)
+app.command("cutover")(copying.cut_over)
 app.command()(verify.verify)
 app.command()(demo.demo)
 app.command()(bench.bench)

@@ -1,40 +1,105 @@
-"""`refold copy` and `refold move`: bring a store to another place, with proof."""
+"""`refold copy`, `move` and `cutover`: bring a store to another place, with proof."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from refold.infrastructure.moving import copying
+from refold.domain.errors import BadInput
+from refold.infrastructure.address import Sqlite, archive
+from refold.infrastructure.moving import copying, cutover, kept
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.open import open_store
-from refold.scripts import options, output
+from refold.infrastructure.store import Store
+from refold.scripts import archiving, options, output, signals
 
 Source = Annotated[str, typer.Argument(help="Address of the store that is there.")]
 Target = Annotated[str, typer.Argument(help="Address to bring it to; made if there is none.")]
 
 
-def copy(source: Source, target: Target, json: options.AsJson = False) -> None:
+Kept = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificate",
+        metavar="FILE",
+        help="Where to keep the certificate [default: beside a SQLite target].",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--sign-with", metavar="PEM", help="An Ed25519 private key to sign it with."),
+]
+
+
+def copy(
+    source: Source,
+    target: Target,
+    certificate: Kept = None,
+    sign_with: Key = None,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Put the wrapped keys into an archive.")
+    ] = False,
+    without_keys: Annotated[
+        bool,
+        typer.Option("--without-keys", help="Erase what an archive has sealed but no keys of."),
+    ] = False,
+    damaged: Annotated[
+        bool,
+        typer.Option("--damaged", help="Bring what stands before an archive's first bad block."),
+    ] = False,
+    json: options.AsJson = False,
+) -> None:
     """Copy a store, compare every record and every table, and print the certificate.
 
     The source stays open; the copy is certified up to the position printed. Broken off, it goes
-    on where it was. Exit code 3 when something differs.
+    on where it was. Either of the two may be archive:PATH, a file of the log alone: as a target,
+    what is new is appended to it; a store that is filled from it gets its tables folded, and is
+    told which blobs it lacks. Exit code 3 when something differs.
 
     Example: refold copy sqlite:///files.db postgresql://ada@localhost/files
     """
+    _check_options(source, target, with_keys=with_keys, of_source=without_keys or damaged)
+    if place := archive(target):
+        written = archiving.write(source, place, with_keys=with_keys)
+        if certificate:
+            kept.write(certificate, written.certificate, sign_with)
+        archiving.show(written, json=json)
+        return
+    if place := archive(source):
+        filled = archiving.filled(place, target, without_keys=without_keys, damaged=damaged)
+        with filled as (made, here):
+            keep(made, here, certificate, sign_with)
+        report(made, json=json)
+        return
     with (
         open_store(source) as there,
         open_store(target, create=True) as here,
         output.progress() as advance,
     ):
-        certificate = copying.copy(there, here, advance)
-    report(certificate, json=json)
+        made = copying.copy(there, here, advance)
+        keep(made, here, certificate, sign_with)
+    report(made, json=json)
 
 
-def move(source: Source, target: Target, json: options.AsJson = False) -> None:
+def move(
+    source: Source,
+    target: Target,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Keep copying what is appended; refold cutover ends it."),
+    ] = False,
+    certificate: Kept = None,
+    sign_with: Key = None,
+    json: options.AsJson = False,
+) -> None:
     """Copy a store, seal it, and open the target: appends to the source then say where it went.
 
-    Services may write meanwhile: what was acknowledged is in the target. When something differs
-    the source is opened again and the exit code is 3.
+    Services may write meanwhile: all that takes long is done before the seal, and for how long
+    neither store took commands is printed. What was acknowledged is in the target. When something
+    differs the source is opened again and the exit code is 3. With --follow, the target is only
+    kept behind the source, until SIGTERM or until refold cutover has ended the move; start it
+    again whenever it was ended.
 
     Example: refold move sqlite:///files.db postgresql://ada@localhost/files
     """
@@ -43,8 +108,63 @@ def move(source: Source, target: Target, json: options.AsJson = False) -> None:
         open_store(target, create=True) as here,
         output.progress() as advance,
     ):
-        certificate = copying.move(there, here, advance)
-    report(certificate, json=json)
+        if follow:
+            position, ended = cutover.follow(there, here, signals.stopped(), advance)
+        else:
+            made = cutover.move(there, here, advance)
+            keep(made, here, certificate, sign_with)
+    if not follow:
+        report(made, json=json)
+    elif json:
+        output.document({"position": position, "cut_over": ended})
+    else:
+        rest = "the move is done" if ended else f"refold cutover {source} {target} ends the move"
+        print(f"followed up to position {position}; {rest}")
+
+
+def cut_over(
+    source: Source,
+    target: Target,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="Let the source take commands again instead.")
+    ] = False,
+    certificate: Kept = None,
+    sign_with: Key = None,
+    json: options.AsJson = False,
+) -> None:
+    """End a move that refold move --follow began: seal the source, open the target.
+
+    Whole tables are compared before, and rows that changed since after the seal; for how long
+    neither store took commands is printed. When something differs the source is opened again and
+    the exit code is 3. --abort opens the source after a cutover that was killed, unless the target
+    has taken over.
+
+    Example: refold cutover sqlite:///files.db postgresql://ada@localhost/files
+    """
+    with (
+        open_store(source) as there,
+        open_store(target, create=not abort) as here,
+        output.progress() as advance,
+    ):
+        if abort:
+            cutover.abort(there, here)
+        else:
+            made = cutover.move(there, here, advance)
+            keep(made, here, certificate, sign_with)
+    if not abort:
+        report(made, json=json)
+    elif json:
+        output.document({"aborted": True})
+    else:
+        print("the source takes commands again")
+
+
+def keep(certificate: Certificate, target: Store, place: Path | None, key: Path | None) -> None:
+    """Keep a certificate where it is wanted, or beside a target that is a file."""
+    if place is None and isinstance(target.address, Sqlite):
+        place = target.address.certificate
+    if place:
+        kept.write(place, certificate, key)
 
 
 def report(certificate: Certificate, *, json: bool) -> None:
@@ -90,8 +210,24 @@ def show(certificate: Certificate) -> None:
             for table in certificate.tables
         ),
     )
+    if certificate.touched:
+        print(
+            f"whole tables were compared at position {certificate.tables_at}, {certificate.touched}"
+            " rows that changed since one by one"
+        )
+    if certificate.pause is not None:
+        print(f"neither store took commands for {1_000 * certificate.pause:.0f} ms")
     if certificate.sealed_before < certificate.position:
         print(f"not sealed before this run from position {certificate.sealed_before + 1}")
     for difference in certificate.differences:
         print(f"difference: {difference}")
     print("equal" if certificate.equal else "NOT EQUAL")
+
+
+def _check_options(source: str, target: str, *, with_keys: bool, of_source: bool) -> None:
+    if archive(source) and archive(target):
+        raise BadInput("an archive is copied to another as any file is")
+    if with_keys and not archive(target):
+        raise BadInput("--with-keys is for a copy to an archive")
+    if of_source and not archive(source):
+        raise BadInput("--without-keys and --damaged are for a copy from an archive")

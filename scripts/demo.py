@@ -16,7 +16,8 @@ from refold.domain import times
 from refold.domain.errors import Conflict, Moved, Unavailable
 from refold.infrastructure import commands, queries, sessions
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
-from refold.infrastructure.moving.copying import copy, move
+from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.infrastructure.store import Store
@@ -125,9 +126,9 @@ def _log_in(store: Store) -> str:
 def _rebuild(store: Store) -> None:
     _say("7. Fold all tables again from the first event: the rows must be the same.")
     store.folder.catch_up()
-    for rebuilt in store.folder.rebuild(catalog.ALL):
-        same = "equal" if rebuilt.equal_to_previous else "DIFFERENT"
-        print(f"   {rebuilt.name}: {rebuilt.digest.rows} rows, {rebuilt.digest.hex[:16]}…, {same}")
+    for rebuilt in store.rebuilder.rebuild(catalog.ALL):
+        same = "equal" if rebuilt.is_equal else "DIFFERENT"
+        print(f"   {rebuilt.name}: {rebuilt.rows} rows, {same}")
 
 
 def _copy(store: Store, target: Store) -> None:

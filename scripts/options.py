@@ -1,5 +1,6 @@
 """Options that many tasks share, and the store that they name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 from refold.infrastructure import config
 from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
+from refold.projections import catalog
+from refold.projections.projection import Projection
 
 Address = Annotated[
     str | None,
@@ -23,6 +26,10 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="A refold.toml that names the store."),
 ]
+Tables = Annotated[
+    list[str] | None,
+    typer.Argument(help="Which tables [default: all].", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -30,3 +37,12 @@ def opened(address: str | None, file: Path | None, *, create: bool = False) -> S
     """Return the store that the options, the environment or refold.toml name."""
     settings = config.read(address, file)
     return open_at(settings.address(), create=create, settings=settings)
+
+
+def projections(names: Sequence[str] | None) -> list[Projection]:
+    """Return the projections of the tables that are named, or all."""
+    chosen = [each for each in catalog.ALL if not names or each.NAME in names]
+    if unknown := sorted(set(names or ()) - {each.NAME for each in chosen}):
+        known = ", ".join(each.NAME for each in catalog.ALL)
+        raise typer.BadParameter(f"there is no table {unknown[0]}; there are {known}")
+    return chosen

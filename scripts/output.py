@@ -11,6 +11,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -36,6 +38,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     STDOUT.print(shown)
 
 
+def shown(key: Sequence[str]) -> str:
+    """Return the key of a row for a terminal: what does not print is escaped."""
+    return " ".join(part if part.isprintable() else repr(part) for part in key)
+
+
+class _Rate(ProgressColumn):
+    """How much is done a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show how far a long task is, with the time that is left, if stderr is a terminal."""
@@ -43,6 +57,7 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(),
         console=STDERR,
         disable=not STDERR.is_terminal,

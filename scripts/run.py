@@ -1,21 +1,28 @@
 """`refold run`: the daemon."""
 
 import json
-import signal
 from datetime import UTC, datetime
-from threading import Event
 from typing import Annotated
 
 import typer
 
 from refold.infrastructure.daemon import Daemon
-from refold.scripts import options
+from refold.scripts import options, signals
 
 
 def run(
     purge: Annotated[
         float, typer.Option(min=0, help="Seconds between two looks for expired sessions.")
     ] = 60.0,
+    drift: Annotated[
+        float | None,
+        typer.Option(
+            "--drift-seconds",
+            min=1,
+            help="Seconds between two looks whether a few live rows are what the log makes.",
+            show_default=False,
+        ),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Do what there is to do, and end.")] = False,
     store: options.Address = None,
     config: options.Config = None,
@@ -23,15 +30,14 @@ def run(
     """Keep query tables current, seal the log and end expired sessions, until SIGTERM.
 
     Nobody needs it to be right: readers fold what is missing themselves. Several may run on one
-    store. It prints one JSON line for each thing that it did.
+    store. It prints one JSON line for each thing that it did. With --drift-seconds it prints one
+    for each cell that differs, too; a look reads the keys of all tables once.
 
     Example: refold run --store sqlite:///files.db
     """
-    stopped = Event()
-    for number in signal.SIGTERM, signal.SIGINT:
-        signal.signal(number, lambda *_: stopped.set())
+    stopped = signals.stopped()
     with options.opened(store, config) as opened:
-        daemon = Daemon(opened, _say, purge)
+        daemon = Daemon(opened, _say, purge, drift)
         if once:
             daemon.step()
         else:

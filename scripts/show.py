@@ -1,4 +1,4 @@
-"""`refold show`: one thing, as the log has it now."""
+"""`refold show`: one thing, as the log has it now, or had it at a position or time."""
 
 import sys
 from dataclasses import asdict
@@ -7,19 +7,20 @@ from typing import Annotated
 import typer
 
 from refold.infrastructure import pushes, queries, repos, sessions, users
-from refold.scripts import options, output
+from refold.scripts import as_of, options, output
 
-app = typer.Typer(help="Show one thing, as the log has it now.", no_args_is_help=True)
+app = typer.Typer(help="Show one thing, as the log has it now, or had it.", no_args_is_help=True)
 
 
 @app.callback()
 def things() -> None:
-    """Show one thing, as the log has it now."""
+    """Show one thing, as the log has it now, or had it."""
 
 
 @app.command()
 def file(
     sha256: Annotated[str, typer.Argument(help="SHA-256 of the file.")],
+    when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
     json: options.AsJson = False,
@@ -28,8 +29,8 @@ def file(
 
     Example: refold show file 2cf24dba… --store sqlite:///files.db --json
     """
-    with options.opened(store, config) as opened:
-        shown = asdict(queries.show_file(opened, sha256))
+    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+        shown = asdict(queries.show_file(seen, sha256))
     if json:
         output.document(shown)
         return
@@ -42,6 +43,7 @@ def file(
 @app.command()
 def push(
     id: Annotated[str, typer.Argument(help="Any id that the push ever had.")],
+    when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
 ) -> None:
@@ -49,8 +51,8 @@ def push(
 
     Example: refold show push 0000…__beef… --store sqlite:///pushes.db
     """
-    with options.opened(store, config) as opened:
-        output.document(pushes.show_push(opened, id))
+    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+        output.document(pushes.show_push(seen, id))
 
 
 @app.command()
@@ -80,21 +82,25 @@ def session(
 @app.command()
 def user(
     id: Annotated[str, typer.Argument(help="Id or user name of the user.")],
+    when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
 ) -> None:
     """Show a user as git-proxy's record, in JSON, or null; never with a password.
 
+    With --as-of, a user name is that of who has it now and had it then, too; an id is for ever.
+
     Example: refold show user ada --store sqlite:///users.db
     """
-    with options.opened(store, config) as opened:
-        found = users.show_user(opened, id) or users.find_user(opened, username=id)
+    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+        found = users.show_user(seen, id) or users.find_user(seen, username=id)
         output.document(found)
 
 
 @app.command()
 def repo(
     id: Annotated[str, typer.Argument(help="Id of the repository.")],
+    when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
 ) -> None:
@@ -102,5 +108,5 @@ def repo(
 
     Example: refold show repo SxkJ3Vwozv4n5SfL --store sqlite:///repos.db
     """
-    with options.opened(store, config) as opened:
-        output.document(repos.show_repo(opened, id))
+    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+        output.document(repos.show_repo(seen, id))

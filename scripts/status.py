@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+import typer
+
 from refold.infrastructure import queries
 from refold.scripts import options, output
 
@@ -11,21 +13,22 @@ def status(
 ) -> None:
     """Print where the log and each query table stand. Folds nothing.
 
+    Exit code 1 when a table is stopped or stale, or has rows that are parked.
+
     Example: refold status --store sqlite:///files.db --json
     """
     with options.opened(store, config) as opened:
         found = queries.status(opened)
     if json:
-        output.document(
-            asdict(found)
-            | {
-                "partitions": [
-                    {"partition": partition, "position": position}
-                    for partition, position in found.partitions
-                ]
-            }
-        )
-        return
+        partitions = [{"partition": number, "position": end} for number, end in found.partitions]
+        output.document(asdict(found) | {"partitions": partitions})
+    else:
+        _show(found)
+    if not all(each.is_well for each in found.projections):
+        raise typer.Exit(1)
+
+
+def _show(found: queries.Status) -> None:
     moved = f", moved to {found.successor}" if found.successor else ""
     print(f"store {found.store_id} ({found.engine}), log {found.log_id}: {found.state}{moved}")
     for partition, position in found.partitions:
@@ -33,7 +36,14 @@ def status(
     output.table(
         ("table", "generation", "position", "lag", "state"),
         (
-            (each.name, each.generation, each.position, each.lag, each.state)
+            (each.name, each.generation, each.position, each.lag, _state(each))
             for each in found.projections
         ),
     )
+    for each in found.projections:
+        if each.why:
+            print(f"{each.name} is stopped: {each.why}")
+
+
+def _state(table: queries.ProjectionStatus) -> str:
+    return f"{table.state}, {table.parked} parked" if table.parked else table.state

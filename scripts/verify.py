@@ -1,34 +1,58 @@
 """`refold verify`: check a store against its seals, or against another store."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from refold.infrastructure.moving import verifying
+from refold.infrastructure.address import archive
+from refold.infrastructure.moving import kept, verifying
 from refold.infrastructure.open import open_store
-from refold.scripts import copying, options, output
+from refold.scripts import archiving, copying, options, output
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help="Address of the store.")],
+    store: Annotated[str, typer.Argument(help="Address of the store or archive.")],
     other: Annotated[
-        str | None, typer.Argument(help="Address of a store to compare it with.")
+        str | None, typer.Argument(help="Address of a store or archive to compare it with.")
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="FILE", help="A certificate to check it against."),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-key", metavar="PEM", help="The Ed25519 key that has to have signed that."
+        ),
     ] = None,
     json: options.AsJson = False,
 ) -> None:
     """Read every record, compare all seals, and say which block is damaged.
 
     Blobs that events refer to are read as well. With a second store, compare the logs, claims,
-    keys of sealed fields, blobs and tables of both. Exit code 3 when something is damaged or
-    differs.
+    keys of sealed fields, blobs and tables of both. With a certificate, check that the store still
+    is what a copy or move found. Of an archive, check every block; with a store, compare the log
+    up to where the archive ends. Exit code 3 when something is damaged or differs.
 
     Example: refold verify sqlite:///files.db
     """
+    if certificate:
+        if other:
+            raise typer.BadParameter("--certificate is checked against one store")
+        _check(store, kept.read(certificate, public_key), json=json)
+        return
+    if first_archive := archive(store):
+        archiving.verify(first_archive, other, json=json)
+        return
+    if second_archive := archive(other or ""):
+        archiving.verify(second_archive, store, json=json)
+        return
     with open_store(store) as first, output.progress() as advance:
         if other:
             with open_store(other) as second:
-                certificate = verifying.compare(first, second, advance)
-            copying.report(certificate, json=json)
+                compared = verifying.compare(first, second, advance)
+            copying.report(compared, json=json)
             return
         report = verifying.verify(first, advance)
     if json:
@@ -36,6 +60,19 @@ def verify(
     else:
         _show(report)
     if not report.ok:
+        raise typer.Exit(3)
+
+
+def _check(store: str, certificate: dict[str, Any], *, json: bool) -> None:
+    with open_store(store) as opened, output.progress() as advance:
+        differences = kept.check(opened, certificate, advance)
+    if json:
+        output.document({"equal": not differences, "differences": differences})
+    else:
+        for difference in differences:
+            print(f"difference: {difference}")
+        print("NOT EQUAL" if differences else "equal")
+    if differences:
         raise typer.Exit(3)
 
 

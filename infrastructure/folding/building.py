@@ -12,6 +12,7 @@ import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -24,9 +25,11 @@ from refold.domain.errors import Unavailable
 from refold.domain.ports import Log, Recorded
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
+from refold.infrastructure.folding.generations import BUILDING, Checkpoint, Generation, Plan
 from refold.infrastructure.folding.pages import PageReader
-from refold.infrastructure.folding.tables import BUILDING, Checkpoint, Generation, Plan, Tables
-from refold.projections.projection import Key, Row, fold, kinds
+from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.patience import patiently
+from refold.projections.projection import Folded, fold, kinds
 
 WORTH_WORKERS: Final = 20_000
 """Events of a log that is worth to be split among processes."""
@@ -61,15 +64,15 @@ Job = Stretch | Part
 
 
 class Workers(Protocol):
-    """Processes that have the same store open."""
+    """Processes that have the same store open, this one among them."""
 
     @property
     def number(self) -> int:
         """Return how many there are."""
         ...
 
-    def do(self, jobs: Iterable[Job]) -> Iterator[None]:
-        """Let them do all of `jobs`, and yield whenever one is done."""
+    def do(self, jobs: Iterable[Job], here: Callable[[Job], None]) -> Iterator[None]:
+        """Do all of `jobs`, some of them by `here` in this process, and yield once for each."""
         ...
 
 
@@ -104,11 +107,12 @@ class Builder:
 
     def do(self, job: Job) -> None:
         """Do a part of the work that `fill` has split."""
-        match job:
-            case Stretch():
-                self._spool(job)
-            case Part():
-                self._fold_part(job)
+        with _without_garbage_collection():
+            match job:
+                case Stretch():
+                    self._spool(job)
+                case Part():
+                    self._fold_part(job)
 
     # --- plans ----------------------------------------------------------------------
 
@@ -131,7 +135,7 @@ class Builder:
             for generation in generations:
                 missing |= self._missing(connection, generation, plan)
         if plan.parts == 1 and missing:
-            with PageReader(self._log, self._partition) as reader:
+            with PageReader(self._log, self._partition) as reader, _without_garbage_collection():
                 pages = _watched(reader.pages(plan.position), "fold", plan.position, progress)
                 self._fold(plan, 0, generations, pages)
         elif missing:
@@ -161,7 +165,7 @@ class Builder:
             ]
             for what, jobs in ("read", stretches), ("fold", parts):
                 progress(what, 0, len(jobs))
-                doing = workers.do(jobs) if workers else map(self.do, jobs)
+                doing = workers.do(jobs, self.do) if workers else map(self.do, jobs)
                 for done, _ in enumerate(doing, 1):
                     progress(what, done, len(jobs))
 
@@ -193,16 +197,20 @@ class Builder:
         generations: Sequence[Generation],
         pages: Iterable[Iterable[Recorded]],
     ) -> None:
-        tables: list[dict[Key, Row | None]] = [{} for _ in generations]
-        folded = [(each.projection, rows) for each, rows in zip(generations, tables, strict=True)]
+        folded = [Folded(each.projection, {}, {}) for each in generations]
         wanted = kinds(each.projection for each in generations)
-        with _without_garbage_collection():
-            for page in pages:
-                fold(folded, self._codec.decode_kinds(page, wanted))
+        for page in pages:
+            fold(folded, self._codec.decode_kinds(page, wanted))
+        patiently(partial(self._save, plan, part, generations, folded))
+
+    def _save(
+        self, plan: Plan, part: int, generations: Sequence[Generation], folded: Sequence[Folded]
+    ) -> None:
         with self._tables.writing(f"{BUILDING} {part}") as connection:
-            for generation, rows in zip(generations, tables, strict=True):
+            for generation, table in zip(generations, folded, strict=True):
                 if self._is_missing(connection, generation, plan, part):
-                    self._tables.save(connection, generation, {}, rows)
+                    empty = Folded(generation.projection, {}, {})
+                    self._tables.keep(connection, generation, empty, table, plan.position)
                     self._save_checkpoint(connection, generation, plan, part)
 
     def _is_missing(
@@ -246,9 +254,12 @@ class Builder:
         )
 
 
+_record = partial(tuple.__new__, Recorded)  # `Recorded._make` in two thirds of the time
+
+
 def _spooled(file: Path) -> Iterator[Recorded]:
     """Return the events of a part in a stretch of the log."""
-    return map(Recorded._make, marshal.loads(file.read_bytes()))  # noqa: S302 - our own file
+    return map(_record, marshal.loads(file.read_bytes()))  # noqa: S302 - our own file
 
 
 @contextmanager
@@ -280,7 +291,7 @@ def _watched(
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Spare a long fold the collector: its rows are many and hold no cycles."""
+    """Spare long work the collector: its records and rows are many and hold no cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

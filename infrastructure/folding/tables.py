@@ -5,192 +5,46 @@ one, and table `projections` says which that is. Everything here is the same for
 for `Rows`, which each engine brings along.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from operator import itemgetter
+from time import time_ns
+from typing import Any
 
 import sqlalchemy as sa
 
-from refold.domain.errors import StaleProjection
+from refold.infrastructure.folding.generations import (
+    BUILDING,
+    CURRENT,
+    DROPPED,
+    PREVIOUS,
+    Checkpoint,
+    Generation,
+    Plan,
+)
+from refold.infrastructure.folding.rows import Rows
 from refold.projections import catalog, views
 from refold.projections.columns import integer, text
-from refold.projections.projection import Key, Projection, Row, fingerprint
-from refold.projections.query import Query
-from refold.projections.views import View
-
-BUILDING: Final = "building"
-CURRENT: Final = "current"
-PREVIOUS: Final = "previous"
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One filling of a projection's table; `table` is what it is in this engine."""
-
-    projection: Projection
-    number: int
-    version: int
-    fingerprint: str
-    state: str
-    table: sa.Table
-
-    @property
-    def is_of_this_version(self) -> bool:
-        """Tell whether the projection that fills this table is the one at hand."""
-        return self.fingerprint == fingerprint(self.projection)
-
-    def check_version(self) -> None:
-        """Raise `StaleProjection` when another version of the projection fills this table."""
-        if not self.is_of_this_version:
-            raise StaleProjection(self.projection.NAME, self.version, self.projection.VERSION)
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """How far a generation is folded: `record_hash` is that of the record at `position`.
-
-    A generation that is being built has one for each of its `parts` that is there, counted from 0;
-    afterwards it is whole, part 0 of 1.
-    """
-
-    projection: str
-    generation: int
-    partition: int
-    part: int
-    parts: int
-    store_id: str
-    position: int
-    record_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a generation is filled: with the log up to `position`, in so many parts."""
-
-    parts: int
-    position: int
-    record_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """The answer of a search: `total` is at most 10 000, `more` tells that there are others.
-
-    Each of `rows` is (key, name) of a file, in order.
-    """
-
-    MOST: ClassVar[int] = 10_000
-
-    total: int
-    more: bool
-    rows: Sequence[tuple[str, str]]
-
-    @classmethod
-    def of(cls, candidates: int, rows: Iterable[Sequence[Any]]) -> "Hits":
-        """Return the hits in `rows`; `candidates` are counted up to one more than `MOST`."""
-        return cls(min(candidates, cls.MOST), candidates > cls.MOST, [(*row,) for row in rows])
-
-
-class Rows(Protocol):
-    """What an engine does its own way."""
-
-    events_a_part: ClassVar[int]
-    """Events that are folded in memory and saved at once when tables are built."""
-
-    def writing(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction that may write. Raises `Unavailable`."""
-        ...
-
-    def exclude(self, connection: sa.Connection, fence: str) -> None:
-        """Wait until this transaction, to its end, is the only one behind that fence."""
-        ...
-
-    def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction that sees one instant. Raises `Unavailable`."""
-        ...
-
-    def physical(self, projection: Projection, name: str) -> sa.Table:
-        """Return the table called `name` that keeps the rows of `projection` in this engine."""
-        ...
-
-    def create(self, connection: sa.Connection, generation: Generation) -> None:
-        """Create the table, and what a search of it needs but indexes."""
-        ...
-
-    def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
-        """Create the indexes of a filled table."""
-        ...
-
-    def drop(self, connection: sa.Connection, generation: Generation) -> None:
-        """Drop what was created."""
-        ...
-
-    def lock(
-        self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
-    ) -> None:
-        """Wait for the readers of `views` and `tables`, and keep new ones waiting, all at once.
-
-        A reader of two views must never hold one while this transaction holds the other.
-        """
-        ...
-
-    def show(self, connection: sa.Connection, generation: Generation) -> None:
-        """Make the projection's view show this generation."""
-        ...
-
-    def view(self, connection: sa.Connection, view: View) -> None:
-        """Make a view over query tables, or replace it."""
-        ...
-
-    def load(
-        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
-    ) -> Iterable[Row]:
-        """Return the rows of those `keys` that have one."""
-        ...
-
-    def scan(self, connection: sa.Connection, generation: Generation) -> Iterable[Row]:
-        """Return all rows in the order of their keys, a page at a time: the declared columns."""
-        ...
-
-    def insert(
-        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
-    ) -> None:
-        """Insert `rows`, which are not there, and what a search finds of them."""
-        ...
-
-    def update(
-        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
-    ) -> None:
-        """Replace `rows`, which are there, and what a search finds of them."""
-        ...
-
-    def remove(
-        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
-    ) -> None:
-        """Remove the rows of `keys`, and what a search finds of them."""
-        ...
-
-    def search(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        query: Query,
-        limit: int,
-        offset: int,
-    ) -> Hits:
-        """Return what `query` finds: by name first, then by tags, then by type, newest first."""
-        ...
+from refold.projections.projection import (
+    Folded,
+    Key,
+    Parked,
+    Projection,
+    Row,
+    fingerprint,
+)
 
 
 class Tables:
     """The query tables of one store."""
 
     def __init__(self, engine: sa.Engine, rows: Rows, schema: str | None = None) -> None:
-        """Create the two tables of the registry where they are missing."""
+        """Create the tables of the registry where they are missing."""
         self._engine = engine
         self.rows = rows
-        self._physical: dict[str, sa.Table] = {}
+        self._physical: dict[tuple[str, str], sa.Table] = {}
+        self._schema = schema
         metadata = sa.MetaData(schema=schema)
         self._generations = sa.Table(
             "projections",
@@ -199,7 +53,7 @@ class Tables:
             _part_of_key("generation", "counts the fillings of the table"),
             integer("version", "version of the projection that fills it"),
             text("fingerprint", "SHA-256 of the projection's name, version and columns"),
-            text("state", "building, current or previous"),
+            text("state", "building, current, previous or dropped"),
             comment="Which table (name_generation) is behind the view of each projection.",
             sqlite_strict=True,
         )
@@ -229,8 +83,20 @@ class Tables:
             comment="How each generation is filled, whoever does it.",
             sqlite_strict=True,
         )
+        self._parked = sa.Table(
+            "parked",
+            metadata,
+            text("projection", "the query table", key=True),
+            _part_of_key("generation", "its generation"),
+            text("key", "key of the row that waits, as a JSON array", key=True),
+            integer("position", "the event at which its fold broke off, or where it was refused"),
+            text("error", "why, and where in the projection"),
+            integer("since", "when it was parked, in microseconds since 1970 UTC"),
+            comment="Rows that are not up to date: see refold retry.",
+            sqlite_strict=True,
+        )
         with self.reading() as connection:
-            there = sa.inspect(connection).has_table(self._checkpoints.name, schema)
+            there = sa.inspect(connection).has_table(self._parked.name, schema)
         if not there:
             with self.writing(BUILDING, CURRENT) as connection:
                 metadata.create_all(connection)
@@ -263,22 +129,33 @@ class Tables:
 
     def generations(self, connection: sa.Connection) -> list[Generation]:
         """Return all generations of the projections of this refold, oldest first."""
-        query = sa.select(self._generations).order_by("name", "generation")
+        query = sa.select(self._generations).where(self._generations.c.state != DROPPED)
+        query = query.order_by("name", "generation")
         return [
-            self._generation(projection, *values)
-            for name, *values in connection.execute(query)
+            self._generation(connection, projection, *values)
+            for name, *values in connection.execute(query).all()
             for projection in [catalog.named(name)]
             if projection
         ]
 
     def _generation(
-        self, projection: Projection, number: int, version: int, fingerprint: str, state: str
+        self,
+        connection: sa.Connection,
+        projection: Projection,
+        number: int,
+        version: int,
+        filled_by: str,
+        state: str,
     ) -> Generation:
         name = f"{projection.NAME}_{number}"
-        if name not in self._physical:
-            self._physical[name] = self.rows.physical(projection, name)
-        table = self._physical[name]
-        return Generation(projection, number, version, fingerprint, state, table)
+        table = self._physical.get((name, filled_by))
+        if table is None:
+            if filled_by == fingerprint(projection):
+                table = self.rows.physical(projection, name)
+            else:  # another version declares other columns
+                table = sa.Table(name, sa.MetaData(), schema=self._schema, autoload_with=connection)
+            self._physical[name, filled_by] = table
+        return Generation(projection, number, version, filled_by, state, table)
 
     def current(self, connection: sa.Connection) -> dict[str, Generation]:
         """Return the generation behind each view, by name."""
@@ -288,14 +165,19 @@ class Tables:
             if generation.state == CURRENT
         }
 
-    def start(self, connection: sa.Connection, projection: Projection, number: int) -> Generation:
-        """Create an empty generation of `projection`, to be filled."""
+    def start(self, connection: sa.Connection, projection: Projection) -> Generation:
+        """Create an empty generation of `projection`, to be filled; no number comes twice."""
+        table = self._generations
+        named = table.c.name == projection.NAME
+        last = connection.execute(sa.select(sa.func.max(table.c.generation)).where(named)).scalar()
+        connection.execute(table.delete().where(named, table.c.state == DROPPED))
+        number = 1 + (last or 0)
         generation = self._generation(
-            projection, number, projection.VERSION, fingerprint(projection), BUILDING
+            connection, projection, number, projection.VERSION, fingerprint(projection), BUILDING
         )
         self.rows.create(connection, generation)
         connection.execute(
-            self._generations.insert().values(
+            table.insert().values(
                 name=projection.NAME,
                 generation=number,
                 version=generation.version,
@@ -306,13 +188,15 @@ class Tables:
         return generation
 
     def switch(self, connection: sa.Connection, generations: Sequence[Generation]) -> None:
-        """Put filled generations behind their views; those they replace are kept as previous."""
+        """Put whole generations behind their views; those they replace are kept as previous."""
         names = [generation.projection.NAME for generation in generations]
         on_them = [view for view in views.ALL if not set(names).isdisjoint(view.tables)]
         outdated = [
             other
             for other in self.generations(connection)
-            if other.projection.NAME in names and other.state == PREVIOUS
+            if other.projection.NAME in names
+            and other.state == PREVIOUS
+            and other not in generations
         ]
         self.rows.lock(
             connection,
@@ -321,34 +205,38 @@ class Tables:
         )
         for other in outdated:
             self.drop(connection, other)
+        replaced = self.current(connection)
         for generation in generations:
             self.rows.show(connection, generation)
-            self._set_state(connection, generation.projection.NAME, CURRENT, PREVIOUS)
-            self._set_state(connection, generation.projection.NAME, BUILDING, CURRENT)
+            if generation.projection.NAME in replaced:
+                self._set_state(connection, replaced[generation.projection.NAME], PREVIOUS)
+            self._set_state(connection, generation, CURRENT)
         current = self.current(connection).keys()
         for view in on_them:
             if current >= set(view.tables):
                 self.rows.view(connection, view)
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
-        """Forget a generation that no view shows."""
+        """Forget a generation that no view shows, but for its number."""
         self.rows.drop(connection, generation)
-        for table, column in (
-            (self._generations, self._generations.c.name),
-            (self._checkpoints, self._checkpoints.c.projection),
-            (self._plans, self._plans.c.projection),
-        ):
+        self._set_state(connection, generation, DROPPED)
+        for table in (self._checkpoints, self._plans, self._parked):
             connection.execute(
                 table.delete().where(
-                    column == generation.projection.NAME,
+                    table.c.projection == generation.projection.NAME,
                     table.c.generation == generation.number,
                 )
             )
 
-    def _set_state(self, connection: sa.Connection, name: str, before: str, after: str) -> None:
+    def _set_state(self, connection: sa.Connection, generation: Generation, state: str) -> None:
         table = self._generations
         connection.execute(
-            table.update().where(table.c.name == name, table.c.state == before).values(state=after)
+            table.update()
+            .where(
+                table.c.name == generation.projection.NAME,
+                table.c.generation == generation.number,
+            )
+            .values(state=state)
         )
 
     # --- checkpoints ----------------------------------------------------------------
@@ -423,22 +311,65 @@ class Tables:
             values[:width]: make(*values) for values in self.rows.load(connection, generation, keys)
         }
 
-    def save(
+    def keep(
         self,
         connection: sa.Connection,
         generation: Generation,
+        before: Folded,
+        after: Folded,
+        position: int,
+    ) -> None:
+        """Write the rows that are not as `before`, and park the keys that could not be folded.
+
+        A row that the engine refuses stays as it was, and its key is parked at `position`, up to
+        where the rows are folded.
+        """
+        parked = {key: why for key, why in after.parked.items() if key not in before.parked}
+        changes = [key for key, row in after.rows.items() if row != before.rows.get(key)]
+        if changes:
+            refused = self._save(connection, generation, changes, before.rows, after.rows)
+            parked |= {key: Parked(position, why) for key, why in refused.items()}
+        self._park(connection, generation, parked)
+
+    def _save(
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        keys: Sequence[Key],
+        before: Mapping[Key, Row | None],
+        after: Mapping[Key, Row | None],
+    ) -> dict[Key, str]:
+        """Write rows, and return the keys of those that the engine refuses, with the reason."""
+        try:
+            with connection.begin_nested():
+                self._write(connection, generation, keys, before, after)
+        except Exception as error:
+            if not self.rows.refuses(error):
+                raise
+            if len(keys) == 1:
+                return {keys[0]: f"the database refuses its row: {type(error).__name__}"}
+            halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+            first, second = (
+                self._save(connection, generation, half, before, after) for half in halves
+            )
+            return first | second
+        return {}
+
+    def _write(
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        keys: Sequence[Key],
         before: Mapping[Key, Row | None],
         after: Mapping[Key, Row | None],
     ) -> None:
-        """Write what differs, in the order of the keys: that is the fastest way into an index."""
+        """Write in the order of the keys: that is the fastest way into an index."""
         gone, new, changed = list[Key](), list[Row](), list[Row]()
-        for key, row in after.items():
-            old = before.get(key)
-            if row == old:
-                continue
+        for key in keys:
+            row = after[key]
             if row is None:
                 gone.append(key)
-            elif old is None:
+            elif before.get(key) is None:
                 new.append(row)
             else:
                 changed.append(row)
@@ -448,8 +379,51 @@ class Tables:
             (self.rows.update, changed),
         ):
             if rows:
-                rows.sort()
+                rows.sort(key=itemgetter(0))
                 write(connection, generation, rows)
+
+    # --- parked keys ----------------------------------------------------------------
+
+    def parked(self, connection: sa.Connection, generation: Generation) -> dict[Key, Parked]:
+        """Return the keys of a generation that wait, and why."""
+        table = self._parked
+        rows = connection.execute(
+            sa.select(table.c.key, table.c.position, table.c.error).where(
+                table.c.projection == generation.projection.NAME,
+                table.c.generation == generation.number,
+            )
+        )
+        return {tuple(json.loads(key)): Parked(*why) for key, *why in rows}
+
+    def _park(
+        self, connection: sa.Connection, generation: Generation, parked: Mapping[Key, Parked]
+    ) -> None:
+        if parked:
+            connection.execute(
+                self._parked.insert(),
+                [
+                    {
+                        "projection": generation.projection.NAME,
+                        "generation": generation.number,
+                        "key": json.dumps(key),
+                        "position": why.position,
+                        "error": why.error,
+                        "since": time_ns() // 1_000,
+                    }
+                    for key, why in parked.items()
+                ],
+            )
+
+    def unpark(self, connection: sa.Connection, generation: Generation, key: Key) -> None:
+        """Let a key wait no longer."""
+        table = self._parked
+        connection.execute(
+            table.delete().where(
+                table.c.projection == generation.projection.NAME,
+                table.c.generation == generation.number,
+                table.c.key == json.dumps(key),
+            )
+        )
 
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:

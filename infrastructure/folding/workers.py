@@ -8,7 +8,7 @@ outlives the process that it works for.
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
@@ -21,26 +21,34 @@ from refold.infrastructure.open import open_at
 
 
 class ProcessWorkers:
-    """`Workers` that are processes of their own; they start with the first job."""
+    """`Workers` that are processes of their own, but for this one; they start with the first job.
+
+    Starting one takes most of a second, in which this process has begun.
+    """
 
     def __init__(self, address: Address, number: int) -> None:
+        """`number`, at least 2, counts this process too."""
         self.number = number
         self._address = address
-        self._threads = ThreadPoolExecutor(number)
+        self._threads = ThreadPoolExecutor(number - 1)
         self._started: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
 
-    def do(self, jobs: Iterable[Job]) -> Iterator[None]:
-        """Let them do all of `jobs`, and yield whenever one is done.
+    def do(self, jobs: Iterable[Job], here: Callable[[Job], None]) -> Iterator[None]:
+        """Let the others do `jobs` from the first on, and `here` from the last; yield for each.
 
         Raises what a worker raised, and `Unavailable` when one was killed.
         """
-        while len(self._started) < self.number:
+        while len(self._started) < self.number - 1:
             self._started.append(_Worker(self._address))
             self._idle.put(self._started[-1])
-        doing = [self._threads.submit(self._do, job) for job in jobs]
+        doing = {self._threads.submit(self._do, job): job for job in jobs}
         try:
-            for done in as_completed(doing):
+            for waiting, job in reversed(doing.items()):
+                if waiting.cancel():  # no other has begun it
+                    here(job)
+                    yield
+            for done in as_completed(each for each in doing if not each.cancelled()):
                 yield done.result()
         except BaseException:
             self.close()  # or the others would go on, in files that are about to go
@@ -97,8 +105,14 @@ class _Worker:
 
 
 @contextmanager
-def started(address: Address, number: int) -> Iterator[ProcessWorkers]:
-    """Give that many workers on the store at `address`; they end with the block."""
+def started(address: Address, number: int) -> Iterator[ProcessWorkers | None]:
+    """Give that many workers on the store at `address`; they end with the block.
+
+    This process is one of them; it needs none to be alone.
+    """
+    if number < 2:
+        yield None
+        return
     workers = ProcessWorkers(address, number)
     try:
         yield workers
@@ -109,7 +123,7 @@ def started(address: Address, number: int) -> Iterator[ProcessWorkers]:
 def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
     """Answer jobs until there are no more."""
     with suppress(EOFError), open_at(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
-        builder = store.folder.builder
+        builder = store.rebuilder.builder
         while True:
             job = pickle.load(jobs)  # noqa: S301
             error = None

@@ -1,6 +1,8 @@
 """Brings records of a legacy store into the log: idempotent, resumable, each one accounted for."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -20,13 +22,16 @@ from refold.domain.errors import (
 from refold.domain.ports import Appended, Command, Event
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
-from refold.infrastructure.commands import carry_out, prepared, stream_of
-from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.commands import blinded, carry_out, prepared
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
 
-BATCH: Final = 500
+BATCH: Final = 2_000
 """Records that go in with one commit."""
+STREAMS: Final = 50
+"""Streams that are read at once: some have long histories."""
 MOST_BYTES: Final = 16 << 20
 """Bytes of big records that are in memory at once."""
 
@@ -97,17 +102,10 @@ class Importer:
 
     def take(self, records: Iterable[Record | Refusal]) -> None:
         """Import each record that is new, or that differs from its last import."""
-        for batch in _batches(records):
-            for each in batch:
-                if isinstance(each, Refusal):
-                    self.report.refused.append(each)
-                else:
-                    self.report.notes += [(each.key, note) for note in each.notes]
-            self.report.records += len(batch)
-            self._take([each for each in batch if isinstance(each, Record)])
-            if self._progress:
-                self._progress(self.report.records)
-        self._take_late()
+        with without_collection():
+            for batch in _batches(records):
+                self._take_batch(batch)
+            self._take_late()
 
     def finish(self) -> Report:
         """Seal the full blocks of the log and fold the tables; return what became of all."""
@@ -117,25 +115,32 @@ class Importer:
         self.report.seconds = monotonic() - self._started
         return self.report
 
+    def _take_batch(self, batch: Sequence[Record | Refusal]) -> None:
+        for each in batch:
+            if isinstance(each, Refusal):
+                self.report.refused.append(each)
+            else:
+                self.report.notes += [(each.key, note) for note in each.notes]
+        self.report.records += len(batch)
+        self._take([each for each in batch if isinstance(each, Record)])
+        if self._progress:
+            self._progress(self.report.records)
+
     def _take(self, waiting: list[Record]) -> None:
         """Import with one commit; those that another writer got in the way of, again."""
         while waiting:
             news: list[tuple[Record, Command]] = []
             again: list[Record] = []
-            for record in waiting:
+            for record, stream, events in self._found(waiting):
                 try:
-                    command = self._command(record)
-                except (NoVaultKey, WrongVaultKey):
-                    raise  # of the store, not of the record
+                    with self._refusing(record):
+                        command = self._command(record, stream, events)
+                        if command:
+                            news.append((record, command))
+                        else:
+                            self.report.unchanged += 1
                 except KeyErased:  # the subject was forgotten since the events were read
                     again.append(record)
-                except Refused as refusal:
-                    self._refuse(record, refusal)
-                else:
-                    if command:
-                        news.append((record, command))
-                    else:
-                        self.report.unchanged += 1
             outcomes = self._store.log.append([command for _, command in news])
             for (record, command), outcome in zip(news, outcomes, strict=True):
                 match outcome:
@@ -154,6 +159,35 @@ class Importer:
                         self._refuse(record, outcome)
             waiting = again
 
+    def _found(self, records: Sequence[Record]) -> Iterator[tuple[Record, str, list[Event]]]:
+        """Yield records with the streams that they write to, and the events of those so far."""
+        for first in range(0, len(records), STREAMS):
+            found = list[tuple[Record, tuple[str, str] | None, str]]()
+            for record in records[first : first + STREAMS]:
+                with self._refusing(record):
+                    claim = record.request.found_by()
+                    claim = blinded(self._store, claim) if claim else None
+                    found.append((record, claim, record.request.stream()))
+            holders = self._store.log.holders({claim for _, claim, _ in found if claim})
+            placed = [
+                (record, holders.get(claim, own) if claim else own) for record, claim, own in found
+            ]
+            events = defaultdict[str, list[Event]](list)
+            kept = self._store.log.streams({stream for _, stream in placed})
+            for event in self._store.codec.decode_all(kept):
+                events[event.recorded.stream].append(event)
+            yield from ((record, stream, events[stream]) for record, stream in placed)
+
+    @contextmanager
+    def _refusing(self, record: Record) -> Iterator[None]:
+        """Report `record` as refused when it is, but not for what is wrong with the store."""
+        try:
+            yield
+        except (NoVaultKey, WrongVaultKey, KeyErased):
+            raise
+        except Refused as refusal:
+            self._refuse(record, refusal)
+
     def _take_late(self) -> None:
         """Import those whose name, key or url its holder let go meanwhile; refuse the others."""
         while self._late:
@@ -167,10 +201,8 @@ class Importer:
     def _refuse(self, record: Record, refusal: Refused) -> None:
         self.report.refused.append(Refusal(record.key, record.file, record.line, str(refusal)))
 
-    def _command(self, record: Record) -> Command | None:
+    def _command(self, record: Record, stream: str, events: Sequence[Event]) -> Command | None:
         """Return what imports `record`, None when its last import was the same."""
-        stream = stream_of(self._store, record.request)
-        events = self._store.stream(stream)
         source = f"{self._source} {record.part}" if record.part else self._source
         hashes = list(_imports(events, source))
         if hashes and hashes[-1] == record.digest:

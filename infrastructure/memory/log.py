@@ -1,10 +1,12 @@
 """The log in this process's memory: gone with the process, and otherwise like the others."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from threading import Lock
 from time import time_ns
+from typing import Final
 from uuid import uuid4
 
 from refold.domain import streams
@@ -14,6 +16,7 @@ from refold.domain.ports import (
     Claim,
     Command,
     Head,
+    History,
     Identity,
     Key,
     Outcome,
@@ -105,6 +108,9 @@ class MemoryLog:
         with self._lock:
             return list(self._streams.get(stream, ()))
 
+    def history(self, stream: str) -> History:
+        return History(*zip(*map(_HISTORY, self.stream(stream)), strict=True))
+
     def family(self, family: str) -> list[Recorded]:
         with self._lock:
             return list(self._families.get(family, ()))
@@ -113,9 +119,22 @@ class MemoryLog:
         with self._lock:
             return self._events[partition][after : after + limit]
 
+    def outcome(self, command_id: str) -> Appended | None:
+        with self._lock:
+            records = self._commands.get(command_id)
+            return _known(records).outcome._replace(again=True) if records else None
+
     def holder(self, kind: str, value: str) -> str | None:
         with self._lock:
             return self._claims.get((kind, value))
+
+    def streams(self, streams: Collection[str]) -> list[Recorded]:
+        with self._lock:
+            return [record for name in set(streams) for record in self._streams.get(name, ())]
+
+    def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        with self._lock:
+            return {claim: self._claims[claim] for claim in claims if claim in self._claims}
 
     def identity(self) -> Identity:
         return self._identity
@@ -190,6 +209,9 @@ class MemoryLog:
 
     def close(self) -> None:
         """Keep everything: the log lives as long as the object."""
+
+
+_HISTORY: Final = attrgetter("type", "schema", "data", "position", "command_id", "command_no")
 
 
 def _known(records: Sequence[Recorded]) -> Known:

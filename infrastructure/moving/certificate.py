@@ -44,7 +44,9 @@ class Certificate:
     """The comparison of two stores up to one position.
 
     `sealed_before` tells up to which position the source's log was sealed before this run: what
-    lies above is copied and compared, but nobody can say that it was not changed earlier.
+    lies above is copied and compared, but nobody can say that it was not changed earlier. Whole
+    `tables` are compared at position `tables_at`, and the rows `touched` behind that one by one.
+    `pause` is for how many seconds neither store took commands, None if that did not happen.
     """
 
     source: str
@@ -55,12 +57,15 @@ class Certificate:
     sealed_before: int = 0
     types: dict[str, int] = field(default_factory=dict)
     tables: Sequence[TableProof] = ()
+    tables_at: int = 0
+    touched: int = 0
     claims: int = 0
     vault: VaultProof | None = None
     blobs: int = 0
     missing_blobs: int = 0
     differences: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    pause: float | None = None
 
     @property
     def equal(self) -> bool:
@@ -86,9 +91,12 @@ class Certificate:
                 }
                 for table in self.tables
             ],
+            "tables_at": self.tables_at,
+            "rows_touched_since": self.touched,
             "claims": self.claims,
             "vault": self.vault.document() if self.vault else None,
             "blobs": {"count": self.blobs, "missing": self.missing_blobs},
             "differences": self.differences,
             "seconds": round(self.seconds, 3),
+            "pause_seconds": None if self.pause is None else round(self.pause, 3),
         }

@@ -9,9 +9,10 @@ from typing import Any
 from refold.domain.errors import BrokenLog, Unreadable
 from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.folding.folder import PARTITION, Digest
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.folder import Digest
+from refold.infrastructure.moving.carrying import Progress
 from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
-from refold.infrastructure.moving.copying import Progress
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -151,6 +152,7 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         sealed_before=min(ours.sealed_before, theirs.sealed_before),
         types=dict(theirs.types),
         tables=tables,
+        tables_at=theirs.position,
         claims=len(others),
         vault=theirs.vault,
         blobs=len(theirs.blobs),

@@ -9,20 +9,34 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
+from psycopg.errors import (
+    IdleInTransactionSessionTimeout,
+    InsufficientPrivilege,
+    ReadOnlySqlTransaction,
+    TransactionTimeout,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
 
 from refold.domain.errors import BadInput, Unavailable
 from refold.infrastructure.address import ORDINARY, Connecting
+from refold.infrastructure.patience import Passing
 
 UNAVAILABLE: Final = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     InsufficientPrivilege,
     ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
+    TransactionTimeout,
 )
 """The driver's errors that say that a store cannot be used, now or by this role."""
+
+_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
+"""Connection lost, transaction rolled back, out of resources, ended by an operator, I/O error."""
+
+_PASSING: Final = frozenset({"25P03", "25P04", "55P03"})
+"""A transaction idle for too long, one that took too long, and a lock that was not to be had."""
 
 
 class NoPassword(Unavailable):
@@ -100,7 +114,7 @@ def check(address: str, connecting: Connecting) -> None:
     else:
         known = defaults | given
         hosts = f"{known.get('host', '')},{known.get('hostaddr', '')}".split(",")
-        elsewhere = next((host for host in hosts if not _is_here(host)), "")
+        elsewhere = next((host for host in hosts if not is_here(host)), "")
         mode = known.get("sslmode")
     if elsewhere and mode != "verify-full" and not connecting.insecure_tls:
         raise InsecureServer(
@@ -109,7 +123,7 @@ def check(address: str, connecting: Connecting) -> None:
         )
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Tell whether `host` is this machine: a socket's folder, or an address of loopback."""
     try:
         return ip_address(host).is_loopback
@@ -138,12 +152,21 @@ def available(address: str) -> Iterator[None]:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether it may help to try again: not where a right is missing."""
-    return not isinstance(error, InsufficientPrivilege | ReadOnlySqlTransaction)
+    """Tell whether the same may go well when tried again: not where a right is missing.
+
+    An error of the driver without a SQLSTATE is about the connection.
+    """
+    state = getattr(error, "sqlstate", None)
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state in _PASSING or state[:2] in _PASSING_CLASSES
 
 
 def unavailable(address: str, error: BaseException | None) -> Unavailable:
-    """Return what the caller is told of `error`: where, and SQLSTATE or the driver's class."""
+    """Return what the caller is told of `error`: where, and SQLSTATE or the driver's class.
+
+    It is `Passing` where it may help to try again; None is a connection that was not to be had.
+    """
     try:
         known = conninfo_to_dict(address)
     except psycopg.Error:
@@ -151,4 +174,5 @@ def unavailable(address: str, error: BaseException | None) -> Unavailable:
     where = f"{known.get('host', 'localhost')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
     state = getattr(error, "sqlstate", None)
     reason = f"SQLSTATE {state}" if state else "there is no connection"
-    return Unavailable(f"PostgreSQL at {where} cannot be used: {reason}")
+    kind = Passing if error is None or is_passing(error) else Unavailable
+    return kind(f"PostgreSQL at {where} cannot be used: {reason}")

@@ -1,8 +1,8 @@
 """The log in PostgreSQL."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
-from time import monotonic, sleep, time_ns
+from time import time_ns
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -16,6 +16,7 @@ from refold.domain.ports import (
     Claim,
     Command,
     Head,
+    History,
     Identity,
     Key,
     Outcome,
@@ -25,13 +26,8 @@ from refold.domain.ports import (
 )
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.exact import Exact, exact, outcomes
-from refold.infrastructure.postgres.connection import (
-    UNAVAILABLE,
-    configure,
-    is_passing,
-    parameters,
-    unavailable,
-)
+from refold.infrastructure.patience import patiently
+from refold.infrastructure.postgres.connection import available, configure, parameters
 from refold.infrastructure.sorting import (
     Facts,
     Known,
@@ -182,15 +178,28 @@ class PostgresLog:
     def stream(self, stream: str) -> list[Recorded]:
         return self._records("read_stream", stream)
 
+    def history(self, stream: str) -> History:
+        return History(*zip(*self._read("read_history", stream), strict=True))
+
     def family(self, family: str) -> list[Recorded]:
         return self._records("read_family", family, family, family)
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         return self._records("read_page", partition, after, after + limit)
 
+    def outcome(self, command_id: str) -> Appended | None:
+        rows = self._read("read_commands", [command_id])
+        return next((Appended(*end)._replace(again=True) for _, _, *end in rows), None)
+
     def holder(self, kind: str, value: str) -> str | None:
-        rows = self._read("read_holders", [kind], [value])
-        return next((stream for _, _, stream in rows), None)
+        return self.holders([(kind, value)]).get((kind, value))
+
+    def streams(self, streams: Collection[str]) -> list[Recorded]:
+        return self._records("read_streams", list(streams))
+
+    def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        rows = self._read("read_holders", *_columns(claims, 2))
+        return {(kind, value): stream for kind, value, stream in rows}
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -302,18 +311,16 @@ class PostgresLog:
         A connection that broke at COMMIT may have committed. `work` that appends is safe to run
         again: its command ids and the head's lock decide what the first try came to.
         """
-        deadline = monotonic() + self._silent_seconds
-        pause = 0.05
-        while True:
-            try:
-                with self._pool.connection() as connection:
+
+        def once() -> T:
+            with available(self._address):
+                connection = self._pool.getconn()
+                try:
                     return work(connection)
-            except UNAVAILABLE as error:
-                if not is_passing(error) or monotonic() + pause > deadline:
-                    raise unavailable(self._address, error) from None
-            sleep(pause)
-            pause = min(2 * pause, 1.0)
-            self._pool.check()
+                finally:  # not `with`, which would commit again what was committed
+                    self._pool.putconn(connection)
+
+        return patiently(once, self._silent_seconds, self._pool.check)
 
 
 _TYPES: Final = [

@@ -4,26 +4,39 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
+import psycopg
 import sqlalchemy as sa
-from psycopg.errors import DeadlockDetected, InvalidTableDefinition, LockNotAvailable
+from psycopg.errors import (
+    DeadlockDetected,
+    InvalidTableDefinition,
+    LockNotAvailable,
+    NotNullViolation,
+    UndefinedTable,
+)
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.address import ORDINARY, Connecting
-from refold.infrastructure.folding.tables import Generation, Hits, Tables
+from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.folding.rows import SEARCH, Hits
+from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.postgres.connection import available, connect
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 from refold.projections.views import View
 
-SEARCH: Final = "search"
-"""The column that a search looks at."""
-
 ANALYST: Final = "refold_analyst"
 """The role of those who may read the query tables and nothing else: see `roles`."""
 
 _NOW_US: Final = "(extract(epoch FROM now()) * 1000000)::bigint"
+
+REFUSED_CLASSES: Final = frozenset({"22", "54"})
+"""Classes of SQLSTATE that say that a row cannot be kept: its data, or its length in an index."""
+
+LOCK_TRIES: Final = 5
+"""How often readers are waited for, 200 ms each, before those who fold may go on in between."""
 
 ROWS_AT_ONCE: Final = 5_000
 """Rows that are fetched at once when a whole table is read."""
@@ -71,7 +84,12 @@ class PostgresRows:
             ) as connection,
             connection.begin(),
         ):
-            yield connection
+            try:
+                yield connection
+            except ProgrammingError as error:
+                if not isinstance(error.orig, UndefinedTable):
+                    raise
+                raise Passing("the tables were replaced while they were read") from error
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         table = projection.TABLE.to_metadata(
@@ -95,10 +113,15 @@ class PostgresRows:
         table = generation.table
         for columns in generation.projection.INDEXES:
             name = f"{table.name}_{'_'.join(columns)}"
-            sa.Index(name, *(table.c[column] for column in columns)).create(connection)
+            sa.Index(name, *(table.c[column] for column in columns)).create(
+                connection, checkfirst=True
+            )
         if generation.projection.SEARCH:
             name = f"{table.name}_{SEARCH}"
-            sa.Index(name, table.c[SEARCH], postgresql_using="gin").create(connection)
+            sa.Index(name, table.c[SEARCH], postgresql_using="gin").create(
+                connection, checkfirst=True
+            )
+        connection.exec_driver_sql(f"ANALYZE {self._quoted(table.name)}")
 
     def lock(
         self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
@@ -107,7 +130,7 @@ class PostgresRows:
             name for name in sa.inspect(connection).get_view_names(self._schema) if name in views
         ]
         names = ", ".join(self._quoted(name) for name in (*there, *(each.name for each in tables)))
-        while names:
+        for _ in range(LOCK_TRIES if names else 0):
             try:
                 with connection.begin_nested():
                     connection.exec_driver_sql("SET LOCAL lock_timeout = 200")
@@ -117,6 +140,8 @@ class PostgresRows:
             except OperationalError as error:
                 if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
                     raise
+        if names:
+            raise Passing("readers hold the tables that are to be switched; refold doctor says who")
 
     def show(self, connection: sa.Connection, generation: Generation) -> None:
         """Replace the view, with its comments; the grants on it stay if its columns do."""
@@ -168,6 +193,11 @@ class PostgresRows:
         if connection.scalar(sa.select(usage).where(roles.c.rolname == ANALYST)):
             connection.exec_driver_sql(f"GRANT SELECT ON {quoted} TO {ANALYST}")
 
+    def refuses(self, error: Exception) -> bool:
+        if isinstance(error, psycopg.Error) and error.sqlstate:
+            return error.sqlstate[:2] in REFUSED_CLASSES or isinstance(error, NotNullViolation)
+        return isinstance(error, psycopg.DataError | OverflowError | UnicodeEncodeError)
+
     def load(
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> Iterable[Row]:
@@ -201,6 +231,10 @@ class PostgresRows:
         with _cursor(connection).copy(
             f"COPY {self._quoted(table.name)} ({names}) FROM STDIN"
         ) as copy:
+            copy.set_types(  # or the driver looks at each value for its type
+                "bigint" if isinstance(column.type, sa.BigInteger) else "text"
+                for column in table.columns
+            )
             for row in _searchable(generation, rows):
                 copy.write_row(row)
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from refold.domain import attachment, streams
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.domain.uploads import CONTENT, check_id
 from refold.infrastructure.requests.media import kept, time
 from refold.infrastructure.requests.request import Fields, Situation
 
 
-def state(events: Sequence[Event]) -> attachment.Attachment:
+def state(events: Sequence[Valued]) -> attachment.Attachment:
     """Return the attachment that its events add up to."""
     return attachment.after(*(event.value for event in events))  # type: ignore[arg-type]
 

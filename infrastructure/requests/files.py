@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from refold.domain import file, removal_vote, streams
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.infrastructure.legacy.pinshare import records as pinshare
 from refold.infrastructure.requests.request import Fields, Situation
 
 
-def state(events: Sequence[Event]) -> file.File:
+def state(events: Sequence[Valued]) -> file.File:
     """Return the file that its events add up to."""
     return file.after(*(event.value for event in events))  # type: ignore[arg-type]
 

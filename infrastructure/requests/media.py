@@ -5,7 +5,7 @@ from typing import Final
 
 from refold.domain import media, streams, times
 from refold.domain.errors import NoSuchBlob
-from refold.domain.ports import Blob, Event
+from refold.domain.ports import Blob, Valued
 from refold.domain.texts import check_sha256
 from refold.domain.uploads import CONTENT, check_id
 from refold.infrastructure import clock
@@ -18,7 +18,7 @@ CONTENT_OF: Final = "media content"
 """The kind of the claims that lead from a SHA-256 to the stream that has the content."""
 
 
-def state(events: Sequence[Event]) -> media.Media:
+def state(events: Sequence[Valued]) -> media.Media:
     """Return the media that their events add up to."""
     return media.after(*(event.value for event in events))  # type: ignore[arg-type]
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from refold.domain import migration, streams
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.domain.texts import check_word
 from refold.infrastructure.requests.request import Fields, Situation
 
 
-def state(events: Sequence[Event]) -> migration.Migration:
+def state(events: Sequence[Valued]) -> migration.Migration:
     """Return the migration that its events add up to."""
     return migration.after(*(event.value for event in events))  # type: ignore[arg-type]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from refold.domain import push, streams
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.infrastructure import push_documents
 from refold.infrastructure.requests.request import Fields, Situation
 
@@ -12,7 +12,7 @@ ID: Final = "push id"
 """The kind of the claims that lead from each id of a push to its stream."""
 
 
-def state(events: Sequence[Event]) -> push.Push:
+def state(events: Sequence[Valued]) -> push.Push:
     """Return the push that its events add up to."""
     return push.after(*(event.value for event in events))  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from refold.domain import repo, streams
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.infrastructure import clock
 from refold.infrastructure.requests.request import Fields, Situation
 
@@ -15,7 +15,7 @@ URL: Final = "repo url"
 """The kind of the claims that keep the exact url of each repository its own."""
 
 
-def state(events: Sequence[Event]) -> repo.Repo:
+def state(events: Sequence[Valued]) -> repo.Repo:
     """Return the repository that its events add up to."""
     return repo.after(*(event.value for event in events))  # type: ignore[arg-type]
 

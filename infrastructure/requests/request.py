@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.infrastructure.store import Store
 
 
@@ -18,7 +18,7 @@ class Situation:
     """
 
     store: Store
-    events: Sequence[Event]
+    events: Sequence[Valued]
     command_id: str
     first: "Callable[[Request, str], object]"
 

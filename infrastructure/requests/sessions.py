@@ -6,14 +6,13 @@ from hashlib import sha256
 from pydantic import Field
 
 from refold.domain import session, streams, times
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.domain.texts import check_sha256
 from refold.infrastructure import clock
-from refold.infrastructure.config import touch_step
 from refold.infrastructure.requests.request import Fields, Situation
 
 
-def state(events: Sequence[Event]) -> session.Session:
+def state(events: Sequence[Valued]) -> session.Session:
     """Return the session that its events add up to."""
     return session.after(*(event.value for event in events))  # type: ignore[arg-type]
 
@@ -66,8 +65,12 @@ class TouchSession(_OfSession):
     expires_at: str
 
     def decide(self, now: Situation) -> Sequence[object]:
-        expires_at = _micros(self.expires_at)
-        return session.touch(state(now.events), expires_at, clock.now(now.store.log), touch_step())
+        return session.touch(
+            state(now.events),
+            _micros(self.expires_at),
+            clock.now(now.store.log),
+            now.store.touch_step,
+        )
 
 
 class EndSession(_OfSession):

@@ -1,9 +1,8 @@
 """Several requests about one aggregate, carried out as one command: all of them or none."""
 
-from collections.abc import Iterable, Sequence, Set
-from typing import NamedTuple, cast
+from collections.abc import Sequence, Set
+from typing import NamedTuple
 
-from refold.domain.ports import Event, Recorded
 from refold.infrastructure.requests.request import Request, Situation
 
 
@@ -11,7 +10,7 @@ class Together(NamedTuple):
     """What `first` asks, and then what `others` ask of the same aggregate.
 
     Its stream and claims are those of `first`. Each request decides from what those before it
-    decided, which has no place in the log yet: none may ask where an event stands there.
+    decided, which has no place in the log yet.
     """
 
     first: Request
@@ -29,10 +28,10 @@ class Together(NamedTuple):
     def decide(self, now: Situation) -> Sequence[object]:
         decided: list[object] = []
         for request in (self.first, *self.others):
-            events = (*now.events, *_placeless(decided))
+            events = (*now.events, *map(_Decided, decided))
             decided += request.decide(Situation(now.store, events, now.command_id, now.first))
         return decided
 
 
-def _placeless(values: Iterable[object]) -> Iterable[Event]:
-    return (Event(cast("Recorded", None), value) for value in values)
+class _Decided(NamedTuple):
+    value: object

@@ -6,13 +6,13 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AfterValidator, Field, model_validator
 
 from refold.domain import streams, user
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.domain.texts import check_text, check_word
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.requests.request import Fields, Situation
 
 
-def state(events: Sequence[Event]) -> user.User:
+def state(events: Sequence[Valued]) -> user.User:
     """Return the user that the events of its stream add up to."""
     return user.after(*(event.value for event in events))  # type: ignore[arg-type]
 

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 from refold.domain import file, removal_vote, streams, tag_vote
 from refold.domain.errors import CommandIdTaken
-from refold.domain.ports import Event
+from refold.domain.ports import Valued
 from refold.infrastructure.requests.files import AddTag, OfFile, state
 from refold.infrastructure.requests.request import Situation
 
 
 def _file(now: Situation, stream: str) -> file.File:
-    return state(now.store.stream(streams.family(stream)))
+    return state(now.store.history(streams.family(stream)))
 
 
-def _tag_vote(events: Sequence[Event]) -> tag_vote.TagVote:
+def _tag_vote(events: Sequence[Valued]) -> tag_vote.TagVote:
     return tag_vote.after(*(event.value for event in events))  # type: ignore[arg-type]
 
 
-def _removal_vote(events: Sequence[Event]) -> removal_vote.RemovalVote:
+def _removal_vote(events: Sequence[Valued]) -> removal_vote.RemovalVote:
     return removal_vote.after(*(event.value for event in events))  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from refold.domain.errors import Unavailable
+from refold.infrastructure.patience import Passing
 
 BUSY_SECONDS: Final = 30.0
 """How long a connection waits for another's lock."""
@@ -15,12 +16,24 @@ BUSY_SECONDS: Final = 30.0
 WAL_PAGES: Final = 4_000
 """Length of the write-ahead log, 16 MB, from which it is written back: a page once for many."""
 
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""SQLite's primary codes of errors that may be over in a moment."""
 
-def connect(path: Path) -> sqlite3.Connection:
+
+def connect(path: Path, cache: int = 2_000) -> sqlite3.Connection:
     """Return a connection in WAL mode that loses no commit, in the driver's autocommit mode.
 
-    It may be used by any thread, one at a time. Raises `Unavailable` when there is no such file
-    to be had, or it is no database.
+    It may be used by any thread, one at a time. `cache` is how many kB of pages it holds at most,
+    by default as many as SQLite would. Raises `Unavailable` when there is no such file to be had,
+    or it is no database.
     """
     try:
         connection = sqlite3.connect(
@@ -28,6 +41,7 @@ def connect(path: Path) -> sqlite3.Connection:
         )
         _into_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{cache}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # an erased key is to leave the file
@@ -62,7 +76,16 @@ def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+def is_passing(error: BaseException | None) -> bool:
+    """Tell whether the same may go well when tried again: a lock, no room, a failed read."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
+
+
 def unavailable(path: Path, error: BaseException | None) -> Unavailable:
-    """Return what the caller is told of `error`: the file and SQLite's own name for it."""
+    """Return what the caller is told of `error`: the file and SQLite's own name for it.
+
+    It is `Passing` where it may help to try again.
+    """
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return Unavailable(f"the SQLite file {path} cannot be used: {name}")
+    kind = Passing if is_passing(error) else Unavailable
+    return kind(f"the SQLite file {path} cannot be used: {name}")

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -15,6 +15,7 @@ from refold.domain.ports import (
     Claim,
     Command,
     Head,
+    History,
     Identity,
     Key,
     Outcome,
@@ -37,6 +38,9 @@ from refold.infrastructure.statements import statements
 
 _SQL: Final = {name: sql.decode() for name, sql in statements(__package__ or "").items()}
 
+WRITER_CACHE: Final = 32_000
+"""Kilobytes of pages that the writer holds: it puts keys into all parts of the indexes."""
+
 T = TypeVar("T")
 
 
@@ -50,7 +54,7 @@ class SqliteLog:
         """Open the log at `path`, whose schema is up to date. Raises `Unavailable`."""
         self._path = path
         self._writing, self._reading = Lock(), Lock()
-        self._writer, self._reader = connect(path), connect(path)
+        self._writer, self._reader = connect(path, WRITER_CACHE), connect(path)
         self._partitions = len(self.heads())
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
@@ -78,14 +82,28 @@ class SqliteLog:
     def stream(self, stream: str) -> list[Recorded]:
         return self._records("read_stream", stream)
 
+    def history(self, stream: str) -> History:
+        return History(*zip(*self._read("read_history", stream), strict=True))
+
     def family(self, family: str) -> list[Recorded]:
         return self._records("read_family", family)
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         return self._records("read_page", partition, after, limit)
 
+    def outcome(self, command_id: str) -> Appended | None:
+        for _, *place, _ in self._read("read_commands", json.dumps([command_id])):
+            return Appended(*self._read("read_command_end", *place)[0])._replace(again=True)
+        return None
+
     def holder(self, kind: str, value: str) -> str | None:
         return next((stream for (stream,) in self._read("read_claim", kind, value)), None)
+
+    def streams(self, streams: Collection[str]) -> list[Recorded]:
+        return self._records("read_streams", json.dumps(list(streams)))
+
+    def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        return {claim: stream for claim in claims for (stream,) in self._read("read_claim", *claim)}
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -191,7 +209,7 @@ class SqliteLog:
                     raise unavailable(self._path, error) from error
             try:
                 self._writer.close()
-                self._writer = connect(self._path)
+                self._writer = connect(self._path, WRITER_CACHE)
                 with immediate(self._writer):
                     return work(self._writer)
             except sqlite3.OperationalError as error:

@@ -11,22 +11,41 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
-from refold.infrastructure.folding.tables import Generation, Hits, Tables
+from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.folding.rows import Hits
+from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import connect, unavailable
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 from refold.projections.views import View
 
+REFUSED: Final = frozenset(
+    {
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT_NOTNULL,
+        sqlite3.SQLITE_CONSTRAINT | 12 << 8,  # SQLITE_CONSTRAINT_DATATYPE
+    }
+)
+"""SQLite's codes of errors that say that a row cannot be kept."""
+
 KEYS_AT_ONCE: Final = 500
+
+CACHE: Final = 64_000
+"""KiB of a table that a connection may keep: each part of a build is spread over all of it."""
+
 _NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 def tables_in(path: Path) -> Tables:
     """Return the query tables in the file at `path`."""
-    return _tables(
-        sa.create_engine("sqlite://", creator=lambda: connect(path), poolclass=QueuePool), path
-    )
+
+    def caching() -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute(f"PRAGMA cache_size = -{CACHE}")
+        return connection
+
+    return _tables(sa.create_engine("sqlite://", creator=caching, poolclass=QueuePool), path)
 
 
 def tables_in_memory() -> Tables:
@@ -104,7 +123,9 @@ class SqliteRows:
         table = generation.table
         for columns in generation.projection.INDEXES:
             name = f"{table.name}_{'_'.join(columns)}"
-            sa.Index(name, *(table.c[column] for column in columns)).create(connection)
+            sa.Index(name, *(table.c[column] for column in columns)).create(
+                connection, checkfirst=True
+            )
 
     def lock(
         self,
@@ -127,6 +148,10 @@ class SqliteRows:
         query = view.query.format(**names, now_us=_NOW_US)
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view.name}")
         connection.exec_driver_sql(f"CREATE VIEW {view.name} AS {query}")
+
+    def refuses(self, error: Exception) -> bool:
+        code = getattr(error, "sqlite_errorcode", None)
+        return code in REFUSED or isinstance(error, OverflowError | UnicodeEncodeError)
 
     def load(
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]

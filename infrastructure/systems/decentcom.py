@@ -23,7 +23,7 @@ from refold.infrastructure.commands import Done, carry_out, parse
 from refold.infrastructure.legacy.decentcom.rows import instant
 from refold.infrastructure.requests import users as user_requests
 from refold.infrastructure.requests.media import kept
-from refold.infrastructure.requests.request import Request, Situation
+from refold.infrastructure.requests.request import Request
 from refold.infrastructure.sessions import purge, show_session
 from refold.infrastructure.store import Store
 from refold.infrastructure.ulids import new_ulid
@@ -407,37 +407,25 @@ class DeviceKeyStore:
             "issued_at": issued_at,
             "created_at": _now(self._store),
         }
-        request = _AddDevice(id=user_id, device=new_ulid(), record=record)
+        id = new_ulid()
+        fields = {"id": user_id, "device": id, "record": record}
         try:
-            _carry_out(self._store, self._actor, request)
-        except Claimed as taken:
-            raise Conflict(_TAKEN) from taken
+            _run(self._store, self._actor, "user.add_device", **fields)
+        except (Claimed, user.KnownDeviceKey) as taken:
+            raise Conflict("another device has this pubkey already") from taken
         except user.UnknownUser as unknown:
             raise NotFound(f"user {user_id!r} not found") from unknown
-        return DeviceKey(request.device, user_id, **record)
+        return DeviceKey(id, user_id, **record)
 
     def list(self, user_id: str) -> Sequence[DeviceKey]:
         """Return a user's devices, the oldest first; those of the same instant by their ids."""
         try:
-            events = self._store.stream(user_requests.stream(user_id))
+            events = self._store.history(user_requests.stream(user_id))
         except IllFormedText:
             return []
         found = user_requests.state(events).devices
         made = (DeviceKey(id, user_id, **record) for id, record in found.items())
         return sorted(made, key=_age)
-
-
-class _AddDevice(user_requests.AddDevice):
-    """Add a device whose key no other device of the same user has, either."""
-
-    def decide(self, now: Situation) -> Sequence[object]:
-        devices = self.found(now).devices.values()
-        if any(each["pubkey"] == self.record["pubkey"] for each in devices):
-            raise Conflict(_TAKEN)
-        return super().decide(now)
-
-
-_TAKEN: Final = "another device has this pubkey already"
 
 
 # --- what all of them do --------------------------------------------------------------

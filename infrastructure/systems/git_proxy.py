@@ -195,11 +195,7 @@ class Sink:
 
     def find_user_by_git_account(self, account: str) -> Json | None:
         """Return the first user with an account at the git host, in any case."""
-        wanted = account.lower()
-        for found in users.list_users(self._store):
-            if str(found.get("gitAccount") or "").lower() == wanted:
-                return found
-        return None
+        return users.find_user_by_git_account(self._store, account)
 
     def find_user_by_ssh_key(self, key: str) -> Json | None:
         """Return a user by a public key or its fingerprint."""

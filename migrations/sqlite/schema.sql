@@ -23,7 +23,7 @@ CREATE TABLE events (
     command_id  TEXT    NOT NULL,
     command_no  INTEGER NOT NULL,
     PRIMARY KEY (partition, position)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE heads (
     partition INTEGER PRIMARY KEY,
@@ -59,11 +59,12 @@ END;
 CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
 WHEN NEW.position <> 1 + coalesce(
         (SELECT max(position) FROM events WHERE partition = NEW.partition), 0)
+    OR EXISTS (SELECT 1 FROM events WHERE rowid = NEW.rowid)
     OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
     OR (NEW.command_no = 0 AND EXISTS (
         SELECT 1 FROM events WHERE command_id = NEW.command_id AND command_no = 0))
 BEGIN
-    SELECT raise(ABORT, 'the log is append-only');
+    SELECT raise(ROLLBACK, 'the log is append-only');
 END;
 
 CREATE TRIGGER events_are_not_updated BEFORE UPDATE ON events

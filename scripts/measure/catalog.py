@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from refold.scripts.measure import appends, copies, groups, imports, loads, memory, rebuilds
+from refold.scripts.measure import (
+    appends,
+    copies,
+    groups,
+    imports,
+    listings,
+    loads,
+    memory,
+    rebuilds,
+)
 from refold.scripts.measure.row import Row
 
 ALL: Final[tuple[Row, ...]] = (
@@ -12,5 +21,6 @@ ALL: Final[tuple[Row, ...]] = (
     *rebuilds.ROWS,
     *copies.ROWS,
     *imports.ROWS,
+    *listings.ROWS,
     *memory.ROWS,
 )

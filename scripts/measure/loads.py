@@ -9,6 +9,7 @@ from refold.domain import file, streams, times
 from refold.domain.ports import Command, Write
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
+from refold.infrastructure.requests.files import state
 from refold.infrastructure.sessions import show_session
 from refold.infrastructure.store import Store
 from refold.scripts.measure import pgbench, workload
@@ -17,11 +18,12 @@ from refold.scripts.measure.site import Site
 
 STREAMS: Final = 100
 EVENTS_A_STREAM: Final = 100
+LAST_NAME: Final = f"name {EVENTS_A_STREAM - 1}"
 SESSIONS: Final = 1_000
 
 
 def stream(site: Site) -> Measured:
-    """Load and fold a stream of 100 events, against pgbench's prepared SELECT of such a stream."""
+    """Load and fold a stream as commands do, against pgbench's prepared SELECT of such a stream."""
     loads = 300 if site.quick else 2_000
     with site.database() as url, open_store(url, create=True) as store:
         _fill(store)
@@ -32,8 +34,7 @@ def stream(site: Site) -> Measured:
         def refold() -> float:
             started = perf_counter()
             for number in islice(numbers, loads):
-                events = store.stream(streams.name("file", f"bench{number}"))
-                file.after(*(event.value for event in events))  # type: ignore[arg-type]
+                state(store.history(streams.name("file", f"bench{number}")))
             return loads / (perf_counter() - started)
 
         measured = paired(
@@ -42,9 +43,11 @@ def stream(site: Site) -> Measured:
             lambda: pgbench.rate(site, url, "load_100", loads, streams=STREAMS),
             "streams",
         )
-        [*events] = store.stream("file-bench0")
+        [*events] = store.history("file-bench0")
     if len(events) != EVENTS_A_STREAM:
         measured.differences.append(f"a stream has {len(events)} events")
+    if state(events).name != LAST_NAME:
+        measured.differences.append(f"the file is called {state(events).name!r}")
     return measured
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from refold.domain import file, removal_vote, streams, tag_vote, times
 from refold.domain.ports import Appended, Command, NewEvent, Outcome, Recorded, Write
 from refold.infrastructure.codec import EVENTS, Metadata, encode_metadata
-from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.folding.advancing import PARTITION
 
 PAGE: Final = 5_000
 """Records that are handed out at once."""

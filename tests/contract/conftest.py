@@ -13,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.ports import Log
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
+from refold.tests.contract.two_stores import register
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -60,6 +61,51 @@ def new_log(new_store: Callable[[], Store]) -> Callable[[], Log]:
 def log(new_log: Callable[[], Log]) -> Log:
     """An empty log."""
     return new_log()
+
+
+@pytest.fixture
+def new_at(contract_database: str, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
+    """Makes an empty store of an engine."""
+
+    def new(engine: str) -> Store:
+        name = f"t_{secrets.token_hex(6)}"
+        url = f"sqlite:///{tmp_path / name}"
+        if engine == "postgres":
+            parts = urlsplit(contract_database)
+            query = "&".join(filter(None, (parts.query, f"schema={name}")))
+            url = parts._replace(query=query).geturl()
+        return cleanup.enter_context(open_store(url, create=True))
+
+    with ExitStack() as cleanup:
+        yield new
+
+
+@pytest.fixture(params=[("sqlite", "postgres"), ("postgres", "sqlite")], ids="-".join)
+def engines(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """From which engine to which."""
+    source, target = request.param
+    return source, target
+
+
+@pytest.fixture
+def source(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
+    """A store with two files and a claim."""
+    store = new_at(engines[0])
+    register(store, "one", claim="first")
+    register(store, "two")
+    return store
+
+
+@pytest.fixture
+def target(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
+    """An empty store of the other engine."""
+    return new_at(engines[1])
+
+
+@pytest.fixture
+def third(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
+    """Another empty store of the other engine."""
+    return new_at(engines[1])
 
 
 @pytest.fixture(scope="session")

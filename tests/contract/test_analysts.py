@@ -96,7 +96,7 @@ def test_an_analyst_reads_every_table_and_view_and_nothing_else(place: str) -> N
 def test_an_analyst_reads_a_table_that_was_rebuilt(place: str) -> None:
     [schema] = parse_qs(urlsplit(place).query)["schema"]
     with open_store(place) as store:
-        store.folder.rebuild(catalog.ALL)
+        store.rebuilder.rebuild(catalog.ALL)
     with psycopg.connect(place.partition("?")[0], autocommit=True) as connection:
         connection.execute("SET ROLE refold_analyst")
         for name in ("users", "push_decisions"):

@@ -3,75 +3,27 @@
 At most one store of a history takes commands, and nothing that is refused changes anything.
 """
 
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 
-from refold.domain import file, streams
 from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Refused
-from refold.domain.ports import Appended, Claim, Command, State, Write
+from refold.domain.ports import Claim, State
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.infrastructure.moving.carrying import Progress
 from refold.infrastructure.moving.certificate import Certificate
-from refold.infrastructure.moving.copying import Progress, copy, move
+from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import refresh, search
 from refold.infrastructure.store import Store
+from refold.tests.contract.two_stores import register, states
 
 Carry = Callable[[Store, Store], Certificate]
 
 both_ways = pytest.mark.parametrize("carry", [copy, move])
-
-
-@pytest.fixture
-def new_at(contract_database: str, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
-    """Makes an empty store of an engine."""
-
-    def new(engine: str) -> Store:
-        name = f"t_{secrets.token_hex(6)}"
-        url = f"sqlite:///{tmp_path / name}"
-        if engine == "postgres":
-            parts = urlsplit(contract_database)
-            query = "&".join(filter(None, (parts.query, f"schema={name}")))
-            url = parts._replace(query=query).geturl()
-        return cleanup.enter_context(open_store(url, create=True))
-
-    with ExitStack() as cleanup:
-        yield new
-
-
-@pytest.fixture(params=[("sqlite", "postgres"), ("postgres", "sqlite")], ids="-".join)
-def engines(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """From which engine to which."""
-    source, target = request.param
-    return source, target
-
-
-@pytest.fixture
-def source(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
-    """A store with two files and a claim."""
-    store = new_at(engines[0])
-    register(store, "one", claim="first")
-    register(store, "two")
-    return store
-
-
-@pytest.fixture
-def target(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
-    """An empty store of the other engine."""
-    return new_at(engines[1])
-
-
-@pytest.fixture
-def third(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
-    """Another empty store of the other engine."""
-    return new_at(engines[1])
 
 
 # --- what comes along -------------------------------------------------------------------
@@ -371,25 +323,9 @@ def test_a_target_whose_tables_do_not_fit_its_log_opens_the_source_again(
 # --- saying it briefly --------------------------------------------------------------------
 
 
-def register(store: Store, name: str, *, claim: str | None = None) -> None:
-    stream = streams.name("file", name)
-    event = store.codec.encode(
-        file.Registered(name, "cid", f"{name} found.pdf", "pdf"), encode_metadata(Metadata("ada"))
-    )
-    takes = () if claim is None else (Claim("name", claim, stream),)
-    [outcome] = store.log.append(
-        [Command(secrets.token_hex(8), (Write(stream, 0, (event,)),), takes)]
-    )
-    assert isinstance(outcome, Appended), outcome
-
-
 def kept(store: Store) -> tuple[Any, ...]:
     log = store.log
     return log.page(0, 0, 1_000), log.seals(0), log.claims()[1], log.identity().log_id
-
-
-def states(*stores: Store) -> list[State]:
-    return [store.log.heads()[0].state for store in stores]
 
 
 def found(store: Store) -> set[str]:

@@ -18,7 +18,8 @@ from refold.domain.errors import NoVaultKey, WrongVaultKey
 from refold.domain.ports import Key, State
 from refold.infrastructure import address, commands
 from refold.infrastructure.moving.certificate import Certificate
-from refold.infrastructure.moving.copying import copy, move
+from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.moving.verifying import compare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.sessions import list_sessions, show_session

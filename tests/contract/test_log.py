@@ -17,6 +17,7 @@ from refold.domain.ports import (
     Claim,
     Command,
     Head,
+    History,
     Log,
     NewEvent,
     Outcome,
@@ -57,6 +58,36 @@ def test_an_event_comes_back_as_it_was_given(log: Log) -> None:
     assert second == first._replace(position=2, version=2, command_no=1)
     assert type(first.data) is bytes
     assert log.page(0, 0, 9) == log.family(ADA) == [first, second]
+
+
+def test_a_history_tells_what_decisions_need_of_each_event(log: Log) -> None:
+    odd = NewEvent("user.renamed", 7, b'{"name":"Ada"}', b'{"actor":"bob"}')
+    log.append([command("1", write(BOB, 0, b"")), command("2", Write(ADA, 0, (odd, odd)))])
+    log.append([command("3", write(BOB, None, b"")), command("4", write(ADA, None, b"last"))])
+
+    told = log.history(ADA)
+
+    assert told == History(
+        types=("user.renamed", "user.renamed", "thing.happened"),
+        schemas=(7, 7, 1),
+        datas=(b'{"name":"Ada"}', b'{"name":"Ada"}', b"last"),
+        positions=(2, 3, 5),
+        command_ids=("2", "2", "4"),
+        command_nos=(0, 1, 0),
+    )
+    assert {type(each) for each in told.datas} == {bytes}
+
+
+def test_a_history_is_in_the_order_of_its_versions(log: Log) -> None:
+    streams = [f"user-{n}" for n in range(3)]
+    for n in range(60):
+        name = streams[n % 7 % 3]
+        log.append([command(f"{n}", write(name, None, b"%d" % n, b"%d again" % n))])
+
+    for name in streams:
+        records = log.stream(name)
+        assert log.history(name) == history(records)
+        assert [record.version for record in records] == [*range(1, len(records) + 1)]
 
 
 def test_an_outcome_tells_the_last_event_of_its_command(log: Log) -> None:
@@ -574,6 +605,7 @@ def test_what_is_not_there_is_empty(log: Log) -> None:
     log.append([command("1", write("user-bob/part", 0, b""))])
 
     assert log.stream("user-bob") == log.stream("user-b") == log.family("user-b") == []
+    assert log.history("user-bob") == log.history("user-b") == History()
     assert log.seals(0) == []
 
 
@@ -599,6 +631,7 @@ def test_no_character_of_a_key_is_special(log: Log, key: str) -> None:
 
     assert data(log.family(f"file-{key}")) == [stream.encode() for stream in streams]
     assert [data(log.stream(stream)) for stream in streams] == [[s.encode()] for s in streams]
+    assert [log.history(stream).datas for stream in streams] == [(s.encode(),) for s in streams]
 
 
 @pytest.mark.parametrize(
@@ -622,6 +655,7 @@ def test_bytes_come_back_as_they_were_given(log: Log, value: bytes) -> None:
 
     assert {(each.data, each.metadata) for each in everything(log)} == {(value, value[::-1])}
     assert log.stream(ADA) == everything(log)
+    assert log.history(ADA) == history(everything(log))
 
 
 def test_texts_come_back_as_they_were_given(log: Log) -> None:
@@ -639,6 +673,7 @@ def test_texts_come_back_as_they_were_given(log: Log) -> None:
         (text, f"file-{text}", f"id{text}") for text in odd
     ]
     assert [len(log.stream(stream)) for stream in streams] == [1] * len(odd)
+    assert [log.history(stream) for stream in streams] == [history([r]) for r in everything(log)]
 
 
 # --- races ------------------------------------------------------------------------------
@@ -924,6 +959,17 @@ def record(
 
 def everything(log: Log) -> list[Recorded]:
     return log.page(0, 0, 1_000_000)
+
+
+def history(records: Sequence[Recorded]) -> History:
+    return History(
+        tuple(record.type for record in records),
+        tuple(record.schema for record in records),
+        tuple(record.data for record in records),
+        tuple(record.position for record in records),
+        tuple(record.command_id for record in records),
+        tuple(record.command_no for record in records),
+    )
 
 
 def data(records: Iterable[Recorded]) -> list[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from refold.domain import file, streams
 from refold.domain.ports import Appended, Command, Write
 from refold.infrastructure.codec import Metadata, encode_metadata
-from refold.infrastructure.folding.tables import Hits
+from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import search
 from refold.infrastructure.store import Store

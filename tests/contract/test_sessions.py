@@ -232,11 +232,17 @@ def test_a_touch_moves_the_expiry_and_nothing_else(store: Store) -> None:
     ],
 )
 def test_a_touch_by_less_than_the_configured_step_is_no_event(
-    store: Store, monkeypatch: pytest.MonkeyPatch, step: str | None, expires_at: str, outcome: str
+    new_store: Callable[[], Store],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str | None,
+    expires_at: str,
+    outcome: str,
 ) -> None:
     if step is not None:
         monkeypatch.setenv("REFOLD_SESSION_TOUCH_SECONDS", step)
+    store = new_store()
     put(store)
+    monkeypatch.setenv("REFOLD_SESSION_TOUCH_SECONDS", "-1")  # what is said later, nobody reads
 
     done = ask(store, "session.touch", expires_at=expires_at)
 
@@ -358,7 +364,7 @@ def test_a_rebuild_opens_nothing_and_loses_nothing(store: Store) -> None:
     put(store)
     before = list(list_sessions(store))
 
-    store.folder.rebuild([sessions])
+    store.rebuilder.rebuild([sessions])
 
     assert list(list_sessions(store)) == before
     assert len(before) == 1
@@ -422,7 +428,7 @@ def show(store: Store, sid: str = SID) -> str | None:
 
 
 def values(store: Store, sid: str = SID) -> Sequence[object]:
-    return [each.value for each in store.stream(f"session-{sha256(sid.encode()).hexdigest()}")]
+    return [each.value for each in store.history(f"session-{sha256(sid.encode()).hexdigest()}")]
 
 
 def rows(store: Store) -> list[tuple[object, ...]]:

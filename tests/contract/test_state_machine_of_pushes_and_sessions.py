@@ -35,7 +35,7 @@ from refold.domain.push import UnknownPush
 from refold.infrastructure import commands
 from refold.infrastructure.codec import parse
 from refold.infrastructure.commands import Done
-from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.pushes import list_pushes, show_push
@@ -57,7 +57,7 @@ def test_pushes_and_sessions_on_three_engines_are_dicts(
         def __init__(self) -> None:
             super().__init__(postgres_url)
 
-    examples = settings().max_examples // 2  # a copy there and back is among the steps
+    examples = settings().max_examples // 4  # a copy there and back is among the steps
     run_state_machine_as_test(
         Machine, settings=settings(stateful_step_count=STEPS, max_examples=examples)
     )
@@ -458,7 +458,7 @@ class ThreeStores(RuleBasedStateMachine):
             case "rebuild":
                 for store in self.stores.values():
                     store.folder.catch_up()
-                    assert all(each.equal_to_previous for each in store.folder.rebuild(catalog.ALL))
+                    assert all(each.is_equal for each in store.rebuilder.rebuild(catalog.ALL))
                 self.compare_tables()
             case "copy":
                 self.copy_there_and_back_and_go_on_with_the_copies()

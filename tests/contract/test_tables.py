@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
@@ -12,17 +12,35 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from refold.domain import file, removal_vote, streams, tag_vote
+from refold.domain import file, streams, tag_vote
 from refold.domain.errors import LogWentBack, StaleProjection, UnknownType
-from refold.domain.ports import Appended, Command, Recorded, State, Write
-from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.domain.ports import Recorded
 from refold.infrastructure.folding import building, pages, workers
-from refold.infrastructure.folding.folder import PARTITION, Digest, Folder, Rebuilt, fold_family
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.folder import Digest, fold_family
+from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import After, refresh, search
+from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files
-from refold.projections.projection import Projection
+from refold.tests.contract.query_tables import (
+    append,
+    beside,
+    checkpoint,
+    digests,
+    folder_of,
+    forge,
+    found,
+    generations,
+    physical,
+    query,
+    receive,
+    refolded,
+    register,
+    schema,
+    view,
+    vote,
+)
 
 NAMES = [projection.NAME for projection in catalog.ALL]
 GOLDEN = {
@@ -152,11 +170,12 @@ def test_a_rebuild_gives_the_same_rows_and_keeps_the_generation_before(
     receive(store, samples)
     store.folder.catch_up()
 
-    rebuilt = store.folder.rebuild(catalog.ALL)
+    rebuilt = store.rebuilder.rebuild(catalog.ALL)
 
-    assert in_order(rebuilt) == [
-        Rebuilt(name, 2, GOLDEN[name], before=GOLDEN[name]) for name in sorted(NAMES)
+    assert [(each.name, each.generation, each.rows, each.is_equal) for each in rebuilt] == [
+        (name, 2, GOLDEN[name].rows, True) for name in sorted(NAMES)
     ]
+    assert digests(store) == GOLDEN
     assert generations(store, "files") == {1: "previous", 2: "current"}
     assert physical(store, "files_1") == physical(store, "files_2") == view(store, "files")
 
@@ -167,8 +186,8 @@ def test_a_second_rebuild_drops_the_oldest_generation(
     receive(store, samples)
     store.folder.catch_up()
 
-    store.folder.rebuild(catalog.ALL)
-    store.folder.rebuild(catalog.ALL)
+    store.rebuilder.rebuild(catalog.ALL)
+    store.rebuilder.rebuild(catalog.ALL)
 
     assert generations(store, "files") == {2: "previous", 3: "current"}
     with store.tables.reading() as connection:
@@ -187,9 +206,9 @@ def test_a_rebuild_folds_what_the_live_tables_had_not_seen(store: Store) -> None
     refresh(store, "now")
     register(store, "two")
 
-    rebuilt = store.folder.rebuild(catalog.ALL)
+    rebuilt = store.rebuilder.rebuild(catalog.ALL)
 
-    assert all(each.digest == each.before for each in rebuilt)
+    assert all(each.is_equal for each in rebuilt)
     assert found(store, None) == {"one", "two"}
 
 
@@ -200,18 +219,19 @@ def test_a_rebuild_shows_that_a_row_was_changed_by_hand(
     store.folder.catch_up()
     forge(store, "files_1", ("key", "Odd/Key%"), name="forged")
 
-    [changed, untouched] = in_order(store.folder.rebuild([files, file_tags]))[::-1]
+    untouched, changed = store.rebuilder.rebuild([files, file_tags])
 
-    assert untouched.before == untouched.digest == GOLDEN["file_tags"]
-    assert changed.digest == GOLDEN["files"]
-    assert changed.before not in (None, changed.digest)
+    assert (untouched.is_equal, changed.is_equal) == (True, False)
+    assert changed.difference
+    assert (changed.difference.changed, changed.difference.cells) == (1, {"name": 1})
+    assert digests(store) == GOLDEN
 
 
 def test_some_tables_may_be_rebuilt_alone(store: Store, samples: Sequence[Recorded]) -> None:
     receive(store, samples)
     store.folder.catch_up()
 
-    [rebuilt] = store.folder.rebuild([file_tags])
+    [rebuilt] = store.rebuilder.rebuild([file_tags])
 
     assert (rebuilt.name, rebuilt.generation) == ("file_tags", 2)
     assert generations(store, "files") == {1: "current"}
@@ -226,10 +246,10 @@ def test_a_build_that_was_broken_off_goes_on_with_the_parts_that_are_missing(
     store.folder.catch_up()
 
     with pytest.raises(PowerCut):
-        store.folder.rebuild(catalog.ALL, progress=stop_at("fold", 2))
+        store.rebuilder.rebuild(catalog.ALL, progress=stop_at("fold", 2))
     broken_off, live, parts = generations(store, "files"), digests(store), saved_parts(store)
     done: list[tuple[str, int, int]] = []
-    store.folder.rebuild(catalog.ALL, progress=lambda *progress: done.append(progress))
+    store.rebuilder.rebuild(catalog.ALL, progress=lambda *progress: done.append(progress))
 
     assert broken_off == {1: "current", 2: "building"}
     assert parts == {(projection.NAME, part, 5) for projection in catalog.ALL for part in (0, 1)}
@@ -248,13 +268,13 @@ def test_what_a_broken_off_build_has_not_seen_is_folded_behind_it(
     split_into_parts_of(8, store, monkeypatch)
     receive(store, samples)
     with pytest.raises(PowerCut):
-        store.folder.rebuild(catalog.ALL, progress=stop_at("fold", 2))
+        store.rebuilder.rebuild(catalog.ALL, progress=stop_at("fold", 2))
     register(store, "one")
 
-    [rebuilt] = store.folder.rebuild([files])
-    store.folder.rebuild(catalog.ALL)
+    [rebuilt] = store.rebuilder.rebuild([files])
+    store.rebuilder.rebuild(catalog.ALL)
 
-    assert rebuilt.digest.rows == GOLDEN["files"].rows + 1
+    assert rebuilt.rows == GOLDEN["files"].rows + 1
     assert digests(store) == refolded(store)
 
 
@@ -266,9 +286,10 @@ def test_a_part_that_another_process_has_saved_is_not_saved_again(
 
     def rebuild_too(what: str, done: int, _: int) -> None:
         if (what, done) == ("fold", 1):
-            store.folder.rebuild(catalog.ALL)
+            store.rebuilder.rebuild(catalog.ALL)
 
-    store.folder.rebuild(catalog.ALL, progress=rebuild_too)
+    with pytest.raises(NoSuchGeneration):  # the other one has switched them
+        store.rebuilder.rebuild(catalog.ALL, progress=rebuild_too)
 
     assert digests(store) == GOLDEN
     assert generations(store, "files") == {1: "current"}
@@ -284,9 +305,9 @@ def test_two_builders_that_began_at_other_positions_agree_on_one_plan(
         if (what, done) == ("read", 1):
             vote(store, voters=3)
             with pytest.raises(PowerCut):
-                store.folder.rebuild(catalog.ALL, progress=stop_at("fold", 1))
+                store.rebuilder.rebuild(catalog.ALL, progress=stop_at("fold", 1))
 
-    store.folder.rebuild(catalog.ALL, progress=begin_too)
+    store.rebuilder.rebuild(catalog.ALL, progress=begin_too)
     store.folder.catch_up()
 
     assert view(store, "file_tags")[-1][-1] == 3
@@ -305,9 +326,9 @@ def test_workers_build_the_same_tables(
     with open_store(url, create=True) as store, workers.started(store.address, 3) as three:
         receive(store, samples)
 
-        rebuilt = store.folder.rebuild(catalog.ALL, lambda *progress: done.append(progress), three)
+        store.rebuilder.rebuild(catalog.ALL, lambda *progress: done.append(progress), three)
 
-        assert {each.name: each.digest for each in rebuilt} == digests(store) == GOLDEN
+        assert digests(store) == GOLDEN
         assert {total for what, _, total in done if what == "fold"} == {3}
 
 
@@ -322,7 +343,7 @@ def test_an_event_that_no_worker_can_read_stops_the_build(
         receive(store, [*samples[:-1], samples[-1]._replace(type="file.unheard_of")])
 
         with pytest.raises(UnknownType, match="unheard_of"):
-            store.folder.rebuild(catalog.ALL, workers=two)
+            store.rebuilder.rebuild(catalog.ALL, workers=two)
 
 
 def split_into_parts_of(events: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +396,7 @@ def test_readers_see_whole_tables_through_every_switch(
         readers = [pool.submit(read, reader) for reader in range(4)]
         try:
             for switch in range(20):
-                store.folder.rebuild(catalog.ALL)
+                store.rebuilder.rebuild(catalog.ALL)
                 while min(reads) <= switch // 3 and not any(each.done() for each in readers):
                     ended.wait(0.002)
         finally:
@@ -400,7 +421,7 @@ def test_tables_of_another_log_are_not_folded_on(
         register(other, f"other{n}")
 
     with pytest.raises(LogWentBack) as refusal:
-        Folder(other.log, store.tables, store.codec, catalog.ALL).catch_up()
+        beside(other, store).folder.catch_up()
 
     assert refusal.value.projection in NAMES
     assert refusal.value.position == 2
@@ -430,13 +451,13 @@ def test_a_rebuild_makes_tables_of_another_log_good(new_store: Callable[[], Stor
         register(store, name)
     refresh(store, "now")
     register(other, "other")
-    folder = Folder(other.log, store.tables, store.codec, catalog.ALL)
+    both = beside(other, store)
 
-    rebuilt = folder.rebuild(catalog.ALL)
+    rebuilt = both.rebuilder.rebuild(catalog.ALL)
     register(other, "later")
-    folder.catch_up()
+    both.folder.catch_up()
 
-    assert {each.before for each in rebuilt} == {None}
+    assert {each.why for each in rebuilt} == {"the live table was folded from another log"}
     assert [row[3] for row in view(store, "files")] == ["later", "other"]
 
 
@@ -455,7 +476,8 @@ def test_tables_of_another_version_are_not_folded_on(
 
     for stale in (unchanged.value, refusal.value):
         assert (stale.projection, stale.found, stale.known) == ("file_tags", 1, 8)
-    assert len(view(store, "files")) == 1
+    assert len(view(store, "files")) == 2  # the others go on
+    assert checkpoint(store, "file_tags") == 1
 
 
 def test_a_rebuild_makes_tables_of_another_version_good(
@@ -465,10 +487,10 @@ def test_a_rebuild_makes_tables_of_another_version_good(
     refresh(store, "now")
     monkeypatch.setattr(file_tags, "VERSION", 8)
 
-    [rebuilt] = store.folder.rebuild([file_tags])
+    [rebuilt] = store.rebuilder.rebuild([file_tags])
     register(store, "two")
 
-    assert rebuilt.before is None  # rows of another version are not to be compared
+    assert rebuilt.is_equal
     assert found(store, "now") == {"one", "two"}
 
 
@@ -556,113 +578,3 @@ def test_processes_that_fold_at_once_apply_no_event_twice(new_kept_url: Callable
         assert said == ["202\n"] * 2
         assert view(store, "file_tags") == [("one", "t", 1, 0, 100)]
         assert digests(store) == refolded(store)
-
-
-# --- saying it briefly ----------------------------------------------------------------------
-
-
-def receive(store: Store, records: Sequence[Recorded]) -> None:
-    store.log.change_state(State.FILLING)
-    store.log.receive(records)
-    store.log.change_state(State.OPEN)
-
-
-def register(store: Store, name: str) -> int:
-    """Register a file of that name and return the position of the event."""
-    return append(store, f"file-{name}", file.Registered(name, "cid", name, "pdf"))
-
-
-def append(store: Store, stream: str, *values: object) -> int:
-    """Append those events and return the position of the last one."""
-    return append_all(store, [(stream, value) for value in values])
-
-
-def append_all(store: Store, events: Iterable[tuple[str, object]]) -> int:
-    metadata = encode_metadata(Metadata("ada"))
-    before = store.log.heads()[0].position
-    commands = [
-        Command(f"{before}.{n}", (Write(stream, None, (store.codec.encode(value, metadata),)),))
-        for n, (stream, value) in enumerate(events)
-    ]
-    outcomes = store.log.append(commands)
-    assert all(isinstance(outcome, Appended) for outcome in outcomes), outcomes
-    return before + len(outcomes)
-
-
-def vote(store: Store, voters: int) -> None:
-    """Let many vote on one tag of one file: its count is wrong as soon as one counts twice."""
-    register(store, "one")
-    append(store, "file-one", file.TagAdded("t", 1))
-    for_the_tag = [
-        (f"file-one/tag_vote/t/{voter}", tag_vote.Cast("t", f"{voter}", 1, 1))
-        for voter in range(voters)
-    ]
-    for_removal = [
-        (f"file-one/removal_vote/{voter}", removal_vote.Cast(f"{voter}", 1))
-        for voter in range(voters)
-    ]
-    append_all(store, [*for_the_tag, *for_removal])
-
-
-def found(store: Store, after: After) -> set[str]:
-    return {name for _, name in search(store, "pdf", after=after).rows}
-
-
-def folder_of(store: Store, projections: Sequence[Projection]) -> Folder:
-    return Folder(store.log, store.tables, store.codec, projections)
-
-
-def digests(store: Store) -> dict[str, Digest]:
-    return {each.NAME: store.folder.digest(each)[1] for each in catalog.ALL}
-
-
-def refolded(store: Store) -> dict[str, Digest]:
-    return {each.name: each.digest for each in store.folder.rebuild(catalog.ALL)}
-
-
-def in_order(rebuilt: Iterable[Rebuilt]) -> list[Rebuilt]:
-    return sorted(rebuilt, key=lambda each: each.name)
-
-
-def generations(store: Store, name: str) -> dict[int, str]:
-    rows = query(store, "SELECT name, generation, state FROM {}projections")
-    return {generation: state for named, generation, state in rows if named == name}
-
-
-def view(store: Store, name: str) -> list[Any]:
-    """Return the rows that anybody sees who asks for `name`, in order."""
-    return physical(store, name)
-
-
-def physical(store: Store, name: str) -> list[Any]:
-    """Return the rows of a table in order, without what only a search looks at."""
-    declared = next(each for each in catalog.ALL if name.startswith(each.NAME)).TABLE
-    columns = ", ".join(column.name for column in declared.columns)
-    return sorted(query(store, f"SELECT {columns} FROM {{}}{name}"))
-
-
-def query(store: Store, statement: str) -> list[Any]:
-    """Run plain SQL; {} stands for the place of the tables."""
-    with store.tables.reading() as connection:
-        rows = connection.exec_driver_sql(
-            statement.format(*[prefix(store)] * statement.count("{}"))
-        )
-        return [tuple(row) for row in rows]
-
-
-def forge(store: Store, named: str, where: tuple[str, str], **values: Any) -> None:
-    """Change one row by hand."""
-    key, value = where
-    table = sa.table(named, *map(sa.column, (key, *values)), schema=schema(store))
-    with store.tables.writing() as connection:
-        update = table.update().where(table.c[key] == value).values(**values)
-        assert connection.execute(update).rowcount == 1
-
-
-def prefix(store: Store) -> str:
-    place = schema(store)
-    return f"{place}." if place else ""
-
-
-def schema(store: Store) -> str | None:
-    return getattr(store.address, "schema", None)

@@ -14,7 +14,7 @@ from refold.domain.errors import BrokenLog, Claimed, Failure, Moved, Unavailable
         Claimed("user name", "user-ada"),
         Moved("sqlite:///there.db"),
         Unavailable("the server is silent"),
-        UnknownType("file.unheard_of", 2),
+        UnknownType(7, "file.unheard_of", 2),
     ],
     ids=lambda failure: type(failure).__name__,
 )

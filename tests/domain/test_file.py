@@ -29,6 +29,7 @@ from refold.domain.file import (
     apply_gossip,
     ban,
     change,
+    evolve,
     import_record,
     last_updated,
     register,
@@ -151,6 +152,13 @@ def test_a_field_that_is_not_given_stays() -> None:
 
     assert changed == [Changed(name="")]
     assert after(REGISTERED, *changed) == after(Registered(SHA, RAW, "", "pdf"))
+
+
+@pytest.mark.parametrize("fields", [{"cid": "bafy"}, {"name": ""}, {"type": "epub"}])
+def test_a_change_touches_only_the_fields_that_it_has(fields: dict[str, str]) -> None:
+    before = after(REGISTERED, TagAdded("LENR", 1), Banned(9))
+
+    assert evolve(before, Changed(**fields)) == before._replace(**fields)  # type: ignore[arg-type]
 
 
 def test_changing_nothing_is_no_news() -> None:

@@ -27,6 +27,7 @@ from refold.domain.user import (
     Imported,
     KeyAdded,
     KeyRemoved,
+    KnownDeviceKey,
     KnownKey,
     KnownUser,
     NotAProfile,
@@ -274,6 +275,16 @@ def test_a_device_is_added_or_replaced() -> None:
     assert add_device(after(ADA, WITH_DEVICE), ID, "d1", {"pubkey": "9"}) == [
         DeviceAdded("d1", {"pubkey": "9"})
     ]
+
+
+def test_a_key_is_that_of_one_device() -> None:
+    ada = after(ADA, WITH_DEVICE)
+
+    with pytest.raises(KnownDeviceKey, match=rf"^device d1 of user {ID} has this key already$"):
+        add_device(ada, ID, "d2", {**DEVICE, "device_name": "other"})
+
+    moved = after(ADA, WITH_DEVICE, DeviceAdded("d1", {"pubkey": "9"}))
+    assert add_device(moved, ID, "d2", DEVICE) == [DeviceAdded("d2", DEVICE)]
 
 
 def test_a_device_has_an_id_and_a_key_that_claims_hold() -> None:

@@ -78,6 +78,41 @@ def test_sqlite_refuses_to_put_an_event_in_anothers_place(
     assert sqlite_log.execute("SELECT * FROM events").fetchall() == before
 
 
+@pytest.mark.parametrize("recursive_triggers", ["OFF", "ON"])
+@pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "REPLACE", "INSERT", "INSERT OR IGNORE"])
+@pytest.mark.parametrize("rowid", [1, 3])
+def test_sqlite_refuses_to_put_an_event_in_anothers_row(
+    sqlite_log: sqlite3.Connection, rowid: int, verb: str, recursive_triggers: str
+) -> None:
+    sqlite_log.execute(f"PRAGMA recursive_triggers = {recursive_triggers}")
+    before = sqlite_log.execute("SELECT rowid, * FROM events").fetchall()
+    next_event = INTO.replace("(", "(rowid, ", 1).replace("(?", f"({rowid}, ?", 1)
+
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        sqlite_log.execute(f"{verb} {next_event}", (0, 4, "user-new", 1, "new", 0))
+
+    assert sqlite_log.execute("SELECT rowid, * FROM events").fetchall() == before
+
+
+@pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "INSERT"])
+def test_sqlite_takes_nothing_of_a_statement_or_transaction_that_would_replace_an_event(
+    sqlite_log: sqlite3.Connection, verb: str
+) -> None:
+    before = sqlite_log.execute("SELECT * FROM events").fetchall()
+    row = "(0, {}, 'user-new', {}, 'x', 1, x'00', x'00', 0, 'new {}', 0)"
+    rows = ", ".join(
+        row.format(position, version, version) for position, version in [(5, 2), (1, 3)]
+    )
+
+    sqlite_log.execute("BEGIN")
+    sqlite_log.execute(f"INSERT {INTO}", (0, 4, "user-new", 1, "new", 0))
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        sqlite_log.execute(f"{verb} INTO events ({COLUMNS}) VALUES {rows}")
+
+    assert not sqlite_log.in_transaction
+    assert sqlite_log.execute("SELECT * FROM events").fetchall() == before
+
+
 def test_sqlite_refuses_to_leave_a_hole(sqlite_log: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         sqlite_log.execute(f"INSERT {INTO}", (0, 5, "user-new", 1, "new", 0))

@@ -1,10 +1,15 @@
 """What is written can be read again: every event type, every value that JSON can hold."""
 
 import json
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum, IntEnum
 from math import copysign, inf, nan
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -24,7 +29,7 @@ from refold.domain import (
 )
 from refold.domain.errors import Undecodable, UnknownType
 from refold.domain.file import Banned, Imported, Record
-from refold.domain.ports import NewEvent, Recorded
+from refold.domain.ports import History, NewEvent, Past, Recorded
 from refold.domain.sealing import Sealed, Text, marks
 from refold.infrastructure.codec import (
     DEEPEST,
@@ -138,6 +143,7 @@ def test_every_event_comes_back_as_it_went(name: str) -> None:
         assert decoded == value
         assert spelled(asdict(decoded)) == spelled(asdict(value))  # 1 is not True, 0 not -0.0
         assert EVENTS.encode(decoded, b"{}") == event
+        assert EVENTS.decode_history(PLACE[0], history(event)) == [Past(decoded, 7, PLACE[1])]
 
     comes_back()
 
@@ -300,6 +306,44 @@ def test_data_that_an_upcast_cannot_read_is_undecodable() -> None:
         GREW.decode(recorded(NewEvent("sample.measured", 1, b"{}", b"{}")))
 
 
+# --- histories --------------------------------------------------------------------
+
+
+def test_a_history_is_decoded_in_order_whatever_its_events_are() -> None:
+    stored = [
+        NewEvent("sample.measured", 1, b'{"inches":2}', b"{}"),
+        NewEvent("sample.banned", 1, b'{"code":3}', b"{}"),
+        NewEvent("sample.measured", 3, b'{"length":7,"unit":"\\ud800"}', b"{}"),
+        NewEvent("sample.measured", 3, b'{"length":9,"unit":"m"}', b"{}"),
+    ]
+
+    decoded = GREW.decode_history("file-ab", history(*stored))
+
+    assert decoded == [
+        Past(Measured(50, "mm"), 7, "command"),
+        Past(Banned(3), 8, "command"),
+        Past(Measured(7, "\ud800"), 9, "command"),
+        Past(Measured(9, "m"), 10, "command"),
+    ]
+    assert GREW.decode_history("file-ab", History()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"null", b'{"code":3,"more":1}', b'{"code":"3"}', b"\xff"])
+def test_an_event_of_a_history_that_is_undecodable_is_named_by_its_position(data: bytes) -> None:
+    good, odd = (NewEvent("file.banned", 1, each, b"{}") for each in (b'{"code":3}', data))
+
+    with pytest.raises(Undecodable, match=r"event 8 of type file\.banned cannot be decoded: ."):
+        EVENTS.decode_history("file-ab", history(good, odd, good))
+
+
+@pytest.mark.parametrize(("type", "schema"), [("file.eaten", 1), ("file.banned", 2)])
+def test_an_event_of_a_history_that_is_not_known_is_named(type: str, schema: int) -> None:
+    odd = NewEvent(type, schema, b'{"code":3}', b"{}")
+
+    with pytest.raises(UnknownType, match=f"{type} with schema {schema} is not known"):
+        EVENTS.decode_history("file-ab", history(odd))
+
+
 # --- metadata ---------------------------------------------------------------------
 
 ORIGINS = st.builds(Origin, TEXTS, INTEGERS, TEXTS)
@@ -359,6 +403,69 @@ def test_the_text_is_what_the_standard_library_makes_of_it(document: object) -> 
     escaped = standard.encode(errors="backslashreplace")
 
     assert canonical(document) == escaped
+
+
+class _Keyed(dict[str, object]):
+    pass
+
+
+class _Listed(list[object]):
+    pass
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+class _Grade(Enum):
+    GOOD = "good"
+
+
+class _Level(IntEnum):
+    HIGH = 3
+
+
+class _Pair(NamedTuple):
+    one: object
+    two: object
+
+
+ODD = [
+    *(1e16, 1e21, 1e22, 1e-5, 5e-324, 1.0, -0.0, 0.1 + 0.2, nan, -inf, True, None),
+    *EDGES,
+    *(2**64 - 1, 10**400, 10**4_299, 10**4_300, -(10**5_000)),
+    *("\ud800", "a\udfff\U0001f600", '\x00\x1f\x7f\x80\u2028/\\"<&', "e\u0301"),
+    *({"\ud800": 1, "\uffff": 2}, {"\U0001f600": 1, "\uffff": 2, "\ue000": 3, "": 4}),
+    *(_Keyed(b=1, a=_Keyed(d=1.5, c=2)), OrderedDict(b=1, a=2), Counter("hello")),
+    *(_Listed([1, {"b": 1, "a": 2}]), (1, (2.0, ())), _Pair({"b": 1, "a": 2}, ())),
+    *(_Text("x"), _Grade.GOOD, _Level.HIGH, b"x", bytearray(b"x"), {1}, frozenset({"x"})),
+    *(datetime(2020, 1, 1, tzinfo=UTC), date(2020, 1, 1), Decimal("1.0"), UUID(int=1), range(2)),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+def test_what_is_odd_is_written_exactly_or_not_at_all(odd: object) -> None:
+    for document in (odd, [odd], {"b": {"z": odd, "a": 1}, "a": (odd, None)}, {"x": [0.5, odd]}):
+        try:
+            standard = json.dumps(
+                document,
+                sort_keys=True,
+                separators=(",", ":"),
+                ensure_ascii=False,
+                allow_nan=False,
+            )
+        except (TypeError, ValueError):
+            with pytest.raises(NotStorable, match="has no JSON"):
+                canonical(document)
+        else:
+            assert canonical(document) == standard.encode(errors="backslashreplace")
+
+
+@pytest.mark.parametrize("value", [10**4_300, -(10**4_300)], ids=["most", "least"])
+def test_an_integer_that_python_would_not_read_is_not_storable(value: int) -> None:
+    for event in (Banned(value), push.Recorded("a", {"id": "a", "n": [value]}, {})):
+        with pytest.raises(NotStorable, match="an integer of more than 4300 digits has no JSON"):
+            EVENTS.encode(event, b"{}")
 
 
 def test_keys_are_sorted_and_no_space_is_left() -> None:
@@ -461,6 +568,14 @@ def recorded(event: NewEvent) -> Recorded:
     return Recorded(
         0, 7, PLACE[0], 1, event.type, event.schema, event.data, event.metadata, 0, *PLACE[1:]
     )
+
+
+def history(*events: NewEvent) -> History:
+    """The history of a stream with those events, where `recorded` says, from position 7 on."""
+    types, schemas, datas, _ = zip(*events, strict=True)
+    count = len(events)
+    positions = range(7, 7 + count)
+    return History(types, schemas, datas, positions, PLACE[1:2] * count, PLACE[2:] * count)
 
 
 def spelled(document: object) -> str:

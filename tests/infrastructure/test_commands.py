@@ -247,6 +247,16 @@ def test_a_command_id_does_its_command_once(store: Store) -> None:
     assert shown(store).ban_set == 0
 
 
+def test_what_changes_nothing_tells_where_the_stream_ends(store: Store) -> None:
+    run(store, "file.ban", code=9)
+    run(store, "file.register", sha256=OTHER, cid="bafy1")
+
+    assert run(store, "file.ban", code=9) == Done("unchanged", FILE, 2, 2)
+    assert run(store, "tag_vote.withdraw", tag="LENR", voter="ada") == Done(
+        "unchanged", f"{FILE}/tag_vote/LENR/ada", 0, 0
+    )
+
+
 def test_a_vote_asked_for_twice_is_cast_once(store: Store) -> None:
     first = run(store, "tag_vote.cast", id="v", tag="LENR", voter="ada", stance=1)
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from refold.domain.ports import State
+from refold.domain.ports import Command, NewEvent, State, Write
 from refold.infrastructure import clock
 from refold.infrastructure.commands import run
 from refold.infrastructure.daemon import Daemon
 from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
 
 
@@ -39,3 +40,17 @@ def test_a_store_that_moves_away_meanwhile_is_left_alone(store: Store) -> None:
     Daemon(store, move_away).step()
 
     assert [head.position for head in store.log.heads()] == [1]
+
+
+def test_a_table_that_cannot_go_on_is_told_once_and_the_others_go_on(store: Store) -> None:
+    said: list[tuple[str, str]] = []
+    daemon = Daemon(store, lambda what, facts: said.append((what, str(facts.get("reason")))))
+    daemon.step()
+    unknown = NewEvent("file.from_the_future", 1, b"{}", b'{"actor":"ada"}')
+    for number in range(2):
+        store.log.append([Command(f"{number}", (Write(f"file-{number}", None, (unknown,)),))])
+        daemon.step()
+
+    assert [what for what, _ in said] == ["folded", "purged", "blocked"]
+    assert "file.from_the_future" in said[-1][1]
+    assert {each.name: each.state for each in status(store).projections}["sessions"] == "current"

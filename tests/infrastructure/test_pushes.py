@@ -14,7 +14,7 @@ from refold.domain.errors import BadInput, Claimed, Conflict
 from refold.domain.push import UnknownPush
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
-from refold.infrastructure.folding.tables import CURRENT
+from refold.infrastructure.folding.generations import CURRENT
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
@@ -299,8 +299,8 @@ def test_the_activity_of_a_repository_is_counted_by_its_canonical_url(store: Sto
     run(store, "push.delete", id="9")
     run(store, "push.cancel", id="1")
     run(store, "push.record", document=waiting("8") | {"url": http, "timestamp": 7})
-    store.folder.rebuild([pushes])
-    store.folder.rebuild([pushes])
+    store.rebuilder.rebuild([pushes])
+    store.rebuilder.rebuild([pushes])
 
     assert push_activity(store, after=None) == [
         PushActivity("host:8443/finos/demo", 2, 1, 2, 1, 1, 9, 7)
@@ -352,7 +352,7 @@ def test_reviewers_who_saw_nothing_are_all_kept(store: Store) -> None:
         list(pool.map(lambda n: run(store, "push.authorise", id="a", attestation={"n": n}),
                       range(16)))  # fmt: skip
 
-    values: list[Any] = [event.value for event in store.stream("push-a")[1:]]
+    values: list[Any] = [event.value for event in store.history("push-a")[1:]]
     assert sorted(value.attestation["n"] for value in values) == list(range(16))
     assert show_push(store, "a")["attestation"] == values[-1].attestation
 

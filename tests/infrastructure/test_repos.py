@@ -209,7 +209,7 @@ def test_permissions_are_idempotent_case_blind_and_in_the_order_of_grant(store: 
     users = {"canPush": ["zoe", "max", "ann"], "canAuthorise": ["zoe"]}
     assert (again.outcome, twice.outcome) == ("unchanged", "unchanged")
     assert show(store, ID)["users"] == list_repos(store)[0]["users"] == users
-    store.folder.rebuild([repos, repo_permissions])
+    store.rebuilder.rebuild([repos, repo_permissions])
     assert list_repos(store)[0]["users"] == users
 
 

@@ -19,7 +19,14 @@ import pytest
 from refold.domain.errors import BadInput, Claimed, CommandIdTaken
 from refold.domain.ports import Key
 from refold.domain.texts import IllFormedText
-from refold.domain.user import EmptyField, KnownKey, KnownUser, NotAProfile, UnknownUser
+from refold.domain.user import (
+    EmptyField,
+    KnownDeviceKey,
+    KnownKey,
+    KnownUser,
+    NotAProfile,
+    UnknownUser,
+)
 from refold.infrastructure import commands
 from refold.infrastructure.codec import NotStorable
 from refold.infrastructure.commands import Done
@@ -32,6 +39,7 @@ from refold.infrastructure.push_documents import same
 from refold.infrastructure.store import Store
 from refold.infrastructure.users import (
     find_user,
+    find_user_by_git_account,
     list_users,
     needs_new_hash,
     show_user,
@@ -204,6 +212,26 @@ def test_git_accounts_are_looked_up_as_they_were_given(store: Store) -> None:
     assert ids(store, {"gitAccount": "Ada-GH"}) == ["1"]
     assert ids(store, {"gitAccount": "ada-gh"}) == []
     assert ids(store, {"gitAccount": "none"}) == ["2", "3"]
+
+
+def test_a_git_account_is_found_in_any_case_and_the_first_of_several(store: Store) -> None:
+    register(store, "1", {"username": "ada", "gitAccount": "Ada-GH"})
+    register(store, "2", {"username": "bo", "gitAccount": "ADA-gh"})
+    register(store, "3", {"username": "cy", "gitAccount": "Äda\0"})
+    register(store, "4", {"username": "dee", "gitAccount": "X" * 2_000})
+    register(store, "5", {"username": "eve", "gitAccount": 7})
+    run(store, "user.add_key", id="1", record=RECORD)
+
+    assert found_by_account(store, "ada-GH") == "1"
+    assert find_user_by_git_account(store, "ada-gh") == show_user(store, "1")
+    assert found_by_account(store, "äDA\0") == "3"
+    assert found_by_account(store, "x" * 2_000) == "4"
+    for nobody in ("", "äda\u2400", "none", "7", "~" + "0" * 64, "\ud800"):
+        assert found_by_account(store, nobody) is None
+    run(store, "user.change", id="1", profile={"gitAccount": "other"})
+    assert found_by_account(store, "ada-gh") == "2"
+    run(store, "user.delete", id="2")
+    assert found_by_account(store, "ada-gh") is None
 
 
 # --- listing ----------------------------------------------------------------------
@@ -517,6 +545,9 @@ def test_a_key_of_another_user_or_device_is_a_conflict(store: Store) -> None:
     with pytest.raises(Claimed, match=r"^this device key is already taken by user-01HV1$"):
         run(store, "user.add_device", id="01HV2", device="d2", record={"pubkey": "9"})
 
+    with pytest.raises(KnownDeviceKey, match=r"^device d1 of user 01HV1 has this key already$"):
+        run(store, "user.add_device", id="01HV1", device="d2", record={"pubkey": "9"})
+
     run(store, "user.add_device", id="01HV1", device="d1", record={"pubkey": "10"})
     run(store, "user.add_device", id="01HV2", device="d2", record={"pubkey": "9"})
     assert (find_user(store, device_key="9") or {})["_id"] == "01HV2"
@@ -602,7 +633,7 @@ def test_a_password_is_in_no_document_listing_error_or_table(store: Store) -> No
             run(store, name, **{"id": "1", **data})
         said.append(str(refusal.value))
 
-    said += [*map(str, list_users(store)), str(show_user(store, "1")), repr(store.stream("user-1"))]
+    said += [*map(str, list_users(store)), str(show_user(store, "1")), repr(store.family("user-1"))]
     said += [str(rows(store, each)) for each in ALL]
     said += [repr(record.data) for record in store.log.page(0, 0, 9)]
     parsed = commands.parse("user.change", {"id": "1", "password_hash": secret, "profile": {}})
@@ -636,7 +667,7 @@ def test_who_is_erased_is_gone_from_tables_and_claims_and_from_a_rebuild(store: 
     run(store, "user.erase", username="ada")
 
     assert_gone(store)
-    store.folder.rebuild(ALL)
+    store.rebuilder.rebuild(ALL)
     assert_gone(store)
     assert store.log.keys(["user-1"])[0].wrapped is None
     with pytest.raises(UnknownUser):
@@ -652,8 +683,8 @@ def test_a_fold_that_comes_after_an_erasure_says_the_same(store: Store) -> None:
     run(store, "user.register", id="1", profile={"username": "new"})
 
     assert [each["username"] for each in list_users(store)] == ["bo", "new"]
-    [rebuilt, *_] = store.folder.rebuild(ALL)
-    assert rebuilt.before == rebuilt.digest
+    [rebuilt, *_] = store.rebuilder.rebuild(ALL)
+    assert rebuilt.is_equal
     assert [each["username"] for each in list_users(store)] == ["bo", "new"]
 
 
@@ -710,7 +741,7 @@ def test_a_profile_is_in_no_file_of_the_log_and_after_an_erasure_in_none_at_all(
         run(store, "user.erase", id="1")
         run(store, "user.change", id="2", profile={"displayName": "bo"})
         list(list_users(store))
-        store.folder.rebuild(ALL)
+        store.rebuilder.rebuild(ALL)
         after = everything(tmp_path, url)
 
     log = {place: data for place, data in before.items() if "tables" not in place}
@@ -803,6 +834,11 @@ def assert_gone(store: Store) -> None:
         {"public_key": FINGERPRINT}, {"device_key": "9Zz"},
     ):  # fmt: skip
         assert find_user(store, **by) is None
+
+
+def found_by_account(store: Store, account: str) -> str | None:
+    found = find_user_by_git_account(store, account)
+    return found["_id"] if found else None
 
 
 def ids(store: Store, query: dict[str, object] | None = None) -> list[str]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from refold.domain import session
 from refold.domain.errors import KeyErased, NoVaultKey, WrongVaultKey
-from refold.domain.ports import Event, Key, NewEvent, Recorded
+from refold.domain.ports import Command, Event, Key, NewEvent, Recorded, Write
 from refold.domain.sealing import ERASED, FORGOTTEN, PERSONAL, SECRET, Erased, Sealed, Text
 from refold.infrastructure import commands
 from refold.infrastructure.codec import EVENTS, Codec, NotStorable
@@ -197,6 +197,27 @@ def test_nothing_is_sealed_for_a_subject_that_was_erased(vault: Vault, log: Memo
 
     [event] = decoded(CODEC, record)
     assert vault.open(event.password) is ERASED
+
+
+def test_a_history_is_opened_as_events_are(vault: Vault, log: MemoryLog) -> None:
+    codec = CODEC.opening(vault.open_all)
+    given = [Joined("ada", "x", "Ada", mail="a@b"), Left("ada"), Joined("bo", "x", "Bo")]
+    sealing = vault.sealing(STREAM, COMMAND)
+    events = tuple(CODEC.encode(value, b"{}") for value in sealing.seal(given))
+    keys = tuple(sealing.keys.values())
+    log.append([Command(COMMAND, (Write(STREAM, 0, events),), keys=keys)])
+
+    history = codec.decode_history(STREAM, log.history(STREAM))
+
+    [ada, left, bo] = (past.value for past in history)
+    assert isinstance(ada, Joined)
+    assert isinstance(bo, Joined)
+    assert [(each.name, each.mail) for each in (ada, bo)] == [("Ada", "a@b"), ("Bo", None)]
+    assert isinstance(bo.password, Sealed)
+    assert vault.open(bo.password) == "x"
+    assert left == Left("ada")
+    with pytest.raises(WrongVaultKey):
+        codec.decode_history("user-2", log.history(STREAM))
 
 
 # --- bound to its place -----------------------------------------------------------------

@@ -62,9 +62,16 @@ def test_all_tasks_are_there() -> None:
         "show repo",
         "show session",
         "rebuild",
+        "doctor",
+        "rehearse",
+        "explain",
+        "as-of",
+        "drift",
+        "retry",
         "run",
         "copy",
         "move",
+        "cutover",
         "verify",
         "demo",
         "bench",
@@ -216,7 +223,15 @@ def test_status_tells_where_everything_stands(refold: Refold, store: str) -> Non
     assert (document["engine"], document["state"]) == ("sqlite", "open")
     assert document["partitions"] == [{"partition": 0, "position": 202}]
     assert sorted(document["projections"], key=lambda each: str(each["name"])) == [
-        {"name": name, "generation": 1, "position": 202, "lag": 0, "state": "current"}
+        {
+            "name": name,
+            "generation": 1,
+            "position": 202,
+            "lag": 0,
+            "state": "current",
+            "parked": 0,
+            "why": "",
+        }
         for name in TABLES
     ]
     assert "position 202" in refold("status", "--store", store).out
@@ -233,28 +248,93 @@ def test_status_tells_what_was_never_folded(refold: Refold, store: str, tmp_path
     }
 
 
-def test_rebuild_prints_new_and_old(refold: Refold, store: str) -> None:
+def test_rebuild_compares_and_switches(refold: Refold, store: str) -> None:
     document = refold("rebuild", "--store", store, "--json").json
     one = refold("rebuild", "files", "--store", store, "--json").json
 
-    assert document.keys() == {"tables", "seconds"}
+    assert document.keys() == {"tables", "switched", "pause_seconds", "seconds"}
+    assert (one["switched"], one["pause_seconds"] >= 0) == (True, True)
     assert sorted(each["name"] for each in document["tables"]) == TABLES
     assert [(each["name"], each["generation"]) for each in one["tables"]] == [("files", 3)]
     for each in document["tables"] + one["tables"]:
-        assert each.keys() == {"name", "generation", "rows", "digest", "equal_to_previous"}
-        assert each["equal_to_previous"] is True
-        assert re.fullmatch("[0-9a-f]{64}", each["digest"])
+        assert (each["equal_to_live"], each["why_not_compared"]) == (True, None)
+        assert (each["position"], each["parked"]) == (202, 0)
+        assert not any(each["difference"].values())
 
 
-def test_a_rebuild_that_finds_other_rows_says_so(
+def test_a_rebuild_that_finds_other_rows_says_which(
     refold: Refold, store: str, tmp_path: Path
 ) -> None:
     change(tmp_path / "store.db-tables", "UPDATE files_1 SET ban_set = 9")
 
-    ran = refold("rebuild", "files", "--store", store, "--json")
+    beside = refold("rebuild", "files", "--store", store, "--no-switch", "--samples", "1")
+    ran = refold("rebuild", "files", "--store", store, "--json", "--samples", "1")
 
-    assert ran.json["tables"][0]["equal_to_previous"] is False
-    assert ran.code == 3
+    lines = beside.out.splitlines()
+    assert "DIFFERENT: 0 added, 0 removed, 201 changed" in lines[1]
+    assert lines[2] == "files.ban_set: 201 cells"
+    assert re.fullmatch("~ files [0-9a-f]{64}  ban_set: 9 -> 0", lines[3])
+    assert lines[4].startswith("The new tables are beside the live ones")
+    assert (beside.code, ran.code, len(lines)) == (3, 3, 5)
+    [table] = ran.json["tables"]
+    assert (table["equal_to_live"], table["difference"]["changed"]) == (False, 201)
+    assert [sample["after"] for sample in table["difference"]["samples"]] == [{"ban_set": 0}]
+
+
+def test_a_rebuild_is_rolled_back_and_the_old_tables_go(refold: Refold, store: str) -> None:
+    refold("rebuild", "files", "file_tags", "--store", store)
+
+    back = refold("rebuild", "--rollback", "--store", store)
+    one = refold("rebuild", "files", "--rollback", "--store", store, "--json")
+    dropped = refold("rebuild", "--drop-old", "--store", store)
+    nothing = [refold("rebuild", way, "--store", store) for way in ("--rollback", "--drop-old")]
+    refused = refold("rebuild", "files", "--rollback", "--store", store)
+
+    assert back.out == "file_tags is generation 1 again\nfiles is generation 1 again\n"
+    assert one.json == {
+        "tables": [{"name": "files", "generation": 2, "version": 1, "folds_on": True}]
+    }
+    assert dropped.out == "dropped file_tags_2\ndropped files_1\n"
+    assert [ran.out for ran in nothing] == ["no table has a previous generation\n"] * 2
+    assert refused.sentence == "there is no previous generation of table files"
+    assert refold("rebuild", "--rollback", "--drop-old", "--store", store).code == 2
+
+
+def test_a_rehearsal_tells_what_would_change(refold: Refold, store: str, tmp_path: Path) -> None:
+    same = refold("rehearse", "--store", store)
+    change(tmp_path / "store.db-tables", "DELETE FROM file_tags_1")
+    other = refold("rehearse", "--store", store, "--json")
+    generations = {
+        each["generation"]
+        for each in refold("status", "--store", store, "--json").json["projections"]
+    }
+
+    assert (same.code, same.out.splitlines()[-1]) == (0, "nothing would change")
+    assert (other.code, other.json["changes_nothing"]) == (3, False)
+    [changed] = [each for each in other.json["tables"] if not each["equal_to_live"]]
+    assert (changed["name"], changed["difference"]["added"]) == ("file_tags", 423)
+    assert (other.json["unreadable"], other.json["unfoldable"]) == ([], [])
+    assert generations == {1}
+
+
+def test_rows_that_are_parked_are_counted_and_retried(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    [(sha256,)] = rows(tmp_path / "store.db-tables", "SELECT sha256 FROM files_1 LIMIT 1")
+    change(
+        tmp_path / "store.db-tables",
+        f"INSERT INTO parked VALUES ('files', 1, '[\"{sha256}\"]', 3, 'KeyError at files.py:1', 0)",
+    )
+
+    status = refold("status", "--store", store)
+    retried = refold("retry", "files", "--store", store, "--json")
+    again = refold("retry", "--store", store)
+
+    assert status.code == 1
+    assert re.search(r"^files +1 +202 +0 +current, 1 parked$", status.out, re.MULTILINE)
+    assert retried.json == {"rows": [{"table": "files", "key": [sha256], "folded": True}]}
+    assert (again.code, again.out) == (0, "no row is parked\n")
+    assert refold("status", "--store", store).code == 0
 
 
 def test_a_rebuild_of_no_table_is_a_mistake(refold: Refold, store: str) -> None:
@@ -727,6 +807,13 @@ def toml(path: Path, **values: object) -> None:
     values = {"backend": "sqlite"} | values
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     path.write_text("\n".join(["[storage]", *lines]))
+
+
+def rows(path: Path, query: str) -> list[Any]:
+    connection = sqlite3.connect(path)
+    found = connection.execute(query).fetchall()
+    connection.close()
+    return found
 
 
 def change(path: Path, statement: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from refold.domain.errors import Refused
 from refold.infrastructure.codec import DEEPEST, canonical
+from refold.infrastructure.legacy.importing import Refusal
 
 COLLECTIONS: Final = ("users", "repos", "pushes", "user_session", "migrations")
 """What git-proxy keeps, in the order in which it is read: who is referred to comes first."""
@@ -27,7 +28,7 @@ class Document(NamedTuple):
     `id` is its `_id`, an ObjectId as 24 hex digits; `data` is all the rest, times as ISO text with
     milliseconds, whole numbers as integers, a push with its `lastStep`. Parts of `data` may be
     shared: change nothing in it. `line` is 1-based, a row number for a table. `digest` is the
-    SHA-256 of the canonical JSON of `data`, in hex.
+    SHA-256 of the canonical JSON of `data`, in hex, and `size` counts the bytes of that.
     """
 
     collection: str
@@ -36,15 +37,7 @@ class Document(NamedTuple):
     file: str
     line: int
     digest: str
-
-
-class Refusal(NamedTuple):
-    """A record that cannot be taken: `key` is its `_id`, empty where that cannot be told."""
-
-    file: str
-    line: int
-    key: str
-    reason: str
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +81,22 @@ class Survey:
 
 
 def document(collection: str, value: Json, file: str, line: int) -> Document | Refusal:
-    """Return the document that a parsed one means, or why it cannot be taken."""
+    """Return the document that a parsed one means, or why it cannot be taken.
+
+    The key of a refusal is its `_id`, empty where that cannot be told.
+    """
     key = identity(value.get("_id"))
     if key is None:
         absent = value.get("_id") is None
-        return Refusal(file, line, "", NO_ID if absent else "the _id is no text and no ObjectId")
+        return Refusal("", file, line, NO_ID if absent else "the _id is no text and no ObjectId")
     try:
         data: Json = plain({name: part for name, part in value.items() if name != "_id"})
         if collection == "pushes":
             data = _with_last_step(data)
-        digest = sha256(canonical(data)).hexdigest()
+        text = canonical(data)
     except Refused as error:
-        return Refusal(file, line, key, str(error))
-    return Document(collection, key, data, file, line, digest)
+        return Refusal(key, file, line, str(error))
+    return Document(collection, key, data, file, line, sha256(text).hexdigest(), len(text))
 
 
 NO_ID: Final = "the document has no _id"
@@ -126,19 +122,25 @@ class NotGitProxys(Refused):
 
 def plain(value: object, depth: int = 1) -> Any:
     """Return a value without NeDB's and MongoDB's marks. Raises `NotGitProxys`."""
-    if depth > DEEPEST:
-        raise NotGitProxys(f"the document is nested deeper than {DEEPEST} levels")
-    match value:
-        case float():
-            return _number(value)
-        case dict():
-            if any(name.startswith("$") for name in value):
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, dict):
+        for name in value:
+            if name.startswith("$"):
                 return _marked(value)
-            return {name: plain(part, depth + 1) for name, part in value.items()}
-        case list():
-            return [plain(part, depth + 1) for part in value]
-        case _:
-            return value
+    elif not isinstance(value, list):
+        return value
+    if value and depth >= DEEPEST:
+        raise NotGitProxys(f"the document is nested deeper than {DEEPEST} levels")
+    if isinstance(value, list):
+        return [part if type(part) in _PLAIN else plain(part, depth + 1) for part in value]
+    return {
+        name: part if type(part) in _PLAIN else plain(part, depth + 1)
+        for name, part in value.items()
+    }
+
+
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
 def _number(number: float) -> int | float:

@@ -40,7 +40,7 @@ def export_git_proxy(store: Store, folder: Path, format: Format = "nedb") -> dic
 
 def _users(store: Store) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for (stream,) in _rows(store, users.NAME, "id", order=("first_position", "id")):
-        found = requests.state(store.stream(f"user-{stream}"))
+        found = requests.state(store.history(f"user-{stream}"))
         data = {**found.profile, "publicKeys": list(found.keys.values())}
         if isinstance(found.password, Sealed):
             data["password"] = store.vault.open(found.password)

@@ -19,11 +19,11 @@ from refold.infrastructure.codec import parse
 from refold.infrastructure.legacy.git_proxy.documents import (
     Document,
     Json,
-    Refusal,
     Survey,
     document,
     identity,
 )
+from refold.infrastructure.legacy.importing import Refusal
 from refold.infrastructure.legacy.large_object import stamp
 
 
@@ -95,7 +95,7 @@ class _Census:
                 raise CutOff(f"{self._path} is cut off: it ends in the middle of line {piece.line}")
             self._kinds[value] += 1
             self._first_unparsable = self._first_unparsable or piece.line
-            self.refused[piece.line] = Refusal(str(self._path), piece.line, "", f"not {value}")
+            self.refused[piece.line] = Refusal("", str(self._path), piece.line, f"not {value}")
         else:
             for sign in _signs(value):
                 self._signs.setdefault(sign, piece.line)
@@ -135,7 +135,7 @@ class _Census:
             self._counts["repeated"] = len(self._repeating)
             for line, key in self._repeating.items():
                 reason = f"the _id stands already in line {self._first[key]}"
-                self.refused[line] = Refusal(str(self._path), line, key, reason)
+                self.refused[line] = Refusal(key, str(self._path), line, reason)
         return Survey(
             str(self._path),
             self._collection,

@@ -7,14 +7,11 @@ from pathlib import Path
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from refold.domain import push, repo, streams, times, user
 from refold.domain.errors import Refused
 from refold.infrastructure import push_documents
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.git_proxy.documents import Document, Json
-from refold.infrastructure.legacy.git_proxy.documents import Refusal as Unreadable
 from refold.infrastructure.legacy.git_proxy.normalising import (
     is_email,
     normal_names,
@@ -67,9 +64,8 @@ class _Reading:
             "migrations": self._migration,
         }
         for each in self._source:
-            if isinstance(each, Unreadable):
-                key = _key(self._collections[each.file], each.key)
-                yield Refusal(key, each.file, each.line, each.reason)
+            if isinstance(each, Refusal):
+                yield each._replace(key=_key(self._collections[each.file], each.key))
                 continue
             try:
                 yield readers[each.collection](each)
@@ -112,10 +108,9 @@ class _Reading:
         first = self._push_ids.setdefault(id, each.line)
         if first != each.line:
             raise Refused(f"the id of the push stands already in line {first}")
-        size = _size(each.data)
-        is_small = size <= push_documents.LONGEST
+        is_small = each.size <= push_documents.LONGEST
         request = _ImportPush(self._store, id, older, each.data, is_small)
-        return _record(each, each.digest, request)._replace(size=size)
+        return _record(each, each.digest, request)
 
     def _session(self, each: Document) -> Record:
         expires, said = each.data.get("expires"), each.data.get("session")
@@ -152,7 +147,7 @@ def _are(kind: type, values: object) -> bool:
 
 def _record(each: Document, digest: str, request: Request, notes: Iterable[str] = ()) -> Record:
     key = _key(each.collection, each.id)
-    return Record(key, each.file, each.line, digest, None, request, tuple(notes))
+    return Record(key, each.file, each.line, digest, None, request, tuple(notes), size=each.size)
 
 
 def _key(collection: str, id: str) -> str:
@@ -214,7 +209,7 @@ class _ImportPush(NamedTuple):
         """Return its id, or the older one where that is of the same push, not re-keyed yet."""
         if self.older and not self.store.log.holder(pushes.ID, self.id):
             holder = self.store.log.holder(pushes.ID, self.older)
-            if holder and pushes.state(self.store.stream(holder)).id in ("", self.older):
+            if holder and pushes.state(self.store.history(holder)).id in ("", self.older):
                 return pushes.ID, self.older
         return pushes.ID, self.id
 
@@ -245,11 +240,3 @@ class _ImportPush(NamedTuple):
         for content in contents:
             store.blobs.put([content])
         return document, blobs
-
-
-def _size(document: Json) -> int:
-    """Return the bytes of a document as JSON."""
-    try:
-        return len(msgspec.json.encode(document))
-    except (TypeError, ValueError):  # a lone surrogate, or a number beyond 64 bits
-        return len(canonical(document))

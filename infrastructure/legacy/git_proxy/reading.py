@@ -9,11 +9,11 @@ from refold.domain.errors import BadInput
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
     Document,
-    Refusal,
     Survey,
 )
 from refold.infrastructure.legacy.git_proxy.files import SourceFile
 from refold.infrastructure.legacy.git_proxy.tables import SCHEMES, Tables
+from refold.infrastructure.legacy.importing import Refusal
 
 
 class Source:

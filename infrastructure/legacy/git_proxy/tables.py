@@ -15,10 +15,10 @@ from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
     Document,
     Json,
-    Refusal,
     Survey,
     document,
 )
+from refold.infrastructure.legacy.importing import Refusal
 from refold.infrastructure.postgres.connection import available, connect
 
 SCHEMES: Final = ("postgresql://", "postgres://")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from refold.domain import times
 from refold.infrastructure import chain
 from refold.infrastructure.commands import run
-from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.infrastructure.queries import status
@@ -44,9 +44,9 @@ def test_two_daemons_beside_three_writers_apply_nothing_twice_and_stop_when_told
         assert [daemon.returncode for daemon in daemons] == [0, 0]
         for lines in said:
             assert [lines[0]["event"], lines[-1]["event"]] == ["started", "stopped"]
-            assert lines[-1]["position"] == WRITERS * COMMANDS
-        rebuilt = store.folder.rebuild(catalog.ALL)
-        assert all(each.equal_to_previous for each in rebuilt)
+        assert max(lines[-1]["position"] for lines in said) == WRITERS * COMMANDS
+        rebuilt = store.rebuilder.rebuild(catalog.ALL)
+        assert all(each.is_equal for each in rebuilt)
 
 
 def test_a_daemon_seals_and_ends_the_sessions_that_have_expired(url: str) -> None:

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from refold.domain import streams
 from refold.infrastructure.chain import pages
-from refold.infrastructure.folding.folder import PARTITION
-from refold.infrastructure.folding.tables import BUILDING
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.generations import BUILDING
 from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import status
@@ -192,7 +192,7 @@ def _foldings(urls: Iterable[str]) -> Iterator[Work]:
             store.folder.catch_up()
             _fill(store)
             yield Work(("run", "--once", "--store", url), lambda: _folded(store))
-            assert all(each.equal_to_previous for each in store.folder.rebuild(catalog.ALL))
+            assert all(each.is_equal for each in store.rebuilder.rebuild(catalog.ALL))
 
 
 def _folded(store: Store) -> int:

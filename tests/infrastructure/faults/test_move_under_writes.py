@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.domain.ports import State
-from refold.infrastructure.folding.folder import PARTITION
-from refold.infrastructure.moving import copying
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.moving import cutover
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.tests.infrastructure.faults.events import many
@@ -36,7 +36,7 @@ def test_what_was_acknowledged_is_in_the_target_and_the_rest_is_told_where_it_we
         with started("commanding", source_url, output=output) as service:
             begun = _when_it_writes(source)
 
-            certificate = copying.move(source, target)
+            certificate = cutover.move(source, target)
             succeed([service])
 
         address = target.address.public

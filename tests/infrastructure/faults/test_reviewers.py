@@ -32,7 +32,7 @@ def test_of_two_decisions_at_once_one_is_kept_and_the_other_is_told(url: str) ->
             id = f"push-{number}"
             [winner] = [each for each in DECISIONS if said[each][id] == ["decided"]]
             [loser] = DECISIONS.keys() - {winner}
-            kept = [type(event.value) for event in store.stream(f"push-{id}")]
+            kept = [type(event.value) for event in store.history(f"push-{id}")]
             assert kept == [push.Recorded, DECISIONS[winner]]
             assert said[loser][id] == ["refused", "2"]
 

@@ -16,7 +16,7 @@ import pytest
 
 from refold.domain.ports import Identity, Recorded
 from refold.infrastructure import address
-from refold.infrastructure.folding.folder import PARTITION
+from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
 from refold.tests.infrastructure.faults.events import registration
 from refold.tests.infrastructure.faults.processes import refold

@@ -458,7 +458,7 @@ def test_no_token_is_in_a_report_a_table_a_log_or_any_file(store: Store, tmp_pat
     path.unlink()
 
     kept = [repr(report), json.dumps([each._asdict() for each in report.refused]), repr(found)]
-    kept += [repr(store.stream(record.stream)) for record in store.log.page(0, 0, 999)]
+    kept += [repr(store.family(record.stream)) for record in store.log.page(0, 0, 999)]
     kept += [*map(repr, store.log.page(0, 0, 999)), *map(str, rows(store, "sessions"))]
     kept += [str(file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()]
 

@@ -27,7 +27,6 @@ from refold.infrastructure.legacy.git_proxy import documents, normalising
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
     Document,
-    Refusal,
     Survey,
     time,
 )
@@ -39,6 +38,7 @@ from refold.infrastructure.legacy.git_proxy.writing import (
     write_mongoexport,
     write_nedb,
 )
+from refold.infrastructure.legacy.importing import Refusal
 from refold.projections.pushes import canonical_url
 
 Json = dict[str, Any]
@@ -504,10 +504,10 @@ def test_up_to_a_tenth_of_unparsable_lines_are_refused_one_by_one(tmp_path: Path
 
     refused = [each for each in source if isinstance(each, Refusal)]
     assert refused == [
-        Refusal(str(file), 4, "", "not JSON"),
-        Refusal(str(file), 5, "", "not UTF-8"),
-        Refusal(str(file), 6, "", "not an object"),
-        Refusal(str(file), 7, "", "not UTF-8"),
+        Refusal("", str(file), 4, "not JSON"),
+        Refusal("", str(file), 5, "not UTF-8"),
+        Refusal("", str(file), 6, "not an object"),
+        Refusal("", str(file), 7, "not UTF-8"),
     ]
     [survey] = source.surveys
     assert survey.unparsable_by_kind == {"JSON": 1, "UTF-8": 2, "an object": 1}
@@ -717,7 +717,7 @@ def test_an_id_that_stands_twice_in_an_export_is_not_merged(tmp_path: Path, layo
     ada, bo, refused = source
     assert isinstance(ada, Document)
     assert (ada.data, bo[1]) == ({"username": "ada"}, "B")
-    assert refused == Refusal(str(file), 3, OBJECT_ID, "the _id stands already in line 1")
+    assert refused == Refusal(OBJECT_ID, str(file), 3, "the _id stands already in line 1")
     assert (source.surveys[0].records, source.surveys[0].repeated) == (3, 1)
 
 

@@ -7,7 +7,7 @@ from refold.infrastructure.open import open_store
 from refold.projections import catalog
 from refold.projections import views as over_tables
 
-REGISTRY = ("projections", "plans", "checkpoints")
+REGISTRY = ("projections", "plans", "checkpoints", "parked")
 COMMENTS = """
 SELECT c.relname, coalesce(a.attname, ''), d.description
 FROM pg_description d
@@ -23,7 +23,7 @@ def test_tables_and_views_and_all_their_columns_have_comments(
 ) -> None:
     with open_store(postgres_url, create=True) as store:
         for _ in range(generation):
-            store.folder.rebuild(catalog.ALL)
+            store.rebuilder.rebuild(catalog.ALL)
     names = [view.name for view in over_tables.ALL]
     with psycopg.connect(postgres_url) as connection:
         views = set(connection.execute(COMMENTS, (["v"],)))

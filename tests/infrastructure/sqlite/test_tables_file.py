@@ -55,7 +55,7 @@ def test_query_tables_beside_another_log_are_refused_until_they_are_rebuilt(
         with pytest.raises(LogWentBack, match="refold rebuild") as refusal:
             store.folder.catch_up()
         refused = names_in(tmp_path / "files.db-tables")
-        store.folder.rebuild(catalog.ALL)
+        store.rebuilder.rebuild(catalog.ALL)
         store.folder.catch_up()
 
     assert refusal.value.position == 1

@@ -281,7 +281,7 @@ def test_of_two_decisions_at_once_both_are_kept(sink: Sink, store: Store) -> Non
         stored = sink.get_push(id) or {}
         assert (stored["attestation"], stored["rejection"]) == (ATTESTATION, REJECTION)
         assert stored["authorised"] is not stored["rejected"]
-        assert len(store.stream(f"push-{id}")) == 3
+        assert len(store.history(f"push-{id}")) == 3
 
 
 def test_a_reviewer_who_saw_an_older_version_is_refused(sink: Sink, store: Store) -> None:
@@ -306,7 +306,7 @@ def test_a_decision_that_is_tried_again_is_made_once(sink: Sink, store: Store) -
     said = [sink.authorise(ID, ATTESTATION, command_id="click") for _ in range(2)]
 
     assert said == [{"message": f"authorised {ID}"}] * 2
-    assert len(store.stream(f"push-{ID}")) == 2
+    assert len(store.history(f"push-{ID}")) == 2
 
 
 # --- pushes: listings -----------------------------------------------------------------

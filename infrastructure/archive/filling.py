@@ -1,0 +1,327 @@
+"""Fills a store from an archive, and proves that it has what the archive has."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import takewhile
+from time import monotonic, time_ns
+from typing import Any, Final, NamedTuple
+
+from refold.domain import streams
+from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
+from refold.domain.ports import Claim, Key, Recorded, Seal, State
+from refold.domain.sealing import MARK, Sealed, marks
+from refold.infrastructure import chain
+from refold.infrastructure.address import Archive
+from refold.infrastructure.archive import verifying
+from refold.infrastructure.archive.reading import Reading, events, opened
+from refold.infrastructure.archive.verifying import Report
+from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.checking.claims import CLAIMING
+from refold.infrastructure.codec import EVENTS
+from refold.infrastructure.commands import blinded
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.moving.carrying import Progress, head
+from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+
+PAGES_UNDER_WAY: Final = 2
+"""Blocks that are being written or read back while the next one is decompressed."""
+
+STREAMS: Final = 500
+"""Streams whose events are read at once to find what they claim."""
+
+
+class KeysLeftOut(Refused):
+    """An archive without keys has sealed fields, which the store could never open."""
+
+
+class Survey(NamedTuple):
+    """What an archive holds, and the subjects of its sealed fields."""
+
+    place: Archive
+    report: Report
+    sealed: frozenset[str]
+
+
+def survey(place: Archive, *, damaged: bool = False, progress: Progress | None = None) -> Survey:
+    """Verify an archive from beginning to end, before any store is filled from it.
+
+    Raises `BrokenLog` for a damaged archive; with `damaged`, what stands before its first damaged
+    block is surveyed. Raises what `verifying.verify` raises.
+    """
+    sealed = set[str]()
+    report = verifying.verify(place, progress, lambda page: sealed.update(subjects(page)))
+    if report.bad and not damaged:
+        raise report.bad
+    return Survey(place, report, frozenset(sealed))
+
+
+def fill(
+    survey: Survey,
+    target: Store,
+    *,
+    without_keys: bool = False,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Bring `target` to where an archive ends, and compare what it holds then.
+
+    The target takes no commands until it has all, and goes on where it was when this was broken
+    off. Claims and tables are folded again. With `without_keys`, sealed fields whose keys are
+    nowhere are erased for ever. Blobs are not in an archive: those that are missing at the target
+    are differences, but do not keep it closed.
+
+    Raises `KeysLeftOut`, `ForeignTarget` when the target has other events or goes on further,
+    `Moved` when it is sealed, `NoPlaceForBlobs`, and `NoVaultKey` or `WrongVaultKey` when it
+    cannot open the archive's keys.
+    """
+    began = monotonic()
+    filling = _Filling(survey, target, progress)
+    filling.check()
+    lost = _lost(target, survey)
+    if lost and not without_keys:
+        raise KeysLeftOut(
+            f"the archive has sealed fields of {len(lost)} subjects and not their keys: make it"
+            " with --with-keys, or give --without-keys to have these fields erased for ever"
+        )
+    filling.carry_keys([*(survey.report.keys or ()), *_erased(lost)])
+    filling.carry()
+    filling.finish()
+    return filling.certificate(monotonic() - began)
+
+
+def subjects(records: Iterable[Recorded]) -> Iterator[str]:
+    """Yield the subjects of sealed fields. Raises `UnknownType` and `Undecodable`."""
+    for record in records:
+        if _SEALED in record.data:
+            value = EVENTS.decode(record).value
+            event: type = type(value)
+            for name in marks(event):
+                if isinstance(box := getattr(value, name), Sealed):
+                    yield box.subject
+
+
+_SEALED: Final = f'"{MARK}":'.encode()
+
+
+def _lost(target: Store, survey: Survey) -> list[str]:
+    """Return the subjects whose keys are neither in the archive nor at the target."""
+    known = {key.subject for key in (*(survey.report.keys or ()), *target.log.keys())}
+    return sorted(survey.sealed - known)
+
+
+def _erased(subjects: Iterable[str]) -> Iterator[Key]:
+    """Yield keys that say that nothing is sealed for these subjects again."""
+    now = time_ns() // 1_000
+    return (Key(subject, None, now) for subject in subjects)
+
+
+class _Filling:
+    """One run from an archive to a store; what differs is in `differences`."""
+
+    def __init__(self, survey: Survey, target: Store, progress: Progress | None) -> None:
+        self._place, self._report = survey.place, survey.report
+        self._target = target
+        self._progress = progress
+        self._seals: list[Seal] = []
+        self._claiming: set[str] = set()
+        self._claims: Sequence[Claim] = ()
+        self._tables: Sequence[TableProof] = ()
+        self._missing = self._there = 0
+        self.differences: list[str] = []
+
+    def check(self) -> None:
+        """Raise a `Refused` unless the target may be filled."""
+        there, address = head(self._target), self._target.address.public
+        self._there = there.position
+        if there.state is State.SEALED:
+            raise Moved(there.successor or "an unknown address")
+        if there.position and self._target.log.identity().log_id != self._report.log_id:
+            raise ForeignTarget(f"{address} holds {there.position} events of another history")
+        if there.position > self._report.position:
+            raise ForeignTarget(
+                f"{address} goes on to position {there.position}, the archive ends at"
+                f" {self._report.position}"
+            )
+        if self._report.blobs:
+            _ = self._target.blobs  # which raises NoPlaceForBlobs
+
+    def carry_keys(self, keys: Sequence[Key]) -> None:
+        """Bring keys to the target, which has to be able to open them; erased ones win there."""
+        log = self._target.log
+        before = {key.subject: key.wrapped for key in log.keys()}
+        live = [key for key in keys if key.wrapped is not None]
+        if any(before.get(key.subject) not in (None, key.wrapped) for key in live):
+            self.differences.append("the vaults differ")
+            return
+        if any(before.get(key.subject, b"") not in (None, key.wrapped) for key in keys):
+            self._close(self._there)
+            log.merge_keys(keys)
+        for key in live[:1]:
+            self._target.vault.unwrap(key.subject, key.wrapped or b"")
+        after = {key.subject: key.wrapped for key in log.keys()}
+        if any(after.get(key.subject, b"") not in (None, key.wrapped) for key in keys):
+            self.differences.append("the vaults differ")
+
+    def carry(self) -> None:
+        """Bring the events that the target lacks, and read all of them back."""
+        if self.differences:
+            return
+        self._tell("copy", 0)
+        if self._target.log.identity().log_id != self._report.log_id:
+            self._close(0)
+        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as reader:
+            under_way: deque[Future[None]] = deque()
+            for page in self._pages():
+                if self.differences:
+                    break
+                self._claiming.update(
+                    record.stream for record in page if streams.kind(record.stream) in CLAIMING
+                )
+                writing = writer.submit(self._write, page)
+                under_way.append(reader.submit(self._read_back, page, writing))
+                if len(under_way) > PAGES_UNDER_WAY:
+                    under_way.popleft().result()
+                self._tell("copy", page[-1].position)
+            for last in under_way:
+                last.result()
+
+    def finish(self) -> None:
+        """Make claims and tables of the events, and open the target if nothing differs."""
+        if self.differences:
+            return
+        self._carry_claims()
+        self._compare_seals()
+        self._tell("fold", 0)
+        folder = self._target.folder
+        folder.catch_up(self._report.position)
+        self._tables = [TableProof(each.NAME, folder.digest(each)[1], None) for each in catalog.ALL]
+        if not self.differences:
+            self._target.log.add_seals(self._seals)
+            if head(self._target).state is not State.OPEN:
+                self._target.log.change_state(State.OPEN, expected=State.FILLING)
+        for sha256 in sorted(self._report.blobs):
+            if not is_whole(self._target.blobs, sha256):
+                self._missing += 1
+                self.differences.append(f"blob {sha256} is missing or damaged")
+
+    def certificate(self, seconds: float) -> Certificate:
+        """Return what was found out; the archive has no tables to compare with."""
+        report = self._report
+        return Certificate(
+            source=report.archive,
+            target=self._target.address.public,
+            log_id=report.log_id,
+            position=report.position,
+            chain=report.chain,
+            sealed_before=report.position,
+            types=dict(report.types),
+            tables=self._tables,
+            tables_at=report.position,
+            claims=len(self._claims),
+            vault=VaultProof.of(self._target.log.keys()),
+            blobs=len(report.blobs),
+            missing_blobs=self._missing,
+            differences=self.differences,
+            seconds=seconds,
+        )
+
+    # --- events -----------------------------------------------------------------------
+
+    def _pages(self) -> Iterator[list[Recorded]]:
+        """Yield the events that the report is about."""
+        until, page = self._report.position, list[Recorded]()
+        if not until:
+            return
+        with opened(self._place) as file:
+            reading = Reading(self._place, file)
+            for block in events(reading):
+                page += block
+                if reading.position % chain.GRID == 0:
+                    self._seals.append(Seal(PARTITION, reading.position, reading.chain))
+                if reading.position >= until:
+                    if (reading.position, reading.chain) != (until, self._report.chain):
+                        raise BrokenLog(PARTITION, 1, until, "the archive was replaced meanwhile")
+                    yield page
+                    return
+                if len(page) >= chain.PAGE:
+                    yield page
+                    page = []
+
+    def _write(self, page: list[Recorded]) -> bool:
+        """Write those events of `page` that the target lacks, and tell whether there were any."""
+        there = self._at_target(page)
+        self._compare(page[: len(there)], there)
+        if self.differences or len(there) == len(page):
+            return False
+        self._close(page[0].position - 1 + len(there))
+        self._target.log.receive(page[len(there) :])
+        return True
+
+    def _read_back(self, page: list[Recorded], writing: Future[bool]) -> None:
+        if writing.result():
+            self._compare(page, self._at_target(page))
+
+    def _at_target(self, page: list[Recorded]) -> list[Recorded]:
+        return self._target.log.page(PARTITION, page[0].position - 1, len(page))
+
+    def _compare(self, page: list[Recorded], there: list[Recorded]) -> None:
+        if page != there:
+            pairs = zip(page, there, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            self.differences.append(f"the logs differ from position {page[0].position + same} on")
+
+    def _compare_seals(self) -> None:
+        standing = {seal.position: seal.chain for seal in self._target.log.seals(PARTITION)}
+        for seal in self._seals:
+            if standing.get(seal.position, seal.chain) != seal.chain:
+                self.differences.append(f"the target's seal at position {seal.position} differs")
+                return
+
+    # --- the target -------------------------------------------------------------------
+
+    def _close(self, there: int) -> None:
+        """Close the target for all but this run, and give it the name of the archive's history.
+
+        Raises `ForeignTarget` when a command went in behind position `there` meanwhile.
+        """
+        log, log_id = self._target.log, self._report.log_id
+        if head(self._target).state is State.OPEN:
+            [now] = log.change_state(State.FILLING, expected=State.OPEN)
+            if now.position != there:
+                log.change_state(State.OPEN, expected=State.FILLING)
+                raise ForeignTarget(
+                    f"{self._target.address.public} took a command at position {now.position}"
+                    " while it was to be filled"
+                )
+        if log.identity().log_id != log_id:
+            log.change_state(State.FILLING, expected=State.FILLING, log_id=log_id)
+
+    def _carry_claims(self) -> None:
+        """Fold the claims of all streams, and make them the target's only ones."""
+        self._claims = self._folded_claims()
+        if self._target.log.claims()[1] == self._claims:
+            return
+        if head(self._target).state is State.FILLING:
+            self._target.log.replace_claims(self._claims)
+        else:
+            self.differences.append("the claims differ")
+
+    def _folded_claims(self) -> list[Claim]:
+        names, found = sorted(self._claiming), list[Claim]()
+        for start in range(0, len(names), STREAMS):
+            states: dict[str, Any] = {}
+            records = self._target.log.streams(names[start : start + STREAMS])
+            for event in self._target.codec.decode_all(records):
+                stream = event.recorded.stream
+                claiming = CLAIMING[streams.kind(stream)]
+                states[stream] = claiming.evolve(states.get(stream, claiming.empty), event.value)
+            for stream, state in states.items():
+                held = CLAIMING[streams.kind(stream)].claims(state)
+                found += [Claim(*blinded(self._target, each), stream) for each in held]
+        return sorted(found)
+
+    def _tell(self, what: str, done: int) -> None:
+        if self._progress:
+            self._progress(what, done, self._report.position)

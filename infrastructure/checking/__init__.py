@@ -1,0 +1,1 @@
+"""Finds out whether a store is as it should be, and why."""

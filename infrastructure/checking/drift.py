@@ -1,0 +1,155 @@
+"""Drift: live rows that are no longer what the log makes, found by folding samples again.
+
+Keys are drawn from both sides: those that events at random positions touched, which finds rows
+that were changed or are missing, and those of random live rows, which finds rows that no event
+made. The same seed draws the same keys from a store that has not changed since.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from random import Random
+from typing import Any
+
+import sqlalchemy as sa
+
+from refold.domain.ports import Event
+from refold.infrastructure.checking import live
+from refold.infrastructure.checking.live import Drifted
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.store import Store
+from refold.projections.projection import Folded, Key, Projection, fold, kinds, touched
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How the sampled rows of a table compare at `position`: `rows` of them, and `drifted` ones.
+
+    `parked` counts sampled keys that wait for their projection: they are not compared.
+    """
+
+    table: str
+    position: int
+    rows: int
+    parked: int
+    drifted: Sequence[Drifted]
+
+    def document(self) -> dict[str, Any]:
+        """Return the comparison as `--json` prints it."""
+        return {
+            "table": self.table,
+            "position": self.position,
+            "rows": self.rows,
+            "parked": self.parked,
+            "drifted": [each.document() for each in self.drifted],
+        }
+
+
+def find_drift(
+    store: Store, projections: Sequence[Projection], sample: int, seed: int
+) -> list[Checked]:
+    """Compare live rows with what their events make: up to `sample` keys from either side a table.
+
+    All rows are read in one snapshot, which ends before the events are read: they are folded up to
+    where the tables stood in it. Nothing is folded but a table that was never built, and those in
+    which somebody was forgotten meanwhile. Drawing live rows reads the keys of each whole table
+    once, inside the engine. Raises as `Folder.catch_up`.
+    """
+    store.folder.catch_up(0, projections)
+    chance = Random(seed)  # noqa: S311 - a sample is to be drawn again
+    keys = _touched_keys(store, projections, sample, chance)
+    for projection in projections:
+        keys[projection.NAME].update(_live_keys(store, projection, sample, chance))
+    while (checked := _compare(store, projections, keys)) is None:
+        store.folder.catch_up(wanted=projections)
+    return checked
+
+
+# --- drawing --------------------------------------------------------------------------
+
+
+def _touched_keys(
+    store: Store, projections: Sequence[Projection], sample: int, chance: Random
+) -> dict[str, set[Key]]:
+    """Return the keys that events at random positions of the log touched."""
+    keys: dict[str, set[Key]] = {each.NAME: set() for each in projections}
+    standing = live.live_rows(store, dict.fromkeys(keys, ()))
+    last = max(each.position for each in standing.values())
+    positions = sorted(chance.sample(range(last), min(sample, last)))
+    records = (record for after in positions for record in store.log.page(PARTITION, after, 1))
+    for kind, event in store.codec.decode_kinds(records, kinds(projections)):
+        for projection in projections:
+            if kind in projection.KINDS:
+                keys[projection.NAME].update(touched(projection, event))
+    return keys
+
+
+def _live_keys(store: Store, projection: Projection, sample: int, chance: Random) -> list[Key]:
+    """Return the keys of live rows: each n-th in their order, from a random one of the first n."""
+    with store.tables.reading() as connection:
+        table = store.tables.current(connection)[projection.NAME].table
+        count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        every = max(1, ceil(count / sample))
+        first = chance.randrange(every)
+        key = list(table.primary_key.columns)
+        number = sa.func.row_number().over(order_by=key).label("number")
+        numbered = sa.select(*key, number).subquery()
+        names = [numbered.c[column.name] for column in key]
+        drawn = sa.select(*names).where(numbered.c.number % every == first)
+        return [tuple(row) for row in connection.execute(drawn)]
+
+
+# --- comparing ------------------------------------------------------------------------
+
+
+def _compare(
+    store: Store, projections: Sequence[Projection], keys: Mapping[str, set[Key]]
+) -> list[Checked] | None:
+    """Compare the rows of `keys`; None when rows differ of which somebody was forgotten since."""
+    there = live.live_rows(store, keys)
+    drifted: dict[str, list[Drifted]] = {name: [] for name in keys}
+    parked = dict.fromkeys(keys, 0)
+    for family, tables in _by_family(projections, keys).items():
+        last = max(there[each.NAME].position for each in tables)
+        events = live.events(store, family, tables, last)
+        for projection, some in tables.items():
+            at = there[projection.NAME]
+            folded = _folded(projection, events, at.position)
+            waiting = {key for key in some if key in at.parked or key in folded.parked}
+            parked[projection.NAME] += len(waiting)
+            compared = (
+                live.compare(projection, key, at.rows.get(key), folded.rows.get(key))
+                for key in some - waiting
+            )
+            found = [each for each in compared if each]
+            if found and live.is_forgotten_behind(store, family, tables, at.position):
+                return None
+            drifted[projection.NAME] += found
+    return [
+        Checked(
+            name,
+            there[name].position,
+            len(keys[name]) - parked[name],
+            parked[name],
+            sorted(found, key=lambda each: each.key),
+        )
+        for name, found in drifted.items()
+    ]
+
+
+def _by_family(
+    projections: Iterable[Projection], keys: Mapping[str, set[Key]]
+) -> dict[str | None, dict[Projection, set[Key]]]:
+    """Return the keys by family, those of each by table: a family is read once."""
+    found: dict[str | None, dict[Projection, set[Key]]] = {}
+    for projection in projections:
+        for key in keys[projection.NAME]:
+            tables = found.setdefault(live.family(projection, key), {})
+            tables.setdefault(projection, set()).add(key)
+    return found
+
+
+def _folded(projection: Projection, events: Iterable[tuple[str, Event]], until: int) -> Folded:
+    folded = Folded(projection, {}, {})
+    fold([folded], (each for each in events if each[1].recorded.position <= until))
+    return folded

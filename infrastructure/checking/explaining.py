@@ -1,0 +1,137 @@
+"""Explains one row of a query table: which events made it, and whether it is what they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from refold.domain import times
+from refold.domain.errors import Refused
+from refold.domain.ports import Event
+from refold.domain.texts import check_text
+from refold.infrastructure.checking import live
+from refold.infrastructure.checking.live import Cells, Drifted
+from refold.infrastructure.codec import decode_metadata
+from refold.infrastructure.store import Store
+from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold, touched
+
+
+class UnknownRow(Refused):
+    """A table has no row with a key, and had none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one event did to a row; `cells` are (before, after) by column, `at` is RFC 3339."""
+
+    position: int
+    at: str
+    actor: str
+    type: str
+    what: Literal["appears", "changes", "goes", "stays", "parked"]
+    cells: Cells
+
+    def document(self) -> dict[str, Any]:
+        """Return the step as `--json` prints it."""
+        return {
+            "position": self.position,
+            "at": self.at,
+            "actor": self.actor,
+            "type": self.type,
+            "row": self.what,
+            "cells": {
+                name: {"before": before, "after": after}
+                for name, (before, after) in self.cells.items()
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The events that touched a row, and what is wrong with the live one at `position`.
+
+    A row that is `parked` is not up to date and is not compared.
+    """
+
+    table: str
+    key: Key
+    position: int
+    steps: Sequence[Step]
+    parked: Parked | None
+    drifted: Drifted | None
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether the live row is what the events up to there make."""
+        return self.parked is None and self.drifted is None
+
+    def document(self) -> dict[str, Any]:
+        """Return the explanation as `--json` prints it."""
+        return {
+            "table": self.table,
+            "key": list(self.key),
+            "position": self.position,
+            "events": [each.document() for each in self.steps],
+            "parked": self.parked._asdict() if self.parked else None,
+            "drifted": self.drifted.document() if self.drifted else None,
+        }
+
+
+def explain(store: Store, projection: Projection, key: Key) -> Explanation:
+    """Return which events touched the row of `key`, and how the live one differs from them.
+
+    Only the family of the key is read. A table that was never built is made, empty; nothing else
+    is folded. Raises `UnknownRow`, `StaleProjection`, `LogWentBack`, and at an event that cannot
+    be read `UnknownType`, `Undecodable`, `Unfoldable`, `NoVaultKey` or `WrongVaultKey`.
+    """
+    for column, part in zip(projection.TABLE.primary_key.columns, key, strict=True):
+        check_text(column.name, part)
+    family = projection.family(key)
+    store.folder.catch_up(0, [projection])
+    while True:
+        found = _explained(store, projection, key, family)
+        if not found.drifted or not live.is_forgotten_behind(
+            store, family, [projection], found.position
+        ):
+            return found
+        store.folder.catch_up(wanted=[projection])
+
+
+def _explained(store: Store, projection: Projection, key: Key, family: str) -> Explanation:
+    name = projection.NAME
+    there = live.live_rows(store, {name: [key]})[name]
+    row, made = there.rows.get(key), None
+    folded = Folded(projection, {}, {})
+    steps = list[Step]()
+    for kind, event in live.events(store, family, [projection]):
+        if key in touched(projection, event):
+            before = folded.rows.get(key)
+            fold([folded], [(kind, event)])
+            steps.append(_step(folded, key, before, event))
+            if event.recorded.position <= there.position:
+                made = folded.rows.get(key)
+    if row is None and not steps:
+        raise UnknownRow(f"table {name} has no row {' '.join(key)}, and no event ever touched one")
+    parked = there.parked.get(key) or folded.parked.get(key)
+    if parked and parked.position > there.position:
+        parked = None  # not yet: the table is not folded that far
+    drifted = None if parked else live.compare(projection, key, row, made)
+    return Explanation(name, key, there.position, steps, parked, drifted)
+
+
+def _step(folded: Folded, key: Key, before: Row | None, event: Event) -> Step:
+    record, after = event.recorded, folded.rows.get(key)
+    what: Literal["appears", "changes", "goes", "stays", "parked"]
+    if key in folded.parked:
+        what = "parked"
+    elif before == after:
+        what = "stays"
+    else:
+        what = "appears" if before is None else "goes" if after is None else "changes"
+    return Step(
+        record.position,
+        times.text(record.recorded_at),
+        decode_metadata(record.metadata).actor,
+        record.type,
+        what,
+        live.difference(folded.projection, before, after),
+    )

@@ -1,0 +1,142 @@
+"""How far each query table is, and what stops those that are behind."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from refold.domain.errors import (
+    Failure,
+    NoVaultKey,
+    StaleProjection,
+    Undecodable,
+    Unfoldable,
+    WrongVaultKey,
+)
+from refold.domain.ports import Recorded
+from refold.infrastructure.checking.finding import Finding
+from refold.infrastructure.checking.mends import GIVE_KEY, UPGRADE, Mends, sentence
+from refold.infrastructure.folding import pages
+from refold.infrastructure.folding.advancing import PARTITION, UNREADABLE
+from refold.infrastructure.folding.generations import Checkpoint, Generation
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+from refold.projections.projection import Parked, Projection, touched
+
+Behind = Mapping[int, Sequence[Projection]]
+"""Tables by the position that they stand at."""
+
+
+def table_findings(store: Store, head: int, mends: Mends) -> Iterator[Finding]:
+    """Yield what is wrong with the tables of a store whose log ends at `head`."""
+    with store.tables.reading() as connection:
+        current = store.tables.current(connection)
+        checkpoints = store.advance.checkpoints(connection, current.values())
+        parked = {
+            name: list(store.tables.parked(connection, generation).values())
+            for name, generation in current.items()
+        }
+    missing = [each.NAME for each in catalog.ALL if each.NAME not in current]
+    if missing and head:
+        what = f"{_tables(missing)} will be built when somebody asks first"
+        yield Finding("tables", "warning", what, mends.rebuild(missing))
+    yield from _parked(parked, mends)
+    tables = list(zip(current.values(), checkpoints, strict=True))
+    yield from _stale(tables, mends)
+    own = [each for each in tables if each[0].is_of_this_version]
+    yield from _elsewhere(store, own, head, mends)
+    behind = defaultdict[int, list[Projection]](list)
+    for generation, checkpoint in own:
+        if checkpoint.position < head and store.advance.fits(checkpoint):
+            behind[checkpoint.position].append(generation.projection)
+    yield from _behind(store, behind, head, mends)
+
+
+def _parked(parked: Mapping[str, Sequence[Parked]], mends: Mends) -> Iterator[Finding]:
+    for name, rows in parked.items():
+        if rows:
+            first = min(rows)
+            what = f"{len(rows)} rows of table {name} are parked, the first one at event"
+            what += f" {first.position}: {first.error}"
+            yield Finding("parked", "problem", what, f"refold retry {name}{mends.at}")
+
+
+def _stale(tables: Iterable[tuple[Generation, Checkpoint]], mends: Mends) -> Iterator[Finding]:
+    for generation, _ in tables:
+        try:
+            generation.check_version()
+        except StaleProjection as error:
+            mend = mends.rebuild([generation.projection.NAME])
+            yield Finding("version", "problem", sentence(error), mend)
+
+
+def _elsewhere(
+    store: Store, tables: Iterable[tuple[Generation, Checkpoint]], head: int, mends: Mends
+) -> Iterator[Finding]:
+    """Yield tables that were folded from other events than those of the log."""
+    gone = defaultdict[int, list[str]](list)
+    for generation, checkpoint in tables:
+        if not store.advance.fits(checkpoint):
+            gone[checkpoint.position].append(generation.projection.NAME)
+    for position, names in gone.items():
+        what = f"{_tables(names)} went up to position {position}, where the log, which ends at"
+        what += f" {head}, now holds another event or none"
+        yield Finding("position", "problem", what, mends.rebuild(names))
+
+
+def _behind(store: Store, tables: Behind, head: int, mends: Mends) -> Iterator[Finding]:
+    """Yield which tables are behind the log, and what stops them."""
+    waiting = dict[str, int]()
+    for position, projections in sorted(tables.items()):
+        page = store.log.page(PARTITION, position, pages.PAGE)
+        stopped = defaultdict[_Stop, list[str]](list)
+        for projection in projections:
+            if stop := _stop(store, projection, page):
+                stopped[stop].append(projection.NAME)
+            else:
+                waiting[projection.NAME] = position
+        for stop, names in stopped.items():
+            what = f"{_tables(names)} stopped before event {stop.position}: {stop.why}"
+            yield Finding("stopped", "problem", what, _past(stop, mends))
+    if waiting:
+        lag = head - min(waiting.values())
+        what = f"up to {lag} events are not yet in {_tables(waiting)}, and nothing is in the way:"
+        what += " nobody folds"
+        yield Finding("behind", "warning", what, f"refold run{mends.at}")
+
+
+class _Stop(NamedTuple):
+    """The event that a projection cannot go over, and why."""
+
+    position: int
+    error: type[Failure]
+    why: str
+
+
+def _stop(store: Store, projection: Projection, page: Sequence[Recorded]) -> _Stop | None:
+    """Return the first event of a page that a projection cannot go over."""
+    try:
+        for _, event in store.codec.decode_kinds(page, projection.KINDS):
+            touched(projection, event)
+    except Unfoldable as error:
+        return _Stop(error.position, type(error), sentence(error))
+    except UNREADABLE:
+        for record in page:
+            try:
+                for _, event in store.codec.decode_kinds([record], projection.KINDS):
+                    touched(projection, event)
+            except UNREADABLE as error:
+                return _Stop(record.position, type(error), sentence(error))
+    return None
+
+
+def _past(stop: _Stop, mends: Mends) -> str:
+    """Return what lets tables go on where they stopped."""
+    if issubclass(stop.error, NoVaultKey | WrongVaultKey):
+        return GIVE_KEY
+    if issubclass(stop.error, Undecodable):
+        return mends.from_a_copy
+    return UPGRADE
+
+
+def _tables(names: Collection[str]) -> str:
+    return f"{'table' if len(names) == 1 else 'tables'} {', '.join(names)}"

@@ -1,0 +1,63 @@
+"""Fillings of query tables: what fills them, how far they are, and how they are built."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from refold.domain.errors import StaleProjection
+from refold.projections.projection import Projection, fingerprint
+
+BUILDING: Final = "building"
+CURRENT: Final = "current"
+PREVIOUS: Final = "previous"
+DROPPED: Final = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One filling of a projection's table; `table` is what it is in this engine."""
+
+    projection: Projection
+    number: int
+    version: int
+    fingerprint: str
+    state: str
+    table: sa.Table
+
+    @property
+    def is_of_this_version(self) -> bool:
+        """Tell whether the projection that fills this table is the one at hand."""
+        return self.fingerprint == fingerprint(self.projection)
+
+    def check_version(self) -> None:
+        """Raise `StaleProjection` when another version of the projection fills this table."""
+        if not self.is_of_this_version:
+            raise StaleProjection(self.projection.NAME, self.version, self.projection.VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a generation is folded: `record_hash` is that of the record at `position`.
+
+    A generation that is being built has one for each of its `parts` that is there, counted from 0;
+    afterwards it is whole, part 0 of 1.
+    """
+
+    projection: str
+    generation: int
+    partition: int
+    part: int
+    parts: int
+    store_id: str
+    position: int
+    record_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a generation is filled: with the log up to `position`, in so many parts."""
+
+    parts: int
+    position: int
+    record_hash: bytes

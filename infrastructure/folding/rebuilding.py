@@ -1,0 +1,354 @@
+"""Builds query tables again beside the live ones, tells what differs, switches, and goes back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+
+import sqlalchemy as sa
+
+from refold.domain.errors import Refused
+from refold.infrastructure.folding.advancing import PARTITION, Advance
+from refold.infrastructure.folding.building import Builder, Progress, Workers
+from refold.infrastructure.folding.difference import Difference, difference
+from refold.infrastructure.folding.generations import (
+    BUILDING,
+    CURRENT,
+    PREVIOUS,
+    Generation,
+)
+from refold.infrastructure.folding.pages import PageReader
+from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.patience import patiently
+from refold.projections.projection import Projection
+
+
+class KeysParked(Refused):
+    """A new generation has rows that could not be folded; the live one stays."""
+
+
+class NoSuchGeneration(Refused):
+    """There is no generation of a table to switch to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A new generation beside the live one, which both stand at `position`.
+
+    `difference` is None where there is nothing that it can be compared with, and `why` says so.
+    `parked` counts the rows that could not be folded.
+    """
+
+    name: str
+    generation: int
+    position: int
+    rows: int
+    parked: int
+    difference: Difference | None
+    why: str = ""
+
+    @property
+    def is_equal(self) -> bool | None:
+        """Tell whether the rows are the same; None when they cannot be compared."""
+        return None if self.difference is None else not self.difference
+
+
+class Rebuilder:
+    """Makes new generations of the query tables of one store."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    @property
+    def builder(self) -> Builder:
+        """Return what fills new generations."""
+        advance = self._advance
+        return Builder(advance.log, advance.tables, advance.codec, PARTITION)
+
+    @property
+    def _tables(self) -> Tables:
+        return self._advance.tables
+
+    def rebuild(
+        self,
+        projections: Sequence[Projection],
+        progress: Progress | None = None,
+        workers: Workers | None = None,
+    ) -> list[Comparison]:
+        """Fill new generations, compare them with the live ones, and put them in place."""
+        shadows = self.fill(projections, progress, workers)
+        compared = self.compare(shadows)
+        self.switch(shadows)
+        return compared
+
+    def build(
+        self,
+        projections: Sequence[Projection],
+        until: int | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        """Fill new generations and put them in place, whatever they hold. Raises as `fill`.
+
+        Those that somebody else has put in place meanwhile stay.
+        """
+        patiently(partial(self._put, self.fill(projections, None, workers, until)))
+
+    def _put(self, shadows: Sequence[Generation]) -> None:
+        with self._tables.writing(BUILDING, CURRENT) as connection:
+            self._tables.switch(connection, self._left(connection, shadows))
+
+    def fill(
+        self,
+        projections: Sequence[Projection],
+        progress: Progress | None = None,
+        workers: Workers | None = None,
+        until: int | None = None,
+    ) -> list[Generation]:
+        """Fold `projections` from the first event beside the live tables; return what was made.
+
+        That goes up to `until`, or to where it can be compared with the live tables. A filling
+        that was broken off goes on where it was. Raises `UnknownType`, `Undecodable` or
+        `Unfoldable` at an event that cannot be read, and `Unavailable`.
+        """
+        shadows, goal = patiently(partial(self._begin, projections, until))
+        if goal:
+            self.builder.fill(shadows, goal, progress or _quietly, workers)
+        patiently(partial(self._end, shadows, goal))
+        return shadows
+
+    def _begin(
+        self, projections: Sequence[Projection], until: int | None
+    ) -> tuple[list[Generation], int]:
+        """Return the generations that are to be filled, and up to where."""
+        with self._tables.writing(BUILDING) as connection:
+            for projection in projections:
+                self._start(connection, projection)
+            shadows = self._some(connection, projections, BUILDING)
+            return shadows, self._goal(connection, projections) if until is None else until
+
+    def _end(self, shadows: Sequence[Generation], goal: int) -> None:
+        """Fold what a filling that was begun earlier has not seen, and make the indexes."""
+        with self._tables.writing(BUILDING) as connection:
+            left = self._left(connection, shadows)
+            self._advance.fold_up(connection, left, goal)
+            for generation in left:
+                self._tables.rows.create_indexes(connection, generation)
+
+    def compare(
+        self, shadows: Sequence[Generation], samples: int = 0, *, folds_live: bool = True
+    ) -> list[Comparison]:
+        """Compare what `fill` made with the live tables, at one position; nobody waits meanwhile.
+
+        Up to so many `samples` of added, removed and changed rows each are given. Appends,
+        readers and folders go on: the rows are compared in a snapshot that all of them reached.
+        Unless it `folds_live` tables, they are compared where they stand. Raises
+        `NoSuchGeneration` when another rebuild has switched or dropped one of `shadows`.
+        """
+        while True:
+            self._level(shadows, folds_live=folds_live)
+            with self._tables.reading() as connection:  # others may have gone on since
+                compared = [
+                    self._compared(connection, shadow, samples)
+                    for shadow in self._whole(connection, shadows)
+                ]
+            if None not in compared:
+                return [each for each in compared if each]
+
+    def switch(self, shadows: Sequence[Generation]) -> float:
+        """Put what `fill` made in place, in one transaction, and return the seconds it took.
+
+        Nobody folds meanwhile; readers see the one or the other. What was live is kept for
+        `roll_back`. Raises `KeysParked` rather than replacing a table by one with rows missing,
+        `NoSuchGeneration` as `compare`, and `Unavailable` when readers hold the tables for long.
+        """
+        self._level(shadows, folds_live=False)
+        return patiently(partial(self._switch, shadows))
+
+    def _switch(self, shadows: Sequence[Generation]) -> float:
+        with self._tables.writing(BUILDING, CURRENT) as connection:
+            began = monotonic()
+            whole = self._whole(connection, shadows)
+            self._advance.fold_up(connection, whole, self._advance.head())
+            live = self._tables.current(connection)
+            for shadow in whole:
+                waiting = len(self._tables.parked(connection, shadow))
+                if waiting and shadow.projection.NAME in live:
+                    raise KeysParked(
+                        f"{waiting} rows of the new {shadow.projection.NAME} could not be folded;"
+                        " the live one stays"
+                    )
+            self._tables.switch(connection, whole)
+        return monotonic() - began
+
+    def roll_back(self, projections: Sequence[Projection]) -> list[Generation]:
+        """Put the previous generations in place again, and return them as they stand then.
+
+        Those of the version at hand are folded first, as far as events can be read, so that no
+        reader sees a table go back.
+        Raises `NoSuchGeneration`, and `LogWentBack` for one that is not of this log.
+        """
+        return patiently(partial(self._roll_back, projections))
+
+    def _roll_back(self, projections: Sequence[Projection]) -> list[Generation]:
+        with self._tables.writing(CURRENT) as connection:
+            previous = self._all(connection, projections, PREVIOUS)
+            self._advance.check_fits(self._advance.checkpoints(connection, previous))
+            own = [each for each in previous if each.is_of_this_version]
+            self._advance.fold_up(connection, own, self._advance.head(), stops={})
+            self._tables.switch(connection, previous)
+            return self._all(connection, projections, CURRENT)
+
+    def drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
+        """Remove the generations in `state`, building or previous, and return them."""
+        with self._tables.writing(BUILDING, CURRENT) as connection:
+            found = self._some(connection, projections, state)
+            for generation in found:
+                self._tables.drop(connection, generation)
+            return found
+
+    # --- generations ----------------------------------------------------------------
+
+    def _start(self, connection: sa.Connection, projection: Projection) -> None:
+        """Begin a generation of `projection`, unless one of this version is under way."""
+        for generation in self._some(connection, [projection], BUILDING):
+            if self._goes_on(connection, generation):
+                return
+            self._tables.drop(connection, generation)
+        self._tables.start(connection, projection)
+
+    def _goes_on(self, connection: sa.Connection, generation: Generation) -> bool:
+        """Tell whether a generation can be filled further as it was begun."""
+        if not generation.is_of_this_version or self._tables.parked(connection, generation):
+            return False
+        plan = self._tables.plan(connection, generation, PARTITION)
+        parts = self._tables.parts(connection, generation, PARTITION)
+        return all(map(self._advance.fits, parts)) and (
+            plan is None or self._advance.holds(plan.position, plan.record_hash)
+        )
+
+    def _some(
+        self, connection: sa.Connection, projections: Sequence[Projection], state: str
+    ) -> list[Generation]:
+        names = {projection.NAME for projection in projections}
+        return [
+            generation
+            for generation in self._tables.generations(connection)
+            if generation.state == state and generation.projection.NAME in names
+        ]
+
+    def _all(
+        self, connection: sa.Connection, projections: Sequence[Projection], state: str
+    ) -> list[Generation]:
+        """Return one generation of each of `projections`. Raises `NoSuchGeneration`."""
+        found = self._some(connection, projections, state)
+        there = {generation.projection.NAME for generation in found}
+        for projection in projections:
+            if projection.NAME not in there:
+                raise NoSuchGeneration(f"there is no {state} generation of table {projection.NAME}")
+        return found
+
+    def _left(self, connection: sa.Connection, shadows: Sequence[Generation]) -> list[Generation]:
+        """Return those of `shadows` that are whole, and that nobody has switched or dropped."""
+        return [
+            each
+            for each in self._tables.generations(connection)
+            if each in shadows
+            and (
+                self._tables.plan(connection, each, PARTITION) is None
+                or any(part.parts == 1 for part in self._tables.parts(connection, each, PARTITION))
+            )
+        ]
+
+    def _whole(self, connection: sa.Connection, shadows: Sequence[Generation]) -> list[Generation]:
+        """Return `shadows`. Raises `NoSuchGeneration` unless all of them are left."""
+        left = self._left(connection, shadows)
+        for shadow in shadows:
+            if shadow not in left:
+                raise NoSuchGeneration(
+                    f"generation {shadow.number} of table {shadow.projection.NAME} is not there any"
+                    " more, or not whole: another rebuild has begun anew, switched or dropped it"
+                )
+        return left
+
+    # --- positions ------------------------------------------------------------------
+
+    def _goal(self, connection: sa.Connection, projections: Sequence[Projection]) -> int:
+        """Return up to where to fold: the end, or where live tables of another version stand."""
+        live = self._some(connection, projections, CURRENT)
+        stale = [
+            checkpoint.position
+            for generation, checkpoint in zip(
+                live, self._advance.checkpoints(connection, live), strict=True
+            )
+            if not generation.is_of_this_version and self._advance.fits(checkpoint)
+        ]
+        return min(stale, default=self._advance.head())
+
+    def _level(self, shadows: Sequence[Generation], *, folds_live: bool) -> None:
+        """Bring each new generation and the live one to the same position, where that can be.
+
+        That is done page by page, so that others who fold never wait for long.
+        """
+        with self._advance.pages() as pages:
+            while not patiently(partial(self._level_page, pages, shadows, folds_live)):
+                pass
+
+    def _level_page(
+        self, pages: PageReader, shadows: Sequence[Generation], folds_live: bool
+    ) -> bool:
+        """Fold a page into what is behind, and tell whether nothing was."""
+        goal, done = self._advance.head(), True
+        with self._tables.writing(BUILDING, CURRENT) as connection:
+            current = self._tables.current(connection)
+            together: list[Generation] = []
+            for shadow in self._whole(connection, shadows):
+                live = current.get(shadow.projection.NAME)
+                [checkpoint] = self._advance.checkpoints(connection, [live]) if live else [None]
+                if not live or not checkpoint or not self._advance.fits(checkpoint):
+                    continue
+                if folds_live and live.is_of_this_version:
+                    together += [shadow, live]
+                elif checkpoint.position > self._position(connection, shadow):
+                    self._advance.fold_page(connection, pages, [shadow], checkpoint.position)
+                    done = done and self._position(connection, shadow) >= checkpoint.position
+            if together:
+                reached = self._advance.fold_page(connection, pages, together, goal)
+                done = done and reached >= goal
+        return done
+
+    def _position(self, connection: sa.Connection, generation: Generation) -> int:
+        return self._advance.checkpoints(connection, [generation])[0].position
+
+    def _compared(
+        self, connection: sa.Connection, shadow: Generation, samples: int
+    ) -> Comparison | None:
+        """Compare a new generation with the live one; None when they stand elsewhere by now."""
+        live = self._tables.current(connection).get(shadow.projection.NAME)
+        [there] = self._advance.checkpoints(connection, [shadow])
+        rows = connection.execute(sa.select(sa.func.count()).select_from(shadow.table)).scalar_one()
+        parked = len(self._tables.parked(connection, shadow))
+        name, position = shadow.projection.NAME, there.position
+
+        def comparison(difference: Difference | None, why: str = "") -> Comparison:
+            return Comparison(name, shadow.number, position, rows, parked, difference, why)
+
+        if live is None:
+            return comparison(None, "there is no live table")
+        [here] = self._advance.checkpoints(connection, [live])
+        if not self._advance.fits(here):
+            return comparison(None, "the live table was folded from another log")
+        if _key(live) != _key(shadow):
+            return comparison(None, "the live table has another key")
+        if here.position > position or (here.position < position and live.is_of_this_version):
+            return None
+        if here.position < position:
+            return comparison(None, f"the live table stands at position {here.position}")
+        return comparison(difference(connection, live, shadow, samples))
+
+
+def _key(generation: Generation) -> list[str]:
+    return [column.name for column in generation.table.primary_key.columns]
+
+
+def _quietly(what: str, done: int, total: int) -> None:
+    """Report nothing."""

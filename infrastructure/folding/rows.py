@@ -1,0 +1,130 @@
+"""What an engine does its own way with the rows of query tables."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Protocol
+
+import sqlalchemy as sa
+
+from refold.infrastructure.folding.generations import Generation
+from refold.projections.projection import Key, Projection, Row
+from refold.projections.query import Query
+from refold.projections.views import View
+
+SEARCH: Final = "search"
+"""The column that a search looks at, where an engine adds one to those that are declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The answer of a search: `total` is at most 10 000, `more` tells that there are others.
+
+    Each of `rows` is (key, name) of a file, in order.
+    """
+
+    MOST: ClassVar[int] = 10_000
+
+    total: int
+    more: bool
+    rows: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, candidates: int, rows: Iterable[Sequence[Any]]) -> "Hits":
+        """Return the hits in `rows`; `candidates` are counted up to one more than `MOST`."""
+        return cls(min(candidates, cls.MOST), candidates > cls.MOST, [(*row,) for row in rows])
+
+
+class Rows(Protocol):
+    """What an engine does its own way."""
+
+    events_a_part: ClassVar[int]
+    """Events that are folded in memory and saved at once when tables are built."""
+
+    def writing(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that may write. Raises `Unavailable`."""
+        ...
+
+    def exclude(self, connection: sa.Connection, fence: str) -> None:
+        """Wait until this transaction, to its end, is the only one behind that fence."""
+        ...
+
+    def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction that sees one instant. Raises `Unavailable`."""
+        ...
+
+    def physical(self, projection: Projection, name: str) -> sa.Table:
+        """Return the table called `name` that keeps the rows of `projection` in this engine."""
+        ...
+
+    def create(self, connection: sa.Connection, generation: Generation) -> None:
+        """Create the table, and what a search of it needs but indexes."""
+        ...
+
+    def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
+        """Create those indexes of a filled table that are not there."""
+        ...
+
+    def drop(self, connection: sa.Connection, generation: Generation) -> None:
+        """Drop what was created."""
+        ...
+
+    def lock(
+        self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
+    ) -> None:
+        """Wait for the readers of `views` and `tables`, and keep new ones waiting, all at once.
+
+        A reader of two views must never hold one while this transaction holds the other.
+        """
+        ...
+
+    def show(self, connection: sa.Connection, generation: Generation) -> None:
+        """Make the projection's view show this generation."""
+        ...
+
+    def view(self, connection: sa.Connection, view: View) -> None:
+        """Make a view over query tables, or replace it."""
+        ...
+
+    def refuses(self, error: Exception) -> bool:
+        """Tell whether `error` says that a row cannot be kept, not that the engine fails."""
+        ...
+
+    def load(
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
+    ) -> Iterable[Row]:
+        """Return the rows of those `keys` that have one."""
+        ...
+
+    def scan(self, connection: sa.Connection, generation: Generation) -> Iterable[Row]:
+        """Return all rows in the order of their keys, a page at a time: the declared columns."""
+        ...
+
+    def insert(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        """Insert `rows`, which are not there, and what a search finds of them."""
+        ...
+
+    def update(
+        self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
+    ) -> None:
+        """Replace `rows`, which are there, and what a search finds of them."""
+        ...
+
+    def remove(
+        self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
+    ) -> None:
+        """Remove the rows of `keys`, and what a search finds of them."""
+        ...
+
+    def search(
+        self,
+        connection: sa.Connection,
+        generation: Generation,
+        query: Query,
+        limit: int,
+        offset: int,
+    ) -> Hits:
+        """Return what `query` finds: by name first, then by tags, then by type, newest first."""
+        ...

@@ -1,0 +1,237 @@
+"""Carries a log from one store to another, byte for byte, in the order of its positions.
+
+The records are read back. The target's own head is the cursor: whatever broke off goes on from
+there, and a second run finds nothing to do. The chain is that of the source's bytes.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import takewhile
+from typing import Final
+
+from refold.domain.errors import (
+    BlobDiffers,
+    BrokenLog,
+    Filling,
+    ForeignTarget,
+    Moved,
+    NoSuchBlob,
+    Refused,
+)
+from refold.domain.ports import Claim, Head, Recorded, State
+from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.chain import Walk, pages
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.moving.certificate import VaultProof
+from refold.infrastructure.store import Store
+
+PAGES_UNDER_WAY: Final = 2
+"""Pages that are being written or read back while the next one is fetched."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many positions of it are done, of how many."""
+
+
+class Carrier:
+    """One run over the log of `source`, and beside it over the same events at `target`.
+
+    What differs is in `differences`, each in a sentence; then nothing is written any more.
+    """
+
+    def __init__(self, source: Store, target: Store, progress: Progress | None = None) -> None:
+        """Raises `BrokenLog` when events that were sealed are gone."""
+        self.source, self.target = source, target
+        self.differences: list[str] = []
+        self.types: Counter[str] = Counter()
+        self.blobs: dict[str, bool] = {}
+        """Those that events refer to, and whether they are whole at the target."""
+        self.vault = VaultProof.of([])
+        self.claims = 0
+        standing = source.log.seals(PARTITION)
+        self.sealed_before = standing[-1].position if standing else 0
+        _check_tail(source, self.sealed_before)
+        self.walk = Walk(PARTITION, standing)
+        self.progress = progress or _quietly
+        self.closes = True
+        """Whether a target that takes commands is closed to be filled."""
+
+    @property
+    def position(self) -> int:
+        """Return up to where the target holds what the source does."""
+        return self.walk.position
+
+    def carry(self, until: int) -> None:
+        """Bring all events up to `until` to the target, and read each of them back.
+
+        While one page is written, the one before is read back and the next one is fetched.
+        """
+        self.progress("copy", self.walk.position, until)
+        if self.target.log.identity().log_id != self.source.log.identity().log_id:
+            self._fill(0)
+        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as reader:
+            under_way: deque[Future[None]] = deque()
+            for page in pages(self.source.log, PARTITION, self.walk.position, until):
+                self.walk.over(page)
+                self.types.update(record.type for record in page)
+                self._carry_blobs(page)
+                writing = writer.submit(self._write, page)
+                under_way.append(reader.submit(self._read_back, page, writing))
+                if len(under_way) > PAGES_UNDER_WAY:
+                    under_way.popleft().result()
+                if self.differences:
+                    break
+                self.progress("copy", self.walk.position, until)
+            for last in under_way:
+                last.result()
+
+    def _carry_blobs(self, page: list[Recorded]) -> None:
+        """Bring the blobs that events refer to over, before the events."""
+        blobs = self.source.codec.blobs
+        for record in page:
+            for sha256 in blobs(record):
+                if sha256 not in self.blobs:
+                    self.blobs[sha256] = self._carry_blob(sha256)
+
+    def _carry_blob(self, sha256: str) -> bool:
+        """Bring a blob over unless it is there, whole, and tell whether it is now."""
+        if is_whole(self.target.blobs, sha256):
+            return True
+        try:
+            self.target.blobs.put(self.source.blobs.get(sha256), expected=sha256)
+        except (NoSuchBlob, BlobDiffers):
+            return False
+        return True
+
+    def _write(self, page: list[Recorded]) -> bool:
+        """Write those events of `page` that the target lacks, and tell whether there were any.
+
+        Nothing is written behind an event that differs.
+        """
+        there = self._at_target(page)
+        self._compare(page[: len(there)], there)
+        if self.differences or len(there) == len(page):
+            return False
+        self._fill(page[0].position - 1 + len(there))
+        self.target.log.receive(page[len(there) :])
+        return True
+
+    def _read_back(self, page: list[Recorded], writing: Future[bool]) -> None:
+        if writing.result():
+            self._compare(page, self._at_target(page))
+
+    def _compare(self, page: list[Recorded], there: list[Recorded]) -> None:
+        if page != there:
+            pairs = zip(page, there, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            self.differences.append(f"the logs differ from position {page[0].position + same} on")
+
+    def _at_target(self, page: list[Recorded]) -> list[Recorded]:
+        return self.target.log.page(PARTITION, page[0].position - 1, len(page))
+
+    def _compare_seals(self) -> None:
+        standing = {seal.position: seal.chain for seal in self.target.log.seals(PARTITION)}
+        for seal in self.walk.seals:
+            if standing.get(seal.position, seal.chain) != seal.chain:
+                self.differences.append(f"the target's seal at position {seal.position} differs")
+                return
+
+    def _fill(self, there: int) -> None:
+        """Close the target for all but this copy; it takes over the source's history.
+
+        Raises `ForeignTarget` when a command went in behind position `there` meanwhile.
+        """
+        before = head(self.target)
+        if before.state is not State.FILLING:
+            if not self.closes:
+                raise ForeignTarget(f"{self.target.address.public} was opened meanwhile")
+            self._close(before.state, there)
+        log_id = self.source.log.identity().log_id
+        if self.target.log.identity().log_id != log_id:
+            self.target.log.change_state(State.FILLING, expected=State.FILLING, log_id=log_id)
+
+    def _close(self, state: State, there: int) -> None:
+        [head] = self.target.log.change_state(State.FILLING, expected=state)
+        if head.position != there:
+            self.target.log.change_state(State.OPEN, expected=State.FILLING)
+            raise ForeignTarget(
+                f"{self.target.address.public} took a command at position {head.position}"
+                " while it was to be filled"
+            )
+
+    # --- what is no event -----------------------------------------------------------
+
+    def carry_keys(self) -> None:
+        """Bring the keys of sealed fields over; one that is erased anywhere wins there."""
+        keys = self.source.log.keys()
+        self.vault = VaultProof.of(keys)
+        if keys and not self.differences:
+            self.target.vault.take_over(self.source.vault)
+            self.target.log.merge_keys(keys)
+            if VaultProof.of(self.target.log.keys()) != self.vault:
+                self.differences.append("the vaults differ")
+
+    def carry_claims(self, claims: Sequence[Claim], position: int) -> None:
+        """Make `claims`, those of the source at `position`, the target's."""
+        self.claims = len(claims)
+        if self.differences or self.target.log.claims()[1] == claims:
+            return
+        if head(self.target).state is State.FILLING:
+            self.target.log.replace_claims(claims)
+        elif head(self.target).position == position:
+            self.differences.append("the claims differ")
+
+    def finish(self) -> None:
+        """Seal what is sealed at neither store yet, and open the target, if nothing differs."""
+        self._compare_seals()
+        missing = sum(not is_there for is_there in self.blobs.values())
+        if missing:
+            self.differences.append(f"{missing} blobs are missing or damaged")
+        if self.differences:
+            return
+        self.source.log.add_seals(self.walk.fresh)
+        self.target.log.add_seals(self.walk.seals)
+        if head(self.target).state is not State.OPEN:
+            self.target.log.change_state(State.OPEN, expected=State.FILLING)
+
+
+def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
+    """Raise a `Refused` unless `source` may be copied to `target`.
+
+    A sealed target is filled only on the way back, by a move of the store that it moved to.
+    """
+    ours, theirs = source.log.identity(), target.log.identity()
+    from_head, to_head = head(source), head(target)
+    address = target.address.public
+    if ours.store_id == theirs.store_id:
+        raise Refused(f"{address} is the source itself")
+    if from_head.state is State.FILLING:
+        raise Filling
+    if to_head.state is State.SEALED and to_head.successor != sealed_for:
+        raise Moved(to_head.successor or "an unknown address")
+    if ours.log_id != theirs.log_id and to_head.position:
+        raise ForeignTarget(f"{address} holds {to_head.position} events of another history")
+    if source.log.keys():
+        target.vault.take_over(source.vault)
+    moved_there = from_head.state is State.SEALED and from_head.successor == address
+    if to_head.position > from_head.position and not moved_there:
+        raise ForeignTarget(
+            f"{address} goes on to position {to_head.position}, the source ends at"
+            f" {from_head.position}"
+        )
+
+
+def _check_tail(source: Store, sealed: int) -> None:
+    """Raise `BrokenLog` when events that were sealed are gone."""
+    position = head(source).position
+    if sealed > position:
+        raise BrokenLog(PARTITION, position + 1, sealed, "sealed events are missing")
+
+
+def head(store: Store) -> Head:
+    """Return where the log of a store stands."""
+    return store.log.heads()[PARTITION]
+
+
+def _quietly(what: str, done: int, total: int) -> None:
+    """Report nothing."""

@@ -1,0 +1,123 @@
+"""Compares the query tables of two stores at one position, and then the rows that events touch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from refold.domain.errors import Unavailable
+from refold.infrastructure.chain import pages
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.folder import Digest, digest
+from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.moving.carrying import Carrier
+from refold.infrastructure.moving.certificate import TableProof
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+from refold.projections.projection import Key, Projection, Row, kinds, touched
+
+TRIES: Final = 20
+"""How often two stores are brought to one position while others fold them."""
+
+
+class Comparison:
+    """Compares the tables of the two stores that a log is carried between.
+
+    Nobody is kept waiting: the source is read in a snapshot, and the target is folded to where
+    that stands. `proofs` are those of the whole tables at `compared_at`; rows that were touched
+    behind that are compared up to `position`, and `touched` counts them. What differs is added to
+    the carrier's differences.
+    """
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self.proofs: Sequence[TableProof] = ()
+        self.compared_at = self.position = self.touched = 0
+
+    def compare_whole(self, at: int | None = None) -> None:
+        """Compare all rows, by their digests, where the source stands, or at a position.
+
+        A table of the source that others have folded beyond that position is not compared.
+        """
+        with self._sides(at) as (ours, theirs):
+            self.compared_at = self.position = theirs.position or 0
+            comparable = ours.position == theirs.position is not None
+            self.proofs = [
+                TableProof(
+                    projection.NAME,
+                    theirs.digest(projection),
+                    ours.digest(projection) if comparable else None,
+                )
+                for projection in catalog.ALL
+            ]
+        self._carrier.differences += [
+            f"table {proof.name} differs"
+            for proof in self.proofs
+            if proof.source not in (None, proof.target)
+        ]
+
+    def compare_touched(self) -> None:
+        """Compare the rows that were touched since, up to where the source stands now."""
+        with self._sides(None) as (ours, theirs):
+            until = ours.position or 0
+            for page in pages(self._carrier.source.log, PARTITION, self.position, until):
+                events = self._carrier.source.codec.decode_kinds(page, kinds(catalog.ALL))
+                for projection in catalog.ALL:
+                    keys = {
+                        key
+                        for kind, event in events
+                        if kind in projection.KINDS
+                        for key in touched(projection, event)
+                    }
+                    if keys and ours.load(projection, keys) != theirs.load(projection, keys):
+                        self._carrier.differences.append(f"table {projection.NAME} differs")
+                    self.touched += len(keys)
+            self.position = until
+
+    @contextmanager
+    def _sides(self, at: int | None) -> Iterator[tuple["_Side", "_Side"]]:
+        """Give both stores at one position; with `at`, the target there and the source as it is."""
+        carrier = self._carrier
+        for _ in range(TRIES):
+            carrier.source.folder.catch_up(at)
+            with carrier.source.tables.reading() as here:
+                ours = _Side.of(carrier.source, here)
+                goal = ours.position if at is None else at
+                if goal is None:
+                    continue
+                carrier.carry(goal)
+                carrier.progress("fold", 0, goal)
+                carrier.target.folder.catch_up(goal)
+                with carrier.target.tables.reading() as there:
+                    theirs = _Side.of(carrier.target, there)
+                    if at is not None or theirs.position == goal:
+                        yield ours, theirs
+                        return
+        raise Unavailable("the tables of both stores come to no position: others keep folding them")
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The tables of a store in a snapshot; `position` is None when they stand at several."""
+
+    store: Store
+    connection: sa.Connection
+    current: dict[str, Generation]
+    position: int | None
+
+    @classmethod
+    def of(cls, store: Store, connection: sa.Connection) -> "_Side":
+        current = store.tables.current(connection)
+        checkpoints = store.advance.checkpoints(connection, current.values())
+        positions = {checkpoint.position for checkpoint in checkpoints}
+        return cls(store, connection, current, positions.pop() if len(positions) == 1 else None)
+
+    def digest(self, projection: Projection) -> Digest:
+        generation = self.current[projection.NAME]
+        return digest(self.store.tables.rows.scan(self.connection, generation))
+
+    def load(self, projection: Projection, keys: Iterable[Key]) -> dict[Key, Row]:
+        generation = self.current[projection.NAME]
+        return self.store.tables.load(self.connection, generation, list(keys))

@@ -1,0 +1,148 @@
+"""Certificates as files: kept, signed if that is wanted, and checked against a store later."""
+
+import json
+import os
+from base64 import b64decode, b64encode
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from refold.domain.errors import BadInput, BrokenLog, Refused
+from refold.domain.texts import canonical_json
+from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.chain import Walk, pages
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.moving.carrying import Progress
+from refold.infrastructure.moving.certificate import Certificate
+from refold.infrastructure.past import as_of
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+
+_SIGNATURE: Final = "signature"
+
+
+class NoCertificate(BadInput):
+    """A file is no certificate, or not one that is signed as it should be."""
+
+
+def write(path: Path, certificate: Certificate, key: Path | None = None) -> None:
+    """Keep `certificate` in a file; with `key`, a PEM file of an Ed25519 private key, signed.
+
+    The file is there whole or not at all. Raises `BadInput` for a key that is none, `Refused` when
+    the file cannot be written.
+    """
+    document = certificate.document()
+    if key:
+        document[_SIGNATURE] = b64encode(_private(key).sign(_signed(document))).decode()
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(document, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise Refused(f"the certificate cannot be kept in {path}: {error.strerror}") from error
+
+
+def read(path: Path, key: Path | None = None) -> dict[str, Any]:
+    """Return the certificate in a file; with `key`, a PEM file of the public key, only if signed.
+
+    Raises `NoCertificate` for anything else.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        _shape(document)
+    except OSError as error:
+        raise NoCertificate(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise NoCertificate(f"{path} is no certificate of refold") from error
+    if key:
+        signature = document.get(_SIGNATURE)
+        if not isinstance(signature, str):
+            raise NoCertificate(f"{path} is not signed")
+        try:
+            _public(key).verify(b64decode(signature), _signed(document))
+        except (InvalidSignature, ValueError) as error:
+            raise NoCertificate(f"{path} was not signed with the key of {key}") from error
+    return document
+
+
+def check(store: Store, document: dict[str, Any], progress: Progress | None = None) -> list[str]:
+    """Return what of `store` is not as a certificate says, each in a sentence.
+
+    The log is read up to the certificate's position; tables are folded as they stood, into memory.
+    What was erased since is a difference of its tables.
+    """
+    position, chain, tables_at, tables, types = _shape(document)
+    identity, end = store.log.identity(), store.advance.head()
+    if identity.log_id != document["log_id"]:
+        return [f"the log is {identity.log_id}, not {document['log_id']}"]
+    if end < position:
+        return [f"the log ends at position {end}, before {position}"]
+    walk, counted, blobs = Walk(PARTITION, store.log.seals(PARTITION)), Counter[str](), set[str]()
+    try:
+        for page in pages(store.log, PARTITION, 0, position):
+            walk.over(page)
+            counted.update(record.type for record in page)
+            for record in page:
+                blobs.update(store.codec.blobs(record))
+            if progress:
+                progress("verify", walk.position, position)
+    except BrokenLog as broken:
+        return [str(broken)]
+    differences = []
+    if walk.chain.hex() != chain:
+        differences.append(f"the chain differs at position {position}")
+    if dict(counted) != types:
+        differences.append("the numbers of events differ")
+    missing = sum(not is_whole(store.blobs, sha256) for sha256 in blobs)
+    if missing:
+        differences.append(f"{missing} blobs are missing or damaged")
+    with as_of(store, tables_at, *catalog.ALL) as past:
+        digests = {each.NAME: past.folder.digest(each)[1].hex for each in catalog.ALL}
+    differences += [
+        f"table {name} differs at position {tables_at}"
+        for name, digest in tables.items()
+        if digests.get(name) != digest
+    ]
+    return differences
+
+
+def _shape(document: dict[str, Any]) -> tuple[int, str, int, dict[str, str], dict[str, int]]:
+    """Return position, chain, position of the tables, their digests, and the counts of types."""
+    [partition] = document["partitions"]
+    tables = {table["name"]: str(table["digest"]) for table in document["tables"]}
+    types = {str(type): int(count) for type, count in document["types"].items()}
+    position, at = int(partition["position"]), int(document["tables_at"])
+    return position, str(partition["chain"]), at, tables, types
+
+
+def _signed(document: dict[str, Any]) -> bytes:
+    """Return what a signature is of: canonical JSON of all but the signature."""
+    rest = {name: value for name, value in document.items() if name != _SIGNATURE}
+    return canonical_json(rest).encode()
+
+
+def _private(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadInput(f"{path} holds no Ed25519 private key in PEM without a password")
+    return key
+
+
+def _public(path: Path) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise BadInput(f"{path} holds no Ed25519 public key in PEM")
+    return key

@@ -1,0 +1,185 @@
+"""A store as it stood at a position of its log: the same queries, answered with what was then.
+
+What was erased since stays erased, and ids and names lead where they lead now.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final, cast
+
+import sqlalchemy as sa
+from sqlalchemy.schema import SchemaConst
+
+from refold.domain import times
+from refold.domain.errors import BadInput, Refused, Unreadable
+from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.sqlite.rows import tables_in_memory
+from refold.infrastructure.store import Store
+from refold.projections import catalog, views
+from refold.projections.projection import Projection
+
+
+@contextmanager
+def as_of(store: Store, position: int, *wanted: Projection) -> Iterator[Store]:
+    """Give `store` as it stood at `position`, to be read; nothing is kept of it.
+
+    The tables that are `wanted` are folded at once, from the first event into memory, and others
+    when a query asks for what is new. Raises `UnknownType`, `Undecodable` or `Unfoldable` at an
+    event that cannot be read.
+    """
+    tables = tables_in_memory()
+    try:
+        log = cast("Log", _LogUpTo(store.log, position))  # the part of it that can be read
+        past = replace(store, log=log, tables=tables, open_successor=None)
+        if wanted:
+            past.rebuilder.build(wanted, until=position)
+        yield past
+    finally:
+        tables.close()
+
+
+def position_at(store: Store, when: str) -> int:
+    """Return the position that `when` names, or the last one that was recorded by that time.
+
+    It is 0 before the first event. A time is RFC 3339. Raises `Refused` for a position behind
+    the end of the log, `BadInput` for what is neither.
+    """
+    head = store.advance.head()
+    if re.fullmatch(r"\d{1,19}", when, re.ASCII):
+        if int(when) > head:
+            raise Refused(f"position {when} is behind the end of the log at {head}")
+        return int(when)
+    try:
+        at = times.micros(when)
+    except times.NotATime as error:
+        raise BadInput(
+            f"{when!r} is neither a position nor a time such as 2025-08-05T20:44:29.123Z"
+        ) from error
+
+    def recorded_at(position: int) -> int:
+        return store.log.page(PARTITION, position - 1, 1)[0].recorded_at
+
+    return bisect_right(range(1, head + 1), at, key=recorded_at)
+
+
+class RowsParked(Unreadable):
+    """A table of the past has rows that are not as they were: their projection failed."""
+
+
+def check_folded(past: Store, projection: Projection) -> None:
+    """Raise `RowsParked` unless all rows of a table that was folded could be."""
+    with past.tables.reading() as connection:
+        generation = past.tables.current(connection)[projection.NAME]
+        waiting = len(past.tables.parked(connection, generation))
+    if waiting:
+        raise RowsParked(
+            f"{waiting} rows of {projection.NAME} could not be folded and are not as they were"
+        )
+
+
+class _LogUpTo:
+    """What can be read of a log that ends at a position."""
+
+    def __init__(self, log: Log, position: int) -> None:
+        self._log, self._position = log, position
+
+    def identity(self) -> Identity:
+        return self._log.identity()
+
+    def heads(self) -> list[Head]:
+        return [
+            replace(each, position=min(each.position, self._position)) for each in self._log.heads()
+        ]
+
+    def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
+        return self._log.page(partition, after, max(0, min(limit, self._position - after)))
+
+    def stream(self, stream: str) -> list[Recorded]:
+        return [each for each in self._log.stream(stream) if each.position <= self._position]
+
+    def history(self, stream: str) -> History:
+        whole = self._log.history(stream)
+        end = bisect_right(whole.positions, self._position)
+        return History._make(column[:end] for column in whole)
+
+    def streams(self, streams: Collection[str]) -> list[Recorded]:
+        return [each for each in self._log.streams(streams) if each.position <= self._position]
+
+    def family(self, family: str) -> list[Recorded]:
+        return [each for each in self._log.family(family) if each.position <= self._position]
+
+    def holder(self, kind: str, value: str) -> str | None:
+        return self._log.holder(kind, value)
+
+    def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        return self._log.holders(claims)
+
+    def keys(self, subjects: Sequence[str] | None = None) -> list[Key]:
+        return self._log.keys(subjects)
+
+
+# --- a table of the past beside those of now ------------------------------------------
+
+LONGEST_NAME: Final = 63
+"""Characters of a table's name: PostgreSQL cuts off what is longer."""
+
+ROWS_AT_ONCE: Final = 1_000
+
+OTHERS: Final = frozenset(
+    {
+        *("events", "heads", "store", "claims", "seals", "keys", "alembic_version"),
+        *("projections", "checkpoints", "plans", "parked"),
+    }
+)
+"""Names of tables that a store has beside its query tables, on whichever engine."""
+
+_GENERATION: Final = re.compile(rf"({'|'.join(each.NAME for each in catalog.ALL)})_\d+(_.*)?")
+
+
+class NameTaken(Refused):
+    """A table cannot have this name: another one has it, or may come to have it."""
+
+
+def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
+    """Keep a table of `past` as the plain table `name` of `store`; return how many rows it has.
+
+    It has the same columns, key and comments, and stands beside the query tables; nothing changes
+    it any more. It is there whole or not at all. Raises `BadInput` for what is no name, and
+    `NameTaken`.
+    """
+    _check_name(name)
+    schema = store.tables.rows.physical(projection, name).schema
+    table = projection.TABLE.to_metadata(
+        sa.MetaData(), schema=schema or SchemaConst.RETAIN_SCHEMA, name=name
+    )
+    with past.tables.reading() as then, store.tables.writing() as now:
+        if sa.inspect(now).has_table(name, schema):
+            raise NameTaken(f"there is a table or view {name} already")
+        table.create(now)
+        source = past.tables.current(then)[projection.NAME].table
+        query = sa.select(*(source.c[column.name] for column in table.columns))
+        rows = then.execution_options(yield_per=ROWS_AT_ONCE).execute(query).mappings()
+        count = 0
+        for some in rows.partitions():
+            now.execute(table.insert(), list(map(dict, some)))
+            count += len(some)
+    return count
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch("[a-z_][a-z0-9_]*", name) or len(name) > LONGEST_NAME:
+        raise BadInput(
+            f"{name!r} is no name for a table: up to {LONGEST_NAME} of a to z, 0 to 9 and _, not"
+            " beginning with a digit"
+        )
+    own = {
+        *(each.NAME for each in catalog.ALL),
+        *(view.name for view in views.ALL),
+        *LOG_AND_REGISTRY,
+    }
+    if name in own or _GENERATION.fullmatch(name) or name.startswith("sqlite_"):
+        raise NameTaken(f"{name} is a name that refold or the database keeps for itself")

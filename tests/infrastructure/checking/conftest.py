@@ -1,0 +1,80 @@
+"""Stores that are checked, one of each engine, and what a person may do to their tables."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from refold.domain import times
+from refold.infrastructure.commands import run
+from refold.infrastructure.open import open_store
+from refold.infrastructure.store import Store
+from refold.tests.contract.query_tables import schema
+
+SHA = "ab" * 32
+CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store of each engine."""
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+    match request.param:
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/store.db"
+        case "postgres":
+            return str(request.getfixturevalue("postgres_url"))
+        case _:
+            return "memory:"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An empty store."""
+    with open_store(url, create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def memory() -> Iterator[Store]:
+    """An empty store in memory."""
+    with open_store("memory:") as store:
+        yield store
+
+
+@pytest.fixture
+def tagged_store(store: Store) -> Store:
+    """A store with a file, tagged at 2 and voted for at 3 and 4, whose tables are folded."""
+    return with_a_tag(store)
+
+
+@pytest.fixture
+def tagged(memory: Store) -> Store:
+    """The same, in memory."""
+    return with_a_tag(memory)
+
+
+def with_a_tag(store: Store) -> Store:
+    do(store, "file.register", sha256=SHA, cid=CID, name="paper.pdf")
+    do(store, "file.add_tag", sha256=SHA, tag="t")
+    for voter in "ada", "bo":
+        do(store, "tag_vote.cast", actor=voter, sha256=SHA, tag="t", voter=voter, stance=1)
+    store.folder.catch_up()
+    return store
+
+
+def do(store: Store, name: str, /, *, actor: str = "ada", **fields: Any) -> None:
+    run(store, name, fields, command_id=uuid4().hex, actor=actor)
+
+
+def by_hand(store: Store, statement: str) -> None:
+    """Change a live table as nobody should; {} stands for its place."""
+    place = schema(store)
+    with store.tables.writing() as connection:
+        done = connection.exec_driver_sql(statement.replace("{}", f"{place}." if place else ""))
+        assert done.rowcount
+
+
+def recorded_at(store: Store, position: int) -> str:
+    return times.text(store.log.page(0, position - 1, 1)[0].recorded_at)
