@@ -157,8 +157,8 @@ class UnknownType(Unreadable):
 
     def __init__(self, position: int, type: str, schema: int) -> None:
         super().__init__(
-            f"event {position} has type {type} with schema {schema}, which this version of refold"
-            " does not know; a newer one does"
+            f"event {position}: event type {type} with schema {schema} is not known to this version"
+            " of refold"
         )
         self.position = position
         self.type = type

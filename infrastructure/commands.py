@@ -22,6 +22,9 @@ from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
 
+MOVES: Final = 5
+"""How often a command goes along when its store has moved; more often is a circle."""
+
 ATTEMPTS: Final = 50
 """How often the loop decides again when others write to the same stream."""
 
@@ -84,11 +87,12 @@ def carry_out(
         return _carry_out(store, request, command_id, actor, expected)
 
     def there() -> Done:
-        while True:
+        for _ in range(MOVES):
             try:
                 return _carry_out(store, request, command_id, actor, expected)
             except Moved as moved:
                 store.follow(moved.successor)
+        return _carry_out(store, request, command_id, actor, expected)
 
     return patiently(there)
 

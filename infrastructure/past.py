@@ -176,10 +176,6 @@ def _check_name(name: str) -> None:
             f"{name!r} is no name for a table: up to {LONGEST_NAME} of a to z, 0 to 9 and _, not"
             " beginning with a digit"
         )
-    own = {
-        *(each.NAME for each in catalog.ALL),
-        *(view.name for view in views.ALL),
-        *LOG_AND_REGISTRY,
-    }
+    own = {each.NAME for each in catalog.ALL} | {view.name for view in views.ALL} | OTHERS
     if name in own or _GENERATION.fullmatch(name) or name.startswith("sqlite_"):
         raise NameTaken(f"{name} is a name that refold or the database keeps for itself")

@@ -141,8 +141,8 @@ def closed(head: Head) -> Refused | None:
     match head.state:
         case State.OPEN:
             return None
-        case State.FILLING:
-            return Filling()
+        case State.FILLING:  # on the way back, the store that it moved to goes on meanwhile
+            return Moved(head.successor) if head.successor else Filling()
         case State.SEALED:
             return Moved(head.successor or "an unknown address")
 

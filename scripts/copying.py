@@ -60,6 +60,7 @@ def copy(
     Example: refold copy sqlite:///files.db postgresql://ada@localhost/files
     """
     _check_options(source, target, with_keys=with_keys, of_source=without_keys or damaged)
+    kept.check_key(sign_with)
     if place := archive(target):
         written = archiving.write(source, place, with_keys=with_keys)
         if certificate:
@@ -69,8 +70,7 @@ def copy(
     if place := archive(source):
         filled = archiving.filled(place, target, without_keys=without_keys, damaged=damaged)
         with filled as (made, here):
-            keep(made, here, certificate, sign_with)
-        report(made, json=json)
+            end(made, here, certificate, sign_with, json=json)
         return
     with (
         open_store(source) as there,
@@ -78,8 +78,7 @@ def copy(
         output.progress() as advance,
     ):
         made = copying.copy(there, here, advance)
-        keep(made, here, certificate, sign_with)
-    report(made, json=json)
+    end(made, here, certificate, sign_with, json=json)
 
 
 def move(
@@ -103,6 +102,7 @@ def move(
 
     Example: refold move sqlite:///files.db postgresql://ada@localhost/files
     """
+    kept.check_key(sign_with)
     with (
         open_store(source) as there,
         open_store(target, create=True) as here,
@@ -112,9 +112,8 @@ def move(
             position, ended = cutover.follow(there, here, signals.stopped(), advance)
         else:
             made = cutover.move(there, here, advance)
-            keep(made, here, certificate, sign_with)
     if not follow:
-        report(made, json=json)
+        end(made, here, certificate, sign_with, json=json)
     elif json:
         output.document({"position": position, "cut_over": ended})
     else:
@@ -141,6 +140,7 @@ def cut_over(
 
     Example: refold cutover sqlite:///files.db postgresql://ada@localhost/files
     """
+    kept.check_key(sign_with)
     with (
         open_store(source) as there,
         open_store(target, create=not abort) as here,
@@ -150,21 +150,25 @@ def cut_over(
             cutover.abort(there, here)
         else:
             made = cutover.move(there, here, advance)
-            keep(made, here, certificate, sign_with)
     if not abort:
-        report(made, json=json)
+        end(made, here, certificate, sign_with, json=json)
     elif json:
         output.document({"aborted": True})
     else:
         print("the source takes commands again")
 
 
-def keep(certificate: Certificate, target: Store, place: Path | None, key: Path | None) -> None:
-    """Keep a certificate where it is wanted, or beside a target that is a file."""
+def end(
+    certificate: Certificate, target: Store, place: Path | None, key: Path | None, *, json: bool
+) -> None:
+    """Keep a certificate where it is wanted, or beside a target that is a file, and print it."""
     if place is None and isinstance(target.address, Sqlite):
         place = target.address.certificate
-    if place:
-        kept.write(place, certificate, key)
+    try:
+        if place:
+            kept.write(place, certificate, key)
+    finally:
+        report(certificate, json=json)
 
 
 def report(certificate: Certificate, *, json: bool) -> None:

@@ -53,20 +53,35 @@ class Carrier:
         _check_tail(source, self.sealed_before)
         self.walk = Walk(PARTITION, standing)
         self.progress = progress or _quietly
-        self.closes = True
-        """Whether a target that takes commands is closed to be filled."""
+        self._may_close = True
 
     @property
     def position(self) -> int:
         """Return up to where the target holds what the source does."""
         return self.walk.position
 
+    def close(self) -> Head:
+        """Close the target now, whatever is to be carried, and return its head before.
+
+        From then on it is never closed again: who opens it has the last word.
+        """
+        before = head(self.target)
+        if before.state is not State.FILLING:
+            self.target.log.change_state(
+                State.FILLING, expected=before.state, successor=before.successor
+            )
+        self._may_close = False
+        return before
+
     def carry(self, until: int) -> None:
         """Bring all events up to `until` to the target, and read each of them back.
 
-        While one page is written, the one before is read back and the next one is fetched.
+        While one page is written, the one before is read back and the next one is fetched. Keys
+        come first: the target may fold an event as soon as it is there.
         """
         self.progress("copy", self.walk.position, until)
+        if until > self.walk.position:
+            self.carry_keys()
         if self.target.log.identity().log_id != self.source.log.identity().log_id:
             self._fill(0)
         with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as reader:
@@ -108,13 +123,19 @@ class Carrier:
 
         Nothing is written behind an event that differs.
         """
-        there = self._at_target(page)
-        self._compare(page[: len(there)], there)
-        if self.differences or len(there) == len(page):
-            return False
-        self._fill(page[0].position - 1 + len(there))
-        self.target.log.receive(page[len(there) :])
-        return True
+        while True:
+            there = self._at_target(page)
+            self._compare(page[: len(there)], there)
+            if self.differences or len(there) == len(page):
+                return False
+            self._fill(page[0].position - 1 + len(there))
+            try:
+                self.target.log.receive(page[len(there) :])
+            except Refused:
+                if len(self._at_target(page)) <= len(there):
+                    raise
+                continue  # another who carries the same was faster
+            return True
 
     def _read_back(self, page: list[Recorded], writing: Future[bool]) -> None:
         if writing.result():
@@ -143,17 +164,21 @@ class Carrier:
         """
         before = head(self.target)
         if before.state is not State.FILLING:
-            if not self.closes:
+            if not self._may_close:
                 raise ForeignTarget(f"{self.target.address.public} was opened meanwhile")
-            self._close(before.state, there)
+            self._close(before, there)
         log_id = self.source.log.identity().log_id
         if self.target.log.identity().log_id != log_id:
-            self.target.log.change_state(State.FILLING, expected=State.FILLING, log_id=log_id)
+            self.target.log.change_state(
+                State.FILLING, expected=State.FILLING, successor=before.successor, log_id=log_id
+            )
 
-    def _close(self, state: State, there: int) -> None:
-        [head] = self.target.log.change_state(State.FILLING, expected=state)
+    def _close(self, before: Head, there: int) -> None:
+        [head] = self.target.log.change_state(State.FILLING, expected=before.state)
         if head.position != there:
-            self.target.log.change_state(State.OPEN, expected=State.FILLING)
+            self.target.log.change_state(
+                before.state, expected=State.FILLING, successor=before.successor
+            )
             raise ForeignTarget(
                 f"{self.target.address.public} took a command at position {head.position}"
                 " while it was to be filled"
@@ -168,8 +193,11 @@ class Carrier:
         if keys and not self.differences:
             self.target.vault.take_over(self.source.vault)
             self.target.log.merge_keys(keys)
-            if VaultProof.of(self.target.log.keys()) != self.vault:
-                self.differences.append("the vaults differ")
+
+    def check_keys(self) -> None:
+        """Tell as a difference when the target has other keys than were carried."""
+        if self.vault.keys and VaultProof.of(self.target.log.keys()) != self.vault:
+            self.differences.append("the vaults differ")
 
     def carry_claims(self, claims: Sequence[Claim], position: int) -> None:
         """Make `claims`, those of the source at `position`, the target's."""
@@ -181,12 +209,17 @@ class Carrier:
         elif head(self.target).position == position:
             self.differences.append("the claims differ")
 
+    def check_blobs(self) -> None:
+        """Tell as a difference how many blobs are not whole at the target."""
+        missing = sum(not is_there for is_there in self.blobs.values())
+        said = f"{missing} blobs are missing or damaged"
+        if missing and said not in self.differences:
+            self.differences.append(said)
+
     def finish(self) -> None:
         """Seal what is sealed at neither store yet, and open the target, if nothing differs."""
         self._compare_seals()
-        missing = sum(not is_there for is_there in self.blobs.values())
-        if missing:
-            self.differences.append(f"{missing} blobs are missing or damaged")
+        self.check_blobs()
         if self.differences:
             return
         self.source.log.add_seals(self.walk.fresh)
@@ -214,6 +247,7 @@ def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
     if source.log.keys():
         target.vault.take_over(source.vault)
     moved_there = from_head.state is State.SEALED and from_head.successor == address
+    moved_there = moved_there and to_head.state is not State.FILLING
     if to_head.position > from_head.position and not moved_there:
         raise ForeignTarget(
             f"{address} goes on to position {to_head.position}, the source ends at"

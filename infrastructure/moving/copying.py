@@ -29,6 +29,7 @@ def certified(source: Store, target: Store, progress: Progress | None = None) ->
     carrier.carry(head.position)
     carrier.carry_claims(claims, head.position)
     carrier.carry_keys()
+    carrier.check_keys()
     if not carrier.differences:
         comparison.compare_whole(head.position)
     carrier.finish()

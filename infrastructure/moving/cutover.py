@@ -1,11 +1,12 @@
 """Moves a store while services write to it: all that takes long is done before it is sealed."""
 
+from contextlib import suppress
 from threading import Event
 from time import monotonic
 from typing import Final
 
 from refold.domain.errors import ForeignTarget, Moved, Refused
-from refold.domain.ports import State
+from refold.domain.ports import Head, State
 from refold.infrastructure.address import Memory
 from refold.infrastructure.moving.carrying import Carrier, Progress, check, head
 from refold.infrastructure.moving.certificate import Certificate
@@ -18,6 +19,9 @@ SHORT: Final = 1_000
 
 ROUNDS: Final = 20
 """How often a target goes after a source before it is sealed, however fast that grows."""
+
+FOLLOWED_AT_ONCE: Final = 50_000
+"""Events that a follower carries before it looks whether it is to stop."""
 
 LOOK_SECONDS: Final = 0.2
 """How long a follower waits between two looks at a source where nothing happens."""
@@ -33,27 +37,22 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
     """
     began = monotonic()
     _check(source, target)
-    opened_before = head(target).state is State.OPEN
-    sealed_before = head(source).state is State.SEALED
-    if sealed_before and opened_before:
+    if head(source).state is State.SEALED and head(target).state is State.OPEN:
         return certified(source, target, progress)  # it was done before
     carrier = Carrier(source, target, progress)
     comparison = Comparison(carrier)
+    before = carrier.close()
     sealed, done = None, False
     try:
         _prepare(carrier, comparison)
-        if not carrier.differences and not sealed_before:
-            address = target.address.public
-            source.log.change_state(State.SEALED, expected=State.OPEN, successor=address)
-            sealed = monotonic()
         if not carrier.differences:
+            sealed = monotonic()
+            _seal(source, target.address.public)
             _finish(carrier, comparison)
         done = not carrier.differences
     finally:
-        if not done and (sealed or sealed_before):
-            state = head(target).state
-            if state is State.FILLING or (sealed and opened_before):
-                source.log.change_state(State.OPEN, expected=State.SEALED)
+        if not done:
+            _call_off(source, target, before)
     now = monotonic()
     return certificate(carrier, comparison, now - began, now - sealed if sealed else None)
 
@@ -63,39 +62,75 @@ def follow(
 ) -> tuple[int, bool]:
     """Carry what is appended to `source` until `stopped`, and fold it at the target.
 
-    Returns the position reached, and whether a cutover has ended it. Takes no commands at the
-    target, which stays unfinished. Raises what `copy` raises, and `ForeignTarget` where the logs
+    Returns the position reached, and whether a cutover to the target has ended it. The target takes
+    no commands and stays unfinished. Raises what `copy` raises, and `ForeignTarget` where the logs
     differ.
     """
     _check(source, target)
     carrier = Carrier(source, target, progress)
-    while True:
+    if head(target).state is not State.OPEN or head(source).state is State.OPEN:
+        carrier.close()
+    while not stopped.is_set():
         there = head(source)
-        if there.position > carrier.position or not carrier.position:
-            carrier.carry(there.position)
-            carrier.carry_keys()
-            if carrier.differences:
-                raise ForeignTarget(carrier.differences[0])
-            target.folder.catch_up(carrier.position)
-            carrier.closes = False  # from now on it is closed, or a cutover has opened it
-        elif there.state is State.SEALED:
-            return carrier.position, True
-        elif stopped.wait(LOOK_SECONDS):
-            return carrier.position, False
+        if there.position == carrier.position and head(target).state is State.FILLING:
+            stopped.wait(LOOK_SECONDS)
+            continue
+        try:
+            carrier.carry(min(there.position, carrier.position + FOLLOWED_AT_ONCE))
+        except ForeignTarget:  # a cutover was faster with these, and has opened the target
+            if not _is_done(source, target):
+                raise
+        if carrier.differences:
+            raise ForeignTarget(carrier.differences[0])
+        if head(target).state is not State.FILLING:
+            return head(source).position, _is_done(source, target)
+        target.folder.catch_up(carrier.position)
+    return carrier.position, False
+
+
+def _is_done(source: Store, target: Store) -> bool:
+    there = head(source)
+    is_sealed = there.state is State.SEALED and there.successor == target.address.public
+    return is_sealed and head(target).state is State.OPEN
 
 
 def abort(source: Store, target: Store) -> None:
     """Let `source` take commands again after a move to `target` that was broken off.
 
-    Raises `Refused` unless it is sealed for `target`, and that never took over.
+    Nobody who is still at that move can open the target then. Raises `Refused` unless the source
+    is sealed for `target`, and that never took over.
     """
     address = target.address.public
-    there = head(source)
+    there, here = head(source), head(target)
     if there.state is not State.SEALED or there.successor != address:
         raise Refused(f"{source.address.public} is not sealed for a move to {address}")
-    if head(target).state is State.OPEN:
+    is_ours = here.state is State.SEALED and here.successor == source.address.public
+    if not is_ours and (here.state is not State.FILLING or here.position > there.position):
         raise Refused(f"{address} has taken over: move it back instead")
-    source.log.change_state(State.OPEN, expected=State.SEALED)
+    _call_off(source, target)
+
+
+def _call_off(source: Store, target: Store, before: Head | None = None) -> None:
+    """Open the source again, unless somebody has opened the target: its head decides.
+
+    The target is then sealed for the source: it is filled by another move of that, and by nothing
+    else. One that was open `before` is so again when the source was not sealed, and nothing came.
+    """
+    there, here = head(source), head(target)
+    address = source.address.public
+    if there.state is State.OPEN:
+        was_open = before and before.state is State.OPEN and before.position == here.position
+        if was_open and here.state is State.FILLING:
+            target.log.change_state(State.OPEN, expected=State.FILLING)
+        return
+    if there.successor != target.address.public:
+        return
+    if here.state is State.FILLING:
+        with suppress(Refused):  # somebody was faster; then it is as they left it
+            target.log.change_state(State.SEALED, expected=State.FILLING, successor=address)
+        here = head(target)
+    if here.state is State.SEALED and here.successor == address:
+        source.log.change_state(State.OPEN, expected=State.SEALED)
 
 
 # --- steps ------------------------------------------------------------------------
@@ -110,9 +145,18 @@ def _check(source: Store, target: Store) -> None:
         raise Moved(there.successor or "an unknown address")
 
 
+def _seal(source: Store, address: str) -> None:
+    """Seal `source` for `address`, unless it is already. Raises `Moved` if for another one."""
+    there = head(source)
+    if there.state is State.SEALED and there.successor == address:
+        return
+    source.log.change_state(State.SEALED, expected=State.OPEN, successor=address)
+
+
 def _prepare(carrier: Carrier, comparison: Comparison) -> None:
     """Do all that takes long: carry and compare, until little is left."""
     _carry_all(carrier)
+    carrier.check_blobs()
     if not carrier.differences:
         comparison.compare_whole()
     for _ in range(ROUNDS):
@@ -125,6 +169,7 @@ def _prepare(carrier: Carrier, comparison: Comparison) -> None:
 def _finish(carrier: Carrier, comparison: Comparison) -> None:
     """Carry and compare the rest of a sealed source, and open the target."""
     _carry_all(carrier)
+    carrier.check_keys()
     if not carrier.differences:
         comparison.compare_touched()
     carrier.finish()
@@ -134,4 +179,4 @@ def _carry_all(carrier: Carrier) -> None:
     [there], claims = carrier.source.log.claims()
     carrier.carry(there.position)
     carrier.carry_claims(claims, there.position)
-    carrier.carry_keys()
+    carrier.carry_keys()  # also those that were erased without an event behind it

@@ -29,6 +29,12 @@ class NoCertificate(BadInput):
     """A file is no certificate, or not one that is signed as it should be."""
 
 
+def check_key(key: Path | None) -> None:
+    """Raise `BadInput` unless `key`, if there is one, can sign."""
+    if key:
+        _private(key)
+
+
 def write(path: Path, certificate: Certificate, key: Path | None = None) -> None:
     """Keep `certificate` in a file; with `key`, a PEM file of an Ed25519 private key, signed.
 
@@ -59,7 +65,7 @@ def read(path: Path, key: Path | None = None) -> dict[str, Any]:
         _shape(document)
     except OSError as error:
         raise NoCertificate(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoCertificate(f"{path} is no certificate of refold") from error
     if key:
         signature = document.get(_SIGNATURE)
@@ -79,10 +85,12 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
     What was erased since is a difference of its tables.
     """
     position, chain, tables_at, tables, types = _shape(document)
+    if not document["equal"]:
+        return ["the certificate itself says that something differed", *document["differences"]]
     identity, end = store.log.identity(), store.advance.head()
     if identity.log_id != document["log_id"]:
         return [f"the log is {identity.log_id}, not {document['log_id']}"]
-    if end < position:
+    if end < max(position, tables_at):
         return [f"the log ends at position {end}, before {position}"]
     walk, counted, blobs = Walk(PARTITION, store.log.seals(PARTITION)), Counter[str](), set[str]()
     try:
@@ -115,6 +123,8 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
 
 def _shape(document: dict[str, Any]) -> tuple[int, str, int, dict[str, str], dict[str, int]]:
     """Return position, chain, position of the tables, their digests, and the counts of types."""
+    if not {"equal", "differences", "log_id"} <= document.keys() or document["tables_at"] < 0:
+        raise KeyError
     [partition] = document["partitions"]
     tables = {table["name"]: str(table["digest"]) for table in document["tables"]}
     types = {str(type): int(count) for type, count in document["types"].items()}

@@ -1,6 +1,8 @@
 """A move in steps: a target that follows its source, the cutover, calling it off, the way back."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event, Thread
 from time import monotonic, sleep
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from refold.infrastructure.commands import run
 from refold.infrastructure.moving import cutover
 from refold.infrastructure.moving.carrying import Carrier, head
 from refold.infrastructure.moving.comparing import Comparison
+from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.open import open_store
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.queries import refresh
@@ -25,6 +28,7 @@ from refold.tests.contract.two_stores import states
 def password(contract_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that stores tell have no password: a client that goes along has it from here."""
     monkeypatch.setenv("PGPASSWORD", urlsplit(contract_database).password or "")
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
 
 
 def test_a_follower_carries_what_is_appended_until_it_is_stopped(
@@ -62,8 +66,8 @@ def test_a_cutover_ends_what_a_follower_began(source: Store, target: Store) -> N
 
 def test_a_follower_never_closes_a_target_that_was_opened(source: Store, target: Store) -> None:
     carrier = Carrier(source, target)
+    carrier.close()
     carrier.carry(2)
-    carrier.closes = False
     target.log.change_state(State.OPEN)
     register(source, "three")
 
@@ -107,30 +111,143 @@ def test_a_row_that_differs_after_the_comparison_is_found(source: Store, target:
 def test_a_source_is_opened_again_when_rows_differ_behind_the_seal(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    refresh(source, "now")
     compare = Comparison.compare_touched
 
     def forged(self: Comparison) -> None:
         assert states(source) == [State.SEALED]
-        forge(target, "files_1", ("key", "late"), name="forged")
+        forge(target, "file_counts_1", ("sha256", "one"), moderation_votes=7)
         compare(self)
 
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "fold" and head(source).position == 2:
+            ban(source, "late", "one")
+
     monkeypatch.setattr(Comparison, "compare_touched", forged)
-    refresh(source, "now")
-    with pytest.raises(AssertionError):  # nothing is late: there is no such row to forge
-        cutover.move(source, target)
+    certificate = cutover.move(source, target, progress)
 
-    assert states(source, target) == [State.OPEN, State.FILLING]
+    assert certificate.differences == ["table file_counts differs"]
+    assert states(source, target) == [State.OPEN, State.SEALED]
+    assert head(target).successor == source.address.public
 
 
-def test_a_cutover_that_was_killed_is_called_off(source: Store, target: Store) -> None:
-    cutover._prepare(*(lambda carrier: (carrier, Comparison(carrier)))(Carrier(source, target)))
-    source.log.change_state(State.SEALED, successor=target.address.public)
-
+def test_a_move_goes_on_where_another_was_called_off(source: Store, target: Store) -> None:
+    prepare(source, target)
     cutover.abort(source, target)
     register(source, "three")
 
-    assert states(source, target) == [State.OPEN, State.FILLING]
-    assert cutover.move(source, target).position == 3
+    called_off = states(source, target)
+    certificate = cutover.move(source, target)
+
+    assert called_off == [State.OPEN, State.SEALED]
+    assert (certificate.equal, certificate.position) == (True, 3)
+    assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_a_cutover_that_was_called_off_meanwhile_opens_nothing(
+    source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Carrier.finish
+
+    def called_off(self: Carrier) -> None:
+        cutover.abort(source, target)
+        register(source, "three")
+        finish(self)
+
+    monkeypatch.setattr(Carrier, "finish", called_off)
+    with pytest.raises(Moved):
+        cutover.move(source, target)
+
+    assert states(source, target) == [State.OPEN, State.SEALED]
+    assert head(source).position == 3
+
+
+@pytest.mark.parametrize("copied_before", [False, True])
+def test_an_interrupt_behind_the_opening_leaves_the_target_open_alone(
+    source: Store, target: Store, monkeypatch: pytest.MonkeyPatch, copied_before: bool
+) -> None:
+    if copied_before:
+        copy(source, target)
+    finish = Carrier.finish
+
+    def interrupted(self: Carrier) -> None:
+        finish(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Carrier, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cutover.move(source, target)
+
+    assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_a_target_that_was_copied_before_takes_no_commands_during_a_move(
+    source: Store, target: Store
+) -> None:
+    copy(source, target)
+    seen = set[State]()
+
+    cutover.move(source, target, lambda *_: seen.update(states(target)))
+
+    assert seen == {State.FILLING}
+
+
+def test_the_way_back_needs_no_new_event(source: Store, target: Store) -> None:
+    cutover.move(source, target)
+
+    certificate = cutover.move(target, source)
+
+    assert certificate.equal
+    assert states(source, target) == [State.OPEN, State.SEALED]
+
+
+def test_a_target_that_has_moved_on_is_not_passed_over(
+    source: Store, target: Store, third: Store
+) -> None:
+    cutover.move(source, target)
+    register(target, "three")
+    cutover.move(target, third)
+
+    with pytest.raises(Refused, match="has taken over"):
+        cutover.abort(source, target)
+
+    assert states(source, target, third) == [State.SEALED, State.SEALED, State.OPEN]
+
+
+def test_a_user_who_comes_during_a_move_is_no_difference(source: Store, target: Store) -> None:
+    add_user(source, "first")
+    late = [True]
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "fold" and late:
+            late.pop()
+            add_user(source, "late")
+
+    certificate = cutover.move(source, target, progress)
+
+    assert certificate.equal
+    assert digests(source) == digests(target)
+
+
+def test_follower_cutover_and_writers_get_along(source: Store, target: Store) -> None:
+    stopped, said, done = Event(), list[tuple[int, bool]](), list[int]()
+
+    def write() -> None:
+        with suppress(Moved):
+            while True:
+                register(source, f"late{len(done)}")
+                done.append(1)
+
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(lambda: said.append(cutover.follow(source, target, stopped)))
+        writing = threads.submit(write)
+        until(lambda: head(target).position > 20)
+        certificate = cutover.move(source, target)
+        writing.exception()
+
+    assert certificate.equal
+    assert certificate.position == 2 + len(done) == head(target).position
+    assert said == [(certificate.position, True)]
 
 
 def test_what_was_not_begun_or_is_over_is_not_called_off(source: Store, target: Store) -> None:
@@ -142,6 +259,19 @@ def test_what_was_not_begun_or_is_over_is_not_called_off(source: Store, target: 
         cutover.abort(source, target)
 
     assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def prepare(source: Store, target: Store) -> None:
+    """Leave both as a move does that is killed right behind the seal."""
+    carrier = Carrier(source, target)
+    carrier.close()
+    carrier.carry(head(source).position)
+    source.log.change_state(State.SEALED, successor=target.address.public)
+
+
+def add_user(store: Store, name: str) -> None:
+    fields = {"id": name, "profile": {"username": name, "email": f"{name}@example.com"}}
+    run(store, "user.register", fields, command_id=name, actor="ada")
 
 
 # --- clients ----------------------------------------------------------------------------
@@ -167,8 +297,7 @@ def test_a_client_goes_along_and_comes_back(source: Store, target: Store) -> Non
 def test_a_client_waits_while_its_store_is_on_its_way(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Carrier(source, target).carry(2)
-    source.log.change_state(State.SEALED, successor=target.address.public)
+    prepare(source, target)
     with open_store(source.address.public, follow_moves=True) as client:
         with pytest.raises(Passing):
             client.follow(target.address.public)
@@ -180,6 +309,19 @@ def test_a_client_waits_while_its_store_is_on_its_way(
 
     assert client.address.public == source.address.public
     assert (head(source).position, head(target).position) == (3, 2)
+
+
+def test_a_client_of_a_store_that_is_filled_on_the_way_back_goes_to_where_it_is(
+    source: Store, target: Store
+) -> None:
+    with open_store(source.address.public, follow_moves=True) as idle:
+        cutover.move(source, target)
+        Carrier(target, source).close()
+
+        ban(idle, "first", "one")
+
+    assert idle.address.public == target.address.public
+    assert (head(source).position, head(target).position) == (2, 3)
 
 
 def test_other_clients_are_told_where_it_went(source: Store, target: Store) -> None:

@@ -147,6 +147,8 @@ class Dicts:
         first = self.commands.get(command_id)
         if first and first.stream == stream:
             return replace(first, outcome="duplicate")
+        if first and not self.version(stream) and stream[:5] == first.stream[:5] == "push-":
+            return replace(first, outcome="duplicate")  # the id that led there may be gone
         if off not in (None, 0):
             return Conflict
         decide = self._push if name.startswith("push.") else self._session

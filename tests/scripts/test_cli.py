@@ -274,7 +274,7 @@ def test_a_rebuild_that_finds_other_rows_says_which(
     assert "DIFFERENT: 0 added, 0 removed, 201 changed" in lines[1]
     assert lines[2] == "files.ban_set: 201 cells"
     assert re.fullmatch("~ files [0-9a-f]{64}  ban_set: 9 -> 0", lines[3])
-    assert lines[4].startswith("The new tables are beside the live ones")
+    assert lines[4] == "beside the live ones; to put them in place: refold rebuild files"
     assert (beside.code, ran.code, len(lines)) == (3, 3, 5)
     [table] = ran.json["tables"]
     assert (table["equal_to_live"], table["difference"]["changed"]) == (False, 201)

@@ -80,12 +80,17 @@ def test_a_rebuild_killed_anywhere_goes_on_and_ends_equal(
 
     rebuilds = [_rebuilds(sqlite), _rebuilds(postgres)]
     kills, reports = _kill_often(rebuilds, tmp_path / "printed")
+    ended = []
+    for url in sqlite, postgres:
+        with open_store(url) as store:
+            ended.append({each.NAME: store.folder.digest(each)[1].hex for each in catalog.ALL})
 
     assert len(kills) == 2 * KILLS
     assert sum(kill.was_inside for kill in kills) >= 15, kills
+    assert ended == [straight, straight]
     for report in map(json.loads, reports):
-        assert {each["name"]: each["digest"] for each in report["tables"]} == straight
-        assert all(each["equal_to_previous"] for each in report["tables"])
+        assert report["switched"]
+        assert all(each["equal_to_live"] for each in report["tables"])
 
 
 def test_a_daemon_killed_anywhere_goes_on_and_applies_nothing_twice(
