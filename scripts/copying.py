@@ -102,22 +102,37 @@ def move(
 
     Example: refold move sqlite:///files.db postgresql://ada@localhost/files
     """
+    if follow:
+        _follow(source, target, json=json)
+    else:
+        _move(source, target, certificate, sign_with, json=json)
+
+
+def _move(
+    source: str, target: str, certificate: Path | None, sign_with: Path | None, *, json: bool
+) -> None:
     kept.check_key(sign_with)
     with (
         open_store(source) as there,
         open_store(target, create=True) as here,
         output.progress() as advance,
     ):
-        if follow:
-            position, ended = cutover.follow(there, here, signals.stopped(), advance)
-        else:
-            made = cutover.move(there, here, advance)
-    if not follow:
-        end(made, here, certificate, sign_with, json=json)
-    elif json:
+        made = cutover.move(there, here, advance)
+    end(made, here, certificate, sign_with, json=json)
+
+
+def _follow(source: str, target: str, *, json: bool) -> None:
+    with (
+        open_store(source) as there,
+        open_store(target, create=True) as here,
+        output.progress() as advance,
+    ):
+        position, ended = cutover.follow(there, here, signals.stopped(), advance)
+    if json:
         output.document({"position": position, "cut_over": ended})
     else:
-        rest = "the move is done" if ended else f"refold cutover {source} {target} ends the move"
+        both = f"{there.address.public} {here.address.public}"
+        rest = "the move is done" if ended else f"refold cutover {both} ends the move"
         print(f"followed up to position {position}; {rest}")
 
 
@@ -140,19 +155,16 @@ def cut_over(
 
     Example: refold cutover sqlite:///files.db postgresql://ada@localhost/files
     """
-    kept.check_key(sign_with)
-    with (
-        open_store(source) as there,
-        open_store(target, create=not abort) as here,
-        output.progress() as advance,
-    ):
-        if abort:
-            cutover.abort(there, here)
-        else:
-            made = cutover.move(there, here, advance)
-    if not abort:
-        end(made, here, certificate, sign_with, json=json)
-    elif json:
+    if abort:
+        _abort(source, target, json=json)
+    else:
+        _move(source, target, certificate, sign_with, json=json)
+
+
+def _abort(source: str, target: str, *, json: bool) -> None:
+    with open_store(source) as there, open_store(target) as here:
+        cutover.abort(there, here)
+    if json:
         output.document({"aborted": True})
     else:
         print("the source takes commands again")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError
 
 from refold.domain.errors import NoSuchStore
 from refold.infrastructure import schema
@@ -70,7 +71,7 @@ class SqliteChecks:
         try:
             with engine.connect() as connection:
                 yield connection
-        except sa.exc.DatabaseError as error:
+        except DatabaseError as error:
             raise unavailable(path, error.orig) from error
 
     def _guards(self, triggers: dict[str, str]) -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 import io
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ Refold = Callable[..., Ran]
 @pytest.fixture
 def refold(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Refold:
+) -> Iterator[Refold]:
     """The command, run in this process in an empty folder, with nothing in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REFOLD_STORE", raising=False)
@@ -54,4 +55,7 @@ def refold(
         code = ended.value.code
         return Ran(code if isinstance(code, int) else int(code or 0), written.out, written.err)
 
-    return run
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -809,6 +809,24 @@ def toml(path: Path, **values: object) -> None:
     path.write_text("\n".join(["[storage]", *lines]))
 
 
+def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_path: Path) -> None:
+    target = f"sqlite:///{tmp_path}/target.db"
+    refused = refold("cutover", store, target, "--abort")
+
+    done = refold("cutover", store, target, "--certificate", "c.json", "--json")
+    checked = refold("verify", target, "--certificate", "c.json", "--json")
+    again = refold("move", store, target, "--follow", "--json")
+    taken = refold("cutover", store, target, "--abort")
+    unsigned = refold("move", store, target, "--sign-with", "none.pem")
+
+    assert "there is no store at" in refused.sentence
+    assert (done.json["equal"], done.json["pause_seconds"] >= 0) == (True, True)
+    assert checked.json == {"equal": True, "differences": []}
+    assert again.json == {"position": 202, "cut_over": True}
+    assert "has taken over: move it back instead" in taken.sentence
+    assert "none.pem holds no Ed25519 private key" in unsigned.sentence
+
+
 def rows(path: Path, query: str) -> list[Any]:
     connection = sqlite3.connect(path)
     found = connection.execute(query).fetchall()
