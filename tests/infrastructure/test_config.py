@@ -659,6 +659,11 @@ class Role(NamedTuple):
         self.server.execute(statement)
         (self.folder / "password").write_text(f"  {password}\n")
 
+    def lock_out(self) -> None:
+        """Let no password be right that was printed until now."""
+        statement = SQL("ALTER ROLE {} PASSWORD NULL").format(Identifier(self.name))
+        self.server.execute(statement)
+
     def keys(self) -> dict[str, object]:
         parts = urlsplit(self.url)
         return {
@@ -868,12 +873,14 @@ def test_a_command_that_fails_later_fills_no_log_with_what_it_says(
         password_command=role.command, pool={"connect_seconds": 1, "silent_seconds": 1.5}
     )
     with open_store(role.url, create=True, settings=Settings(None, storage, None, None)) as store:
-        role.set_password("another")  # nor does a connection come that is being made
         (role.folder / "password").write_text(f"wrong {CANARY}")
-        role.server.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s",
-            (role.name,),
-        )
+        role.lock_out()
+        for _ in range(20):  # also those sessions that were just being made
+            role.server.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s",
+                (role.name,),
+            )
+            time.sleep(0.02)
         with pytest.raises(Unavailable) as refused:
             store.log.heads()
 

@@ -395,7 +395,7 @@ def test_tables_that_were_never_folded_are_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("type", "data", "told", "mend"),
     [
-        ("file.melted", b"{}", "event type file.melted with schema 1 is not known", "pip install"),
+        ("file.melted", b"{}", "event 13: event type file.melted with schema 1", "pip install"),
         ("file.registered", b'{"x":1}', "event 13 of type file.registered cannot be", "refold ver"),
     ],
 )
