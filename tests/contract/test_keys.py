@@ -50,11 +50,19 @@ def test_a_command_that_is_refused_leaves_no_key_and_erases_none(log: Log) -> No
 
 
 @pytest.mark.parametrize(
-    ("state", "refusal"), [(State.SEALED, Moved), (State.FILLING, Filling)], ids=str
+    ("state", "successor", "refusal"),
+    [
+        (State.SEALED, "elsewhere", Moved),
+        (State.FILLING, None, Filling),
+        (State.FILLING, "elsewhere", Moved),  # on the way back
+    ],
+    ids=str,
 )
-def test_a_closed_store_takes_no_key(log: Log, state: State, refusal: type[Exception]) -> None:
+def test_a_closed_store_takes_no_key(
+    log: Log, state: State, successor: str | None, refusal: type[Exception]
+) -> None:
     log.append([command("1", KEY)])
-    log.change_state(state, successor="elsewhere" if state is State.SEALED else None)
+    log.change_state(state, successor=successor)
 
     outcomes = log.append([command("2", Key(BOB, b"")), command("3", GONE)])
 
