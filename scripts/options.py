@@ -30,6 +30,18 @@ Tables = Annotated[
     list[str] | None,
     typer.Argument(help="Which tables [default: all].", show_default=False),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes that fold [default: processors].",
+        show_default=False,
+    ),
+]
+Samples = Annotated[
+    int, typer.Option(min=0, help="Rows to show of each difference, with their cells.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 

@@ -22,15 +22,7 @@ def rebuild(
     everything: Annotated[
         bool, typer.Option("--all", help="All tables, as without a name.")
     ] = False,
-    number: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Processes that fold [default: processors].",
-            show_default=False,
-        ),
-    ] = None,
+    number: options.Workers = None,
     switch: Annotated[
         bool,
         typer.Option(
@@ -38,9 +30,7 @@ def rebuild(
             help="Put the new tables in place, or leave them beside the live ones.",
         ),
     ] = True,
-    samples: Annotated[
-        int, typer.Option(min=0, help="Rows to show of each difference, with their cells.")
-    ] = 3,
+    samples: options.Samples = 3,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Put the tables before the last switch in place.")
     ] = False,

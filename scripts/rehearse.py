@@ -1,7 +1,6 @@
 """`refold rehearse`: see what this version of refold would change, without changing it."""
 
 from os import cpu_count
-from typing import Annotated
 
 import typer
 
@@ -13,18 +12,8 @@ from refold.scripts import options, output, rebuild
 
 def rehearse(
     tables: options.Tables = None,
-    number: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Processes that fold [default: processors].",
-            show_default=False,
-        ),
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(min=0, help="Rows to show of each difference, with their cells.")
-    ] = 3,
+    number: options.Workers = None,
+    samples: options.Samples = 3,
     store: options.Address = None,
     config: options.Config = None,
     json: options.AsJson = False,

@@ -9,18 +9,16 @@ from refold.domain.errors import (
     NoVaultKey,
     StaleProjection,
     Undecodable,
-    Unfoldable,
     WrongVaultKey,
 )
-from refold.domain.ports import Recorded
 from refold.infrastructure.checking.finding import Finding
 from refold.infrastructure.checking.mends import GIVE_KEY, UPGRADE, Mends, sentence
 from refold.infrastructure.folding import pages
-from refold.infrastructure.folding.advancing import PARTITION, UNREADABLE
+from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.generations import Checkpoint, Generation
 from refold.infrastructure.store import Store
 from refold.projections import catalog
-from refold.projections.projection import Parked, Projection, touched
+from refold.projections.projection import Parked, Projection
 
 Behind = Mapping[int, Sequence[Projection]]
 """Tables by the position that they stand at."""
@@ -87,10 +85,10 @@ def _behind(store: Store, tables: Behind, head: int, mends: Mends) -> Iterator[F
     """Yield which tables are behind the log, and what stops them."""
     waiting = dict[str, int]()
     for position, projections in sorted(tables.items()):
-        page = store.log.page(PARTITION, position, pages.PAGE)
+        stops = _first_stops(store, position, projections)
         stopped = defaultdict[_Stop, list[str]](list)
         for projection in projections:
-            if stop := _stop(store, projection, page):
+            if stop := stops.get(projection.NAME):
                 stopped[stop].append(projection.NAME)
             else:
                 waiting[projection.NAME] = position
@@ -112,21 +110,15 @@ class _Stop(NamedTuple):
     why: str
 
 
-def _stop(store: Store, projection: Projection, page: Sequence[Recorded]) -> _Stop | None:
-    """Return the first event of a page that a projection cannot go over."""
-    try:
-        for _, event in store.codec.decode_kinds(page, projection.KINDS):
-            touched(projection, event)
-    except Unfoldable as error:
-        return _Stop(error.position, type(error), sentence(error))
-    except UNREADABLE:
-        for record in page:
-            try:
-                for _, event in store.codec.decode_kinds([record], projection.KINDS):
-                    touched(projection, event)
-            except UNREADABLE as error:
-                return _Stop(record.position, type(error), sentence(error))
-    return None
+def _first_stops(
+    store: Store, position: int, projections: Sequence[Projection]
+) -> dict[str, _Stop]:
+    """Return the first event of the next page that each projection cannot go over."""
+    page, first = store.log.page(PARTITION, position, pages.PAGE), dict[str, _Stop]()
+    for number, stops in store.advance.stops(page, projections):
+        for name, error in stops.items():
+            first.setdefault(name, _Stop(page[number].position, type(error), sentence(error)))
+    return first
 
 
 def _past(stop: _Stop, mends: Mends) -> str:

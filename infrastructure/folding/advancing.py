@@ -149,7 +149,7 @@ class Advance:
         except UNREADABLE:
             last = page[-1].position
             behind = [projection for projection, position in asked if position < last]
-            number, stopped = next(self._unreadable(page, behind))
+            number, stopped = next(self.stops(page, behind))
         if number:
             return page[:number], self._own(page[:number], asked), {}
         return [], [], stopped
@@ -169,17 +169,22 @@ class Advance:
             own.append((new, {key for _, event in new for key in touched(projection, event)}))
         return own
 
-    def _unreadable(
+    def stops(
         self, page: Sequence[Recorded], projections: Sequence[Projection]
     ) -> Iterator[tuple[int, Stops]]:
         """Yield the number in the page of each event that cannot be read, and what it stops."""
+        try:
+            self._own(page, [(projection, 0) for projection in projections])
+            return
+        except UNREADABLE:
+            pass  # one by one, then
         for number, record in enumerate(page):
             kind = streams.kind(record.stream)
-            own = [each for each in projections if kind in each.KINDS]
             stopped: Stops = {}
-            for projection in own:
+            for projection in projections:
                 try:
-                    self._own([record], [(projection, 0)])
+                    if kind in projection.KINDS:
+                        self._own([record], [(projection, 0)])
                 except UNREADABLE as error:
                     stopped[projection.NAME] = error
             if stopped:
@@ -189,21 +194,17 @@ class Advance:
         self, projections: Sequence[Projection], until: int, progress: Progress | None = None
     ) -> Iterator[tuple[Recorded, Stops]]:
         """Yield the events up to `until` that cannot be read, what each stops, and why."""
-        asked = [(projection, 0) for projection in projections]
         with self.pages() as reader:
             for page in reader.pages(until):
-                try:
-                    self._own(page, asked)
-                except UNREADABLE:
-                    for number, stopped in self._unreadable(page, projections):
-                        yield page[number], stopped
+                for number, stopped in self.stops(page, projections):
+                    yield page[number], stopped
                 if progress:
                     progress("read", page[-1].position, until)
 
     def stop(self, projection: Projection, position: int) -> Failure | None:
         """Return why `projection` cannot go on behind `position`: a stop is right there."""
         page = self.log.page(PARTITION, position, 1)
-        found = next(self._unreadable(page, [projection]), None)
+        found = next(self.stops(page, [projection]), None) if page else None
         return found[1][projection.NAME] if found else None
 
     # --- checkpoints ----------------------------------------------------------------

@@ -7,7 +7,6 @@ fold parts at the same time. A part is saved with a checkpoint of its own: a bui
 broken off goes on with the parts that are missing.
 """
 
-import gc
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from refold.infrastructure.codec import Codec
 from refold.infrastructure.folding.generations import BUILDING, Checkpoint, Generation, Plan
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.patience import patiently
 from refold.projections.projection import Folded, fold, kinds
 
@@ -107,7 +107,7 @@ class Builder:
 
     def do(self, job: Job) -> None:
         """Do a part of the work that `fill` has split."""
-        with _without_garbage_collection():
+        with without_collection():
             match job:
                 case Stretch():
                     self._spool(job)
@@ -135,7 +135,7 @@ class Builder:
             for generation in generations:
                 missing |= self._missing(connection, generation, plan)
         if plan.parts == 1 and missing:
-            with PageReader(self._log, self._partition) as reader, _without_garbage_collection():
+            with PageReader(self._log, self._partition) as reader, without_collection():
                 pages = _watched(reader.pages(plan.position), "fold", plan.position, progress)
                 self._fold(plan, 0, generations, pages)
         elif missing:
@@ -287,15 +287,3 @@ def _watched(
     for page in pages:
         yield page
         progress(what, page[-1].position, total)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Spare long work the collector: its records and rows are many and hold no cycles."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

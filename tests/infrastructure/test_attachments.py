@@ -54,13 +54,6 @@ def store(
         yield store
 
 
-@pytest.fixture
-def memory() -> Iterator[Store]:
-    """An empty store in memory."""
-    with open_store("memory:") as store:
-        yield store
-
-
 # --- creating -------------------------------------------------------------------------
 
 

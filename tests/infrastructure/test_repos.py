@@ -46,13 +46,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture
-def memory() -> Iterator[Store]:
-    """An empty store in memory."""
-    with open_store("memory:") as store:
-        yield store
-
-
 # --- records ----------------------------------------------------------------------
 
 

@@ -70,13 +70,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture
-def memory() -> Iterator[Store]:
-    """An empty store in memory."""
-    with open_store("memory:") as store:
-        yield store
-
-
 def new_url(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -> str:
     match engine:
         case "sqlite":

@@ -1,6 +1,5 @@
 """Stores that are checked, one of each engine, and what a person may do to their tables."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -8,39 +7,11 @@ import pytest
 
 from refold.domain import times
 from refold.infrastructure.commands import run
-from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.tests.contract.query_tables import schema
 
 SHA = "ab" * 32
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a store of each engine."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-    match request.param:
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            return str(request.getfixturevalue("postgres_url"))
-        case _:
-            return "memory:"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    """An empty store."""
-    with open_store(url, create=True) as store:
-        yield store
-
-
-@pytest.fixture
-def memory() -> Iterator[Store]:
-    """An empty store in memory."""
-    with open_store("memory:") as store:
-        yield store
 
 
 @pytest.fixture

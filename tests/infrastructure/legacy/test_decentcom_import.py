@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -71,18 +71,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path}/store.db"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with open_store(url, create=True) as store:
-        yield store
-
-
-@pytest.fixture
-def memory() -> Iterator[Store]:
-    with open_store("memory:") as store:
-        yield store
 
 
 # --- the real set ---------------------------------------------------------------------

@@ -66,19 +66,6 @@ def url(
         connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(schema)))
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with open_store(url, create=True) as store:
-        yield store
-
-
-@pytest.fixture
-def memory() -> Iterator[Store]:
-    """An empty store in memory."""
-    with open_store("memory:") as store:
-        yield store
-
-
 # --- totals counted by others -----------------------------------------------------
 
 

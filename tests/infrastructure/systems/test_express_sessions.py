@@ -4,7 +4,6 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
@@ -29,25 +28,6 @@ ALIVE_AFTER_A_RESTART: Final = (
     "sessions.set('from there', {'cookie': {}, 'passport': {'user': 'bob'}});"
     "sessions.destroy(sys.argv[2])"
 )
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-    match request.param:
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            return str(request.getfixturevalue("postgres_url"))
-        case _:
-            return "memory:"
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    with open_store(url, create=True) as store:
-        yield store
 
 
 @pytest.fixture

@@ -47,13 +47,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def memory() -> Iterator[Store]:
-    """An empty store in memory."""
-    with open_store("memory:") as store:
-        yield store
-
-
-@pytest.fixture
 def files(store: Store) -> MetadataStore:
     """A MetadataStore that knows one paper."""
     files = MetadataStore(store)

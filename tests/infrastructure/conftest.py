@@ -1,0 +1,36 @@
+"""Stores for tests of what stands on the engines: one of each, and one in memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from refold.infrastructure.open import open_store
+from refold.infrastructure.store import Store
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store of each engine."""
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+    match request.param:
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/store.db"
+        case "postgres":
+            return str(request.getfixturevalue("postgres_url"))
+        case _:
+            return "memory:"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An empty store."""
+    with open_store(url, create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def memory() -> Iterator[Store]:
+    """An empty store in memory."""
+    with open_store("memory:") as store:
+        yield store
