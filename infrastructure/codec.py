@@ -30,6 +30,7 @@ from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, History, NewEvent, Past, Recorded
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
 from refold.domain.texts import canonical_json
+from refold.infrastructure.limits import PAYLOAD_BYTES, PayloadTooLarge
 
 DEEPEST: Final = 64
 """Levels of nesting that a document may have."""
@@ -107,20 +108,28 @@ class Codec:
             if form.marks
         }
         self._open: Opener | None = None
+        self._most = PAYLOAD_BYTES
 
-    def opening(self, opener: Opener) -> "Codec":
-        """Return this codec, but one that opens personal fields as it reads: many at once."""
+    def opening(self, opener: Opener, most: int = PAYLOAD_BYTES) -> "Codec":
+        """Return this codec, but one that opens personal fields as it reads: many at once.
+
+        An event that it writes has at most so many bytes, with its metadata.
+        """
         other = copy(self)
-        other._open = opener
+        other._open, other._most = opener, most
         return other
 
     def encode(self, value: object, metadata: bytes) -> NewEvent:
         """Return `value` as a new event of its newest schema; it will be decoded again.
 
-        Marked fields have to be sealed. Raises `NotStorable`.
+        Marked fields have to be sealed. Raises `NotStorable` and `PayloadTooLarge`.
         """
         name = self._names[type(value)]
-        return NewEvent(name, self._schemas[name], self._forms[name].write(value), metadata)
+        data = self._forms[name].write(value)
+        size = len(data) + len(metadata)
+        if size > self._most:
+            raise PayloadTooLarge(name, size, self._most)
+        return NewEvent(name, self._schemas[name], data, metadata)
 
     def decode(self, recorded: Recorded) -> Event:
         """Return the event that `recorded` means. Raises `UnknownType` or `Undecodable`."""
@@ -245,15 +254,23 @@ def canonical(value: object) -> bytes:
 
     Lone surrogates stand as escapes, integers of any size as digits.
     """
-    if _check_shape(value):
-        try:
-            return _ENCODER.encode(value)
-        except ValueError:
-            pass  # a lone surrogate, or too many digits
+    fast = without_floats(value)
+    if fast is not None:
+        return fast
     try:
         return canonical_json(value).encode()
     except (TypeError, ValueError):
         raise NotStorable(_what_has_no_json(value)) from None
+
+
+def without_floats(value: object) -> bytes | None:
+    """Return what `canonical` does, but None for a value with floats, or with odd texts."""
+    if not _check_shape(value):
+        return None
+    try:
+        return _ENCODER.encode(value)
+    except ValueError:  # a lone surrogate, or too many digits
+        return None
 
 
 def parse(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from refold.domain.ports import Blobs, Event, Log, Past, State
 from refold.infrastructure.address import Address
 from refold.infrastructure.codec import Codec
 from refold.infrastructure.folding.advancing import Advance
+from refold.infrastructure.folding.building import Workers
 from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.folding.rebuilding import Rebuilder
 from refold.infrastructure.folding.tables import Tables
@@ -27,7 +28,8 @@ class Store:
 
     Appends go through `commits`: threads and tasks that append at the same time share a commit.
     The codec opens personal fields. `touch_step` is how many µs the expiry of a session has to move
-    before that is an event.
+    before that is an event. `workers` are processes that help where tables are built, if there are
+    any: see `workers.helping`.
     """
 
     address: Address
@@ -39,6 +41,7 @@ class Store:
     place_for_blobs: Blobs | None
     touch_step: int
     open_successor: "Callable[[str], Store] | None" = None
+    workers: Workers | None = field(default=None, init=False)
     _former: "list[Store]" = field(default_factory=list, init=False)
     _following: Lock = field(default_factory=Lock, init=False)
 
@@ -62,7 +65,7 @@ class Store:
     @property
     def advance(self) -> Advance:
         """Return what brings generations of this store's tables forward."""
-        return Advance(self.log, self.tables, self.codec)
+        return Advance(self.log, self.tables, self.codec, self.workers)
 
     def history(self, stream: str) -> list[Past]:
         """Return what decisions need of the events of a stream, decoded: versions 1, 2, 3 …"""
@@ -86,6 +89,7 @@ class Store:
                 there.close()
                 raise Passing(f"the store is on its way to {successor}")
             self._former.append(replace(self))
+            self.workers = None  # they have the other place open
             for each in fields(there):
                 if each.init:
                     setattr(self, each.name, getattr(there, each.name))

@@ -48,7 +48,7 @@ def indexable(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     kept = storable(value)
-    if len(kept.encode()) > LONGEST_TEXT:
+    if 4 * len(kept) > LONGEST_TEXT and len(kept.encode()) > LONGEST_TEXT:  # 4 bytes at the most
         return "~" + sha256(value.encode(errors="surrogatepass")).hexdigest()
     return kept
 

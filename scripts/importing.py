@@ -1,14 +1,18 @@
 """`refold import`: bring a legacy store's data into the log."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.decentcom.importing import import_decentcom
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
-from refold.infrastructure.legacy.importing import Report
+from refold.infrastructure.legacy.importing import Progress, Report
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
+from refold.infrastructure.store import Store
 from refold.scripts import options, output
 
 app = typer.Typer(help="Bring a legacy store's data into the log.", no_args_is_help=True)
@@ -25,6 +29,7 @@ def pinshare(
     source: Annotated[
         str, typer.Option(help="Name of the store that the file is from; its last import counts.")
     ] = "pinshare",
+    number: options.Workers = None,
     store: options.Address = None,
     config: options.Config = None,
     json: options.AsJson = False,
@@ -36,10 +41,8 @@ def pinshare(
 
     Example: refold import pinshare metadata.json --store sqlite:///files.db
     """
-    with options.opened(store, config, create=True) as opened, output.progress() as advance:
-        report = import_pinshare(
-            opened, file, source=source, progress=lambda done: advance("import", done, None)
-        )
+    with _importing(store, config, number) as (opened, advance):
+        report = import_pinshare(opened, file, source=source, progress=advance)
     _show(report, json=json)
 
 
@@ -56,6 +59,7 @@ def git_proxy(
     source: Annotated[
         str, typer.Option(help="Name of the store that they are from; its last import counts.")
     ] = "git-proxy",
+    number: options.Workers = None,
     store: options.Address = None,
     config: options.Config = None,
     json: options.AsJson = False,
@@ -67,10 +71,8 @@ def git_proxy(
 
     Example: refold import git-proxy .data/db --store sqlite:///proxy.db
     """
-    with options.opened(store, config, create=True) as opened, output.progress() as advance:
-        report = import_git_proxy(
-            opened, paths, source=source, progress=lambda done: advance("import", done, None)
-        )
+    with _importing(store, config, number) as (opened, advance):
+        report = import_git_proxy(opened, paths, source=source, progress=advance)
     _show(report, json=json)
 
 
@@ -83,6 +85,7 @@ def decentcom(
     source: Annotated[
         str, typer.Option(help="Name of the store that it is from; its last import counts.")
     ] = "decentcom",
+    number: options.Workers = None,
     store: options.Address = None,
     config: options.Config = None,
     json: options.AsJson = False,
@@ -94,15 +97,28 @@ def decentcom(
 
     Example: refold import decentcom decentcom.db --media media --store sqlite:///chat.db
     """
-    with options.opened(store, config, create=True) as opened, output.progress() as advance:
+    with _importing(store, config, number) as (opened, advance):
         report = import_decentcom(
             opened,
             file,
             media,
             source_name=source,
-            progress=lambda done: advance("import", done, None),
+            progress=advance,
         )
     _show(report, json=json)
+
+
+@contextmanager
+def _importing(
+    store: str | None, config: Path | None, processes: int | None
+) -> Iterator[tuple[Store, Progress]]:
+    """Give the store, its tables built by so many processes, and what shows how far it is."""
+    with (
+        options.opened(store, config, create=True) as opened,
+        workers.helping(opened, processes),
+        output.progress() as advance,
+    ):
+        yield opened, advance
 
 
 def _show(report: Report, *, json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from os import cpu_count
 from time import monotonic
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from refold.infrastructure.folding.rebuilding import Comparison
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.projection import Projection
-from refold.scripts import options, output
+from refold.scripts import lines, options, output
 
 
 def rebuild(
@@ -44,10 +43,11 @@ def rebuild(
     """Fold tables again from the first event, beside the live ones, and put them in place.
 
     The new rows are compared with the live ones at one position before the switch; exit code 3
-    when some differ, 1 when some could not be folded. Readers see the old table until the new one
-    is there. With --no-switch the new tables stay beside; the same command without it goes on with
-    them. A rebuild that was broken off goes on where it was. The tables before are kept for
-    --rollback.
+    when some differ, 1 when some could not be folded. It is 3, too, when a live table of this
+    version was folded from another log and cannot be compared; no live table, or one of another
+    version, is none to compare with. Readers see the old table until the new one is there. With
+    --no-switch the new tables stay beside; the same command without it goes on with them. A rebuild
+    that was broken off goes on where it was. The tables before are kept for --rollback.
 
     Events wait in files of the folder for temporary files (TMPDIR) when the log is long.
 
@@ -64,22 +64,23 @@ def rebuild(
         elif drop_old:
             _drop_old(opened, chosen, json=json)
         else:
-            _rebuild(opened, chosen, number or cpu_count() or 1, samples, switch=switch, json=json)
+            _rebuild(opened, chosen, number, samples, switch=switch, json=json)
 
 
 def _rebuild(
     store: Store,
     chosen: Sequence[Projection],
-    processes: int,
+    processes: int | None,
     samples: int,
     *,
     switch: bool,
     json: bool,
 ) -> None:
     started, pause = monotonic(), None
-    with workers.started(store.address, processes) as folding, output.progress() as advance:
-        shadows = store.rebuilder.fill(chosen, advance, folding)
+    with workers.helping(store, processes), output.progress() as advance:
+        shadows = store.rebuilder.fill(chosen, advance)
     compared = store.rebuilder.compare(shadows, samples)
+    unsure = _unsure(store, compared)
     if not json:
         show(compared)
     if switch:
@@ -94,13 +95,24 @@ def _rebuild(
             }
         )
     elif pause is None:
-        print(f"beside the live ones; to put them in place: refold rebuild {_named(chosen)}")
+        again = f"refold rebuild {_named(chosen)}"
+        print(lines.parts("beside the live ones; to put them in place:", again))
     else:
         print(f"switched; folding paused for {1_000 * pause:.0f} ms")
     if any(each.parked for each in compared):
         raise typer.Exit(1)
-    if any(each.is_equal is False for each in compared):
+    if unsure or any(each.is_equal is False for each in compared):
         raise typer.Exit(3)
+
+
+def _unsure(store: Store, compared: Sequence[Comparison]) -> bool:
+    """Tell whether a table of this version is live, and could not be compared all the same."""
+    with store.tables.reading() as connection:
+        live = store.tables.current(connection)
+    return any(
+        each.is_equal is None and each.name in live and live[each.name].is_of_this_version
+        for each in compared
+    )
 
 
 def _named(chosen: Sequence[Projection]) -> str:
@@ -165,36 +177,32 @@ def show(compared: Sequence[Comparison]) -> None:
 
 
 def _verdict(compared: Comparison) -> str:
-    found = compared.difference
     parked = f", {compared.parked} parked" if compared.parked else ""
-    if found is None:
-        return f"not compared: {compared.why}{parked}"
-    if not found:
-        return f"equal{parked}"
-    columns = [f"column {name} dropped" for name in found.dropped]
-    columns += [f"column {name} new" for name in found.new]
-    counts = f"{found.added} added, {found.removed} removed, {found.changed} changed"
-    return ", ".join(["DIFFERENT: " + counts, *columns]) + parked
+    return {None: "not compared", True: "equal", False: "DIFFERENT"}[compared.is_equal] + parked
 
 
 def _changes(compared: Comparison) -> Iterator[str]:
-    found = compared.difference
+    name, found = compared.name, compared.difference
+    if found is None:
+        yield lines.prose(f"{name}: not compared: {compared.why}")
     if not found:
         return
-    for column, count in found.cells.items():
-        yield f"{compared.name}.{column}: {count} cells"
+    yield f"{name}: {found.added} added, {found.removed} removed, {found.changed} changed"
+    yield from (f"{name}.{column}: column dropped" for column in found.dropped)
+    yield from (f"{name}.{column}: column new" for column in found.new)
+    yield from (f"{name}.{column}: {count} cells" for column, count in found.cells.items())
     for change in found.samples:
         key = output.shown(change.key)
         if change.before is None:
-            yield f"+ {compared.name} {key}"
+            yield lines.parts(f"+ {name}", key)
         elif change.after is None:
-            yield f"- {compared.name} {key}"
+            yield lines.parts(f"- {name}", key)
         else:
-            cells = (
-                f"{name}: {change.before[name]!r} -> {change.after[name]!r}"
-                for name in change.after
-            )
-            yield f"~ {compared.name} {key}  {', '.join(cells)}"
+            cells = [
+                lines.changed(each, change.before[each], change.after[each])
+                for each in change.after
+            ]
+            yield lines.listed(lines.parts(f"~ {name}", key), cells)
 
 
 def document(compared: Comparison) -> dict[str, Any]:

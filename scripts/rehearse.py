@@ -1,13 +1,11 @@
 """`refold rehearse`: see what this version of refold would change, without changing it."""
 
-from os import cpu_count
-
 import typer
 
 from refold.infrastructure.folding import workers
 from refold.infrastructure.folding.rehearsing import Rehearsal
 from refold.infrastructure.folding.rehearsing import rehearse as rehearsed
-from refold.scripts import options, output, rebuild
+from refold.scripts import lines, options, output, rebuild
 
 
 def rehearse(
@@ -29,10 +27,10 @@ def rehearse(
     chosen = options.projections(tables)
     with (
         options.opened(store, config) as opened,
-        workers.started(opened.address, number or cpu_count() or 1) as folding,
+        workers.helping(opened, number),
         output.progress() as advance,
     ):
-        found = rehearsed(opened.advance, chosen, samples, advance, folding)
+        found = rehearsed(opened.advance, chosen, samples, advance)
     if json:
         output.document(
             {
@@ -54,7 +52,7 @@ def rehearse(
 def _show(found: Rehearsal) -> None:
     rebuild.show(found.compared)
     for record, error in found.unreadable:
-        print(f"event {record.position}, {record.type}: {error}")
+        print(lines.prose(f"event {record.position}, {record.type}: {error}"))
     for name in found.unfoldable:
         print(f"{name} cannot be folded past those events")
     verdict = "nothing would change" if found.changes_nothing else "the tables would change"

@@ -23,7 +23,7 @@ from refold.domain.errors import (
 from refold.domain.ports import Event, Log, Recorded
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.folding.building import Progress, Workers
 from refold.infrastructure.folding.generations import Checkpoint, Generation
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Tables
@@ -46,8 +46,10 @@ Own = tuple[list[KindAndEvent], set[Key]]
 class Advance:
     """What brings the generations of one store behind its log."""
 
-    def __init__(self, log: Log, tables: Tables, codec: Codec) -> None:
-        self.log, self.tables, self.codec = log, tables, codec
+    def __init__(
+        self, log: Log, tables: Tables, codec: Codec, workers: Workers | None = None
+    ) -> None:
+        self.log, self.tables, self.codec, self.workers = log, tables, codec, workers
 
     def head(self) -> int:
         """Return the position of the last event in the log."""

@@ -79,23 +79,26 @@ class Workers(Protocol):
 class Builder:
     """Fills generations of one store, from one partition of its log."""
 
-    def __init__(self, log: Log, tables: Tables, codec: Codec, partition: int) -> None:
-        self._log, self._tables, self._codec, self._partition = log, tables, codec, partition
-
-    def fill(
+    def __init__(
         self,
-        generations: Sequence[Generation],
-        goal: int,
-        progress: Progress,
+        log: Log,
+        tables: Tables,
+        codec: Codec,
+        partition: int,
         workers: Workers | None = None,
     ) -> None:
+        """Without workers, this process folds all parts."""
+        self._log, self._tables, self._codec, self._partition = log, tables, codec, partition
+        self._workers = workers
+
+    def fill(self, generations: Sequence[Generation], goal: int, progress: Progress) -> None:
         """Fill `generations` with the log up to `goal`, or to where their filling was to end.
 
-        Without workers, this process folds all parts. Raises `UnknownType` or `Undecodable` at an
+        Raises `UnknownType` or `Undecodable` at an
         event that cannot be read, and `Unavailable` when there is no room for temporary files.
         """
         groups: dict[Plan, list[Generation]] = {}
-        new = self._new_plan(goal, workers)
+        new = self._new_plan(goal)
         with self._tables.writing(BUILDING) as connection:
             for generation in generations:
                 plan = self._tables.plan(connection, generation, self._partition)
@@ -103,7 +106,7 @@ class Builder:
                     self._tables.save_plan(connection, generation, self._partition, new)
                 groups.setdefault(plan or new, []).append(generation)
         for plan, group in groups.items():
-            self._carry_out(plan, group, progress, workers)
+            self._carry_out(plan, group, progress)
 
     def do(self, job: Job) -> None:
         """Do a part of the work that `fill` has split."""
@@ -116,20 +119,14 @@ class Builder:
 
     # --- plans ----------------------------------------------------------------------
 
-    def _new_plan(self, goal: int, workers: Workers | None) -> Plan:
+    def _new_plan(self, goal: int) -> Plan:
         [last] = self._log.page(self._partition, goal - 1, 1)
         parts = ceil(goal / self._tables.rows.events_a_part)
-        if workers and goal >= WORTH_WORKERS:
-            parts = workers.number * ceil(parts / workers.number)
+        if self._workers and goal >= WORTH_WORKERS:
+            parts = self._workers.number * ceil(parts / self._workers.number)
         return Plan(parts, goal, chain.digest(last))
 
-    def _carry_out(
-        self,
-        plan: Plan,
-        generations: Sequence[Generation],
-        progress: Progress,
-        workers: Workers | None,
-    ) -> None:
+    def _carry_out(self, plan: Plan, generations: Sequence[Generation], progress: Progress) -> None:
         missing = set[int]()
         with self._tables.reading() as connection:
             for generation in generations:
@@ -139,7 +136,7 @@ class Builder:
                 pages = _watched(reader.pages(plan.position), "fold", plan.position, progress)
                 self._fold(plan, 0, generations, pages)
         elif missing:
-            self._carry_out_parts(plan, generations, missing, progress, workers)
+            self._carry_out_parts(plan, generations, missing, progress)
 
     def _carry_out_parts(
         self,
@@ -147,7 +144,6 @@ class Builder:
         generations: Sequence[Generation],
         missing: set[int],
         progress: Progress,
-        workers: Workers | None,
     ) -> None:
         names = tuple((each.projection.NAME, each.number) for each in generations)
         with _spool_folder() as folder:
@@ -165,7 +161,7 @@ class Builder:
             ]
             for what, jobs in ("read", stretches), ("fold", parts):
                 progress(what, 0, len(jobs))
-                doing = workers.do(jobs, self.do) if workers else map(self.do, jobs)
+                doing = self._workers.do(jobs, self.do) if self._workers else map(self.do, jobs)
                 for done, _ in enumerate(doing, 1):
                     progress(what, done, len(jobs))
 

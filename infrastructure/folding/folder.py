@@ -12,6 +12,7 @@ from refold.domain import streams
 from refold.domain.errors import KeyParked, Refused, StaleProjection
 from refold.domain.ports import Event
 from refold.infrastructure.folding.advancing import UNREADABLE, Advance, Stops
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generation
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.rebuilding import Rebuilder
@@ -39,7 +40,12 @@ class Folder:
     def _tables(self) -> Tables:
         return self._advance.tables
 
-    def catch_up(self, until: int | None = None, wanted: Iterable[Projection] | None = None) -> int:
+    def catch_up(
+        self,
+        until: int | None = None,
+        wanted: Iterable[Projection] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
         """Fold what is missing, at most up to `until`, and return the position reached.
 
         Builds tables that are not there. A table that cannot go on stops at that event, the others
@@ -58,16 +64,17 @@ class Folder:
         self._advance.check_fits(checkpoints)
         missing = [each for each in self._projections if each.NAME not in current]
         if missing:
-            self._build(missing, until)
-            return self.catch_up(until, wanted)
+            self._build(missing, until, progress)
+            return self.catch_up(until, wanted, progress)
         stops = _stale(current.values())
         going = [each.position for each in checkpoints if each.projection not in stops]
         reached = min(going, default=until)
         if reached < until:
             with self._advance.pages() as pages:
                 fold_next = partial(self._fold_next, pages, until, stops)
-                while patiently(fold_next) < until:
-                    pass
+                while (position := patiently(fold_next)) < until:
+                    if progress:
+                        progress("fold", position, until)
         for projection in self._projections if wanted is None else wanted:
             if projection.NAME in stops:
                 raise stops[projection.NAME]
@@ -80,17 +87,19 @@ class Folder:
             going = [current[each.NAME] for each in self._projections if each.NAME not in stops]
             return self._advance.fold_page(connection, pages, going, until, stops)
 
-    def _build(self, projections: Sequence[Projection], until: int) -> None:
+    def _build(
+        self, projections: Sequence[Projection], until: int, progress: Progress | None
+    ) -> None:
         """Build tables up to `until`, or to before the first event that cannot be read."""
         rebuilder = Rebuilder(self._advance)
         try:
-            rebuilder.build(projections, until)
+            rebuilder.build(projections, until, progress)
         except UNREADABLE:
             first = next(self._advance.unreadable(projections, until), None)
             if first is None:
                 raise
             rebuilder.drop(projections, BUILDING)
-            rebuilder.build(projections, first[0].position - 1)
+            rebuilder.build(projections, first[0].position - 1, progress)
 
     def retry(self, projections: Sequence[Projection]) -> dict[str, tuple[list[Key], list[Key]]]:
         """Fold parked keys again, and return by table which go on now, and which still wait."""

@@ -8,8 +8,9 @@ from time import monotonic
 import sqlalchemy as sa
 
 from refold.domain.errors import Refused
+from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import PARTITION, Advance
-from refold.infrastructure.folding.building import Builder, Progress, Workers
+from refold.infrastructure.folding.building import Builder, Progress
 from refold.infrastructure.folding.difference import Difference, difference
 from refold.infrastructure.folding.generations import (
     BUILDING,
@@ -63,20 +64,17 @@ class Rebuilder:
     def builder(self) -> Builder:
         """Return what fills new generations."""
         advance = self._advance
-        return Builder(advance.log, advance.tables, advance.codec, PARTITION)
+        return Builder(advance.log, advance.tables, advance.codec, PARTITION, advance.workers)
 
     @property
     def _tables(self) -> Tables:
         return self._advance.tables
 
     def rebuild(
-        self,
-        projections: Sequence[Projection],
-        progress: Progress | None = None,
-        workers: Workers | None = None,
+        self, projections: Sequence[Projection], progress: Progress | None = None
     ) -> list[Comparison]:
         """Fill new generations, compare them with the live ones, and put them in place."""
-        shadows = self.fill(projections, progress, workers)
+        shadows = self.fill(projections, progress)
         compared = self.compare(shadows)
         self.switch(shadows)
         return compared
@@ -85,13 +83,13 @@ class Rebuilder:
         self,
         projections: Sequence[Projection],
         until: int | None = None,
-        workers: Workers | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Fill new generations and put them in place, whatever they hold. Raises as `fill`.
 
         Those that somebody else has put in place meanwhile stay.
         """
-        patiently(partial(self._put, self.fill(projections, None, workers, until)))
+        patiently(partial(self._put, self.fill(projections, progress, until)))
 
     def _put(self, shadows: Sequence[Generation]) -> None:
         with self._tables.writing(BUILDING, CURRENT) as connection:
@@ -101,7 +99,6 @@ class Rebuilder:
         self,
         projections: Sequence[Projection],
         progress: Progress | None = None,
-        workers: Workers | None = None,
         until: int | None = None,
     ) -> list[Generation]:
         """Fold `projections` from the first event beside the live tables; return what was made.
@@ -112,7 +109,7 @@ class Rebuilder:
         """
         shadows, goal = patiently(partial(self._begin, projections, until))
         if goal:
-            self.builder.fill(shadows, goal, progress or _quietly, workers)
+            self.builder.fill(shadows, goal, progress or _quietly)
         patiently(partial(self._end, shadows, goal))
         return shadows
 
@@ -177,7 +174,9 @@ class Rebuilder:
                         f"{waiting} rows of the new {shadow.projection.NAME} could not be folded;"
                         " the live one stays"
                     )
+            reach("rebuild: compared")
             self._tables.switch(connection, whole)
+        reach("rebuild: switched")
         return monotonic() - began
 
     def roll_back(self, projections: Sequence[Projection]) -> list[Generation]:

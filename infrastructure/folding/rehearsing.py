@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from refold.domain.errors import Failure, Refused
 from refold.domain.ports import Recorded
 from refold.infrastructure.folding.advancing import Advance
-from refold.infrastructure.folding.building import Progress, Workers
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT
 from refold.infrastructure.folding.rebuilding import Comparison, Rebuilder
 from refold.projections.projection import Projection
@@ -36,7 +36,6 @@ def rehearse(
     projections: Sequence[Projection],
     samples: int = 0,
     progress: Progress | None = None,
-    workers: Workers | None = None,
 ) -> Rehearsal:
     """Fold `projections` beside the live tables, compare where those stand, and remove it again.
 
@@ -63,7 +62,7 @@ def rehearse(
     names = [each.projection.NAME for each in kept]
     until = min((stand[each.NAME] for each in foldable if each.NAME in stand), default=None)
     try:
-        shadows = rebuilder.fill(foldable, progress, workers, until)
+        shadows = rebuilder.fill(foldable, progress, until)
         compared = rebuilder.compare(shadows, samples, folds_live=False)
     finally:
         rebuilder.drop([each for each in foldable if each.NAME not in names], BUILDING)

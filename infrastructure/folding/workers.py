@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
+from os import cpu_count
 from queue import SimpleQueue
 from typing import IO, cast
 
 from refold.domain.errors import Unavailable
-from refold.infrastructure.address import Address
+from refold.infrastructure.address import Address, Memory
 from refold.infrastructure.folding.building import Job
 from refold.infrastructure.open import open_at
+from refold.infrastructure.store import Store
 
 
 class ProcessWorkers:
@@ -105,18 +107,20 @@ class _Worker:
 
 
 @contextmanager
-def started(address: Address, number: int) -> Iterator[ProcessWorkers | None]:
-    """Give that many workers on the store at `address`; they end with the block.
+def helping(store: Store, number: int | None = None) -> Iterator[None]:
+    """Let that many processes build the tables of `store` within the block, this one among them.
 
-    This process is one of them; it needs none to be alone.
+    By default that is one for each processor. Those of a store in memory are built here alone.
     """
-    if number < 2:
-        yield None
+    number = number or cpu_count() or 1
+    if number < 2 or isinstance(store.address, Memory):
+        yield
         return
-    workers = ProcessWorkers(address, number)
+    store.workers = workers = ProcessWorkers(store.address, number)
     try:
-        yield workers
+        yield
     finally:
+        store.workers = None
         workers.close()
 
 

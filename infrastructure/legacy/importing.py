@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,8 +20,9 @@ from refold.domain.errors import (
     Refused,
     WrongVaultKey,
 )
-from refold.domain.ports import Appended, Command, Event
+from refold.domain.ports import Appended, Command, Event, Outcome
 from refold.infrastructure import chain
+from refold.infrastructure.address import Postgres
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
 from refold.infrastructure.commands import blinded, carry_out, prepared
 from refold.infrastructure.folding.advancing import PARTITION
@@ -34,6 +36,9 @@ STREAMS: Final = 50
 """Streams that are read at once: some have long histories."""
 MOST_BYTES: Final = 16 << 20
 """Bytes of big records that are in memory at once."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being done, how much of it is done, of how much if that is known."""
 
 
 class Record(NamedTuple):
@@ -82,8 +87,15 @@ class Report:
     seconds: float = 0.0
 
 
+News = list[tuple[Record, Command]]
+
+
 class Importer:
-    """Imports records of one `source`, in batches of one commit each."""
+    """Imports records of one `source`, in batches of one commit each.
+
+    While a server appends one batch the next one is decided, by what is in the log then: a record
+    that depends on the batch before it is decided again.
+    """
 
     def __init__(
         self,
@@ -91,9 +103,8 @@ class Importer:
         source: str,
         *,
         actor: str = "import",
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        """`progress` is told how many records were dealt with."""
         self._store, self._source, self._actor = store, source, actor
         self._progress = progress
         self._started = monotonic()
@@ -102,34 +113,43 @@ class Importer:
 
     def take(self, records: Iterable[Record | Refusal]) -> None:
         """Import each record that is new, or that differs from its last import."""
-        with without_collection():
+        is_served = isinstance(self._store.address, Postgres)  # else both would share this process
+        with without_collection(), ThreadPoolExecutor(1) as appending:
+            news: News = []
+            outcomes = appending.submit(self._append, news)
             for batch in _batches(records):
-                self._take_batch(batch)
+                decided = self._decide_batch(batch)
+                self._settle(news, outcomes.result())
+                news, outcomes = decided, appending.submit(self._append, decided)
+                if not is_served:
+                    outcomes.result()
+            self._settle(news, outcomes.result())
             self._take_late()
 
     def finish(self) -> Report:
         """Seal the full blocks of the log and fold the tables; return what became of all."""
         log = self._store.log
         chain.seal(log, PARTITION, log.heads()[PARTITION].position)
-        self._store.folder.catch_up()
+        self._store.folder.catch_up(progress=self._progress)
         self.report.seconds = monotonic() - self._started
         return self.report
 
-    def _take_batch(self, batch: Sequence[Record | Refusal]) -> None:
+    def _decide_batch(self, batch: Sequence[Record | Refusal]) -> News:
         for each in batch:
             if isinstance(each, Refusal):
                 self.report.refused.append(each)
             else:
                 self.report.notes += [(each.key, note) for note in each.notes]
         self.report.records += len(batch)
-        self._take([each for each in batch if isinstance(each, Record)])
+        news = self._decide([each for each in batch if isinstance(each, Record)])
         if self._progress:
-            self._progress(self.report.records)
+            self._progress("import", self.report.records, None)
+        return news
 
-    def _take(self, waiting: list[Record]) -> None:
-        """Import with one commit; those that another writer got in the way of, again."""
+    def _decide(self, waiting: list[Record]) -> News:
+        """Return what is to be appended; records that are refused or unchanged are reported."""
+        news: News = []
         while waiting:
-            news: list[tuple[Record, Command]] = []
             again: list[Record] = []
             for record, stream, events in self._found(waiting):
                 try:
@@ -141,23 +161,37 @@ class Importer:
                             self.report.unchanged += 1
                 except KeyErased:  # the subject was forgotten since the events were read
                     again.append(record)
-            outcomes = self._store.log.append([command for _, command in news])
-            for (record, command), outcome in zip(news, outcomes, strict=True):
-                match outcome:
-                    case Appended(again=True):  # another import of the same was faster
-                        self.report.unchanged += 1
-                    case Appended():
-                        self.report.imported += 1
-                        self.report.events += sum(len(write.events) for write in command.writes)
-                    case Conflict():
-                        again.append(record)
-                    case Claimed():
-                        self._late.append((record, outcome))
-                    case Moved() | Filling():
-                        raise outcome
-                    case Refused():
-                        self._refuse(record, outcome)
             waiting = again
+        return news
+
+    def _append(self, news: News) -> Sequence[Outcome]:
+        return self._store.log.append([command for _, command in news])
+
+    def _settle(self, news: News, outcomes: Sequence[Outcome]) -> None:
+        """Report what became of `news`; import those that another got in the way of again."""
+        again: list[Record] = []
+        for (record, command), outcome in zip(news, outcomes, strict=True):
+            match outcome:
+                case Appended(again=True):  # another import of the same was faster
+                    self.report.unchanged += 1
+                case Appended():
+                    self.report.imported += 1
+                    self.report.events += sum(len(write.events) for write in command.writes)
+                case Conflict():
+                    again.append(record)
+                case Claimed():
+                    self._late.append((record, outcome))
+                case Moved() | Filling():
+                    raise outcome
+                case Refused():
+                    self._refuse(record, outcome)
+        if again:
+            self._take(again)
+
+    def _take(self, records: list[Record]) -> None:
+        """Import with one commit, at once."""
+        news = self._decide(records)
+        self._settle(news, self._append(news))
 
     def _found(self, records: Sequence[Record]) -> Iterator[tuple[Record, str, list[Event]]]:
         """Yield records with the streams that they write to, and the events of those so far."""

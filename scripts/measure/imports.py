@@ -8,6 +8,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
+from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
@@ -61,7 +62,8 @@ def of_pushes(site: Site, new: Callable[[Site], AbstractContextManager[Engine]])
         site.progress("round", number, rounds)
         with new(site) as engine:
             started = perf_counter()
-            report = import_git_proxy(engine.store, [path])
+            with workers.helping(engine.store):
+                report = import_git_proxy(engine.store, [path])
             taken = perf_counter() - started
             measured.values.append(records / taken)
             ratios.append(seconds(engine.copy) / taken)

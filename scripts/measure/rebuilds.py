@@ -79,18 +79,17 @@ def rebuild_sqlite(site: Site) -> Measured:
 
 def _measured(site: Site, store: Store, reference: Callable[[], float]) -> Measured:
     """Take the rates of a rebuild with a worker on each processor, and of the reference."""
-    processors = cpu_count() or 1
 
     def build() -> None:
-        with workers.started(store.address, processors) as processes:
-            store.rebuilder.build(OF_FILES, workers=processes)
+        with workers.helping(store):
+            store.rebuilder.build(OF_FILES)
 
     def refold() -> float:
         site.settle()
         return site.events / seconds(build)
 
     measured = paired(site, refold, reference, "events")
-    measured.figures |= {"events": site.events, "workers": processors}
+    measured.figures |= {"events": site.events, "workers": cpu_count() or 1}
     return measured
 
 

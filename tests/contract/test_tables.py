@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from hashlib import sha256
-from threading import Barrier, Event
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -33,7 +33,6 @@ from refold.tests.contract.query_tables import (
     found,
     generations,
     physical,
-    query,
     receive,
     refolded,
     register,
@@ -323,10 +322,10 @@ def test_workers_build_the_same_tables(
     monkeypatch.setattr(building, "STRETCH", 4)
     url = new_kept_url()
     done: list[tuple[str, int, int]] = []
-    with open_store(url, create=True) as store, workers.started(store.address, 3) as three:
+    with open_store(url, create=True) as store, workers.helping(store, 3):
         receive(store, samples)
 
-        store.rebuilder.rebuild(catalog.ALL, lambda *progress: done.append(progress), three)
+        store.rebuilder.rebuild(catalog.ALL, lambda *progress: done.append(progress))
 
         assert digests(store) == GOLDEN
         assert {total for what, _, total in done if what == "fold"} == {3}
@@ -339,11 +338,11 @@ def test_an_event_that_no_worker_can_read_stops_the_build(
 ) -> None:
     monkeypatch.setattr(building, "WORTH_WORKERS", 0)
     url = new_kept_url()
-    with open_store(url, create=True) as store, workers.started(store.address, 2) as two:
+    with open_store(url, create=True) as store, workers.helping(store, 2):
         receive(store, [*samples[:-1], samples[-1]._replace(type="file.unheard_of")])
 
         with pytest.raises(UnknownType, match="unheard_of"):
-            store.rebuilder.rebuild(catalog.ALL, workers=two)
+            store.rebuilder.rebuild(catalog.ALL)
 
 
 def split_into_parts_of(events: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,38 +371,6 @@ def stop_at(step: str, count: int) -> Callable[[str, int, int], None]:
             raise PowerCut
 
     return progress
-
-
-def test_readers_see_whole_tables_through_every_switch(
-    store: Store, samples: Sequence[Recorded]
-) -> None:
-    receive(store, samples)
-    store.folder.catch_up()
-    whole = [digest.rows for digest in GOLDEN.values()]
-    counts = ", ".join(f"(SELECT count(*) FROM {{}}{name})" for name in GOLDEN)
-    ended = Event()
-    reads = [0] * 4
-
-    def read(reader: int) -> int:
-        while not ended.is_set():
-            [row] = query(store, f"SELECT {counts}")
-            assert list(row) == whole
-            reads[reader] += 1
-            ended.wait(0.002)  # the one connection to tables in memory is not handed out in turn
-        return reads[reader]
-
-    with ThreadPoolExecutor(4) as pool:
-        readers = [pool.submit(read, reader) for reader in range(4)]
-        try:
-            for switch in range(20):
-                store.rebuilder.rebuild(catalog.ALL)
-                while min(reads) <= switch // 3 and not any(each.done() for each in readers):
-                    ended.wait(0.002)
-        finally:
-            ended.set()
-
-    assert all(reader.result() > 5 for reader in readers)
-    assert generations(store, "files") == {20: "previous", 21: "current"}
 
 
 # --- a log that is not the one --------------------------------------------------------------

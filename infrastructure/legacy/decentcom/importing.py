@@ -13,7 +13,7 @@ from refold.domain.uploads import CONTENT, id_of
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.decentcom import records, source
 from refold.infrastructure.legacy.decentcom.media import State
-from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
+from refold.infrastructure.legacy.importing import Importer, Progress, Record, Refusal, Report
 from refold.infrastructure.requests import attachments as attachment_requests
 from refold.infrastructure.requests import media as media_requests
 from refold.infrastructure.requests import sessions, users
@@ -32,7 +32,7 @@ def import_decentcom(
     *,
     source_name: str = "decentcom",
     actor: str = "import",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Import a database of decentcom, and from `folder` the bytes of what was uploaded.
 

@@ -5,6 +5,7 @@ Those write times, numbers and ids each in its own way; here they are what git-p
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +14,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from refold.domain.errors import Refused
-from refold.infrastructure.codec import DEEPEST, canonical
+from refold.infrastructure.codec import DEEPEST, NotStorable, canonical, without_floats
 from refold.infrastructure.legacy.importing import Refusal
 
 COLLECTIONS: Final = ("users", "repos", "pushes", "user_session", "migrations")
@@ -90,10 +91,15 @@ def document(collection: str, value: Json, file: str, line: int) -> Document | R
         absent = value.get("_id") is None
         return Refusal("", file, line, NO_ID if absent else "the _id is no text and no ObjectId")
     try:
-        data: Json = plain({name: part for name, part in value.items() if name != "_id"})
-        if collection == "pushes":
-            data = _with_last_step(data)
-        text = canonical(data)
+        data: Json = {name: part for name, part in value.items() if name != "_id"}
+        text = None
+        with suppress(NotStorable):  # it may be less deep without the marks
+            text = without_floats(data)
+        if text is None or b'"$' in text or "_lastStepIndex" in data:
+            data = plain(data)
+            if collection == "pushes":
+                data = _with_last_step(data)
+            text = canonical(data)
     except Refused as error:
         return Refusal(key, file, line, str(error))
     return Document(collection, key, data, file, line, sha256(text).hexdigest(), len(text))

@@ -88,7 +88,7 @@ class _Census:
 
     def add(self, piece: "Piece") -> None:
         self._counts["lines"] += 1
-        self._counts["lines_with_raw_separators"] += any(mark in piece.text for mark in _SEPARATORS)
+        self._counts["lines_with_raw_separators"] += _has_separator(piece.text)
         value = _parsed(piece.text)
         if isinstance(value, str):
             if piece.is_cut:
@@ -97,8 +97,9 @@ class _Census:
             self._first_unparsable = self._first_unparsable or piece.line
             self.refused[piece.line] = Refusal("", str(self._path), piece.line, f"not {value}")
         else:
-            for sign in _signs(value):
-                self._signs.setdefault(sign, piece.line)
+            if b"$" in piece.text or b"\\u0024" in piece.text:
+                for sign in _signs(value):
+                    self._signs.setdefault(sign, piece.line)
             self._add_object(piece.line, value)
 
     def _add_object(self, line: int, value: Json) -> None:
@@ -187,6 +188,11 @@ def _parsed(text: bytes) -> Json | str:
     except (ValueError, RecursionError):
         return "JSON"
     return value if isinstance(value, dict) else "an object"
+
+
+def _has_separator(text: bytes) -> bool:
+    """Tell whether U+2028, U+2029 or U+0085 stands in a text as it is."""
+    return not text.isascii() and any(mark in text for mark in _SEPARATORS)
 
 
 _SEPARATORS: Final = tuple(mark.encode() for mark in "\u2028\u2029\x85")

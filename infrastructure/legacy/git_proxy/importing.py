@@ -1,7 +1,7 @@
 """Imports what a git-proxy keeps: users, repositories, pushes, sessions and migrations."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
@@ -19,7 +19,7 @@ from refold.infrastructure.legacy.git_proxy.normalising import (
     orphans,
 )
 from refold.infrastructure.legacy.git_proxy.reading import Source, open_source
-from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
+from refold.infrastructure.legacy.importing import Importer, Progress, Record, Refusal, Report
 from refold.infrastructure.requests import migrations, pushes, repos, sessions, users
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
@@ -32,7 +32,7 @@ def import_git_proxy(
     *,
     source: str = "git-proxy",
     actor: str = "import",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Import what `paths` name: see `open_source`, which checks all of it before anything is done.
 

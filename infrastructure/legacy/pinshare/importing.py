@@ -1,11 +1,11 @@
 """Imports PinShare's metadata.json."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from refold.domain import file, streams
-from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
+from refold.infrastructure.legacy.importing import Importer, Progress, Record, Refusal, Report
 from refold.infrastructure.legacy.pinshare import records as pinshare
 from refold.infrastructure.requests.request import Situation
 from refold.infrastructure.store import Store
@@ -17,7 +17,7 @@ def import_pinshare(
     *,
     source: str = "pinshare",
     actor: str = "import",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Import a metadata.json: what is new or differs from the last import of `source`.
 

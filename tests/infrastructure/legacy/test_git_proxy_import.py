@@ -569,7 +569,11 @@ def test_big_documents_are_not_all_in_memory_at_once(
     big = [push(f"p{n}", _id=str(n), message="x" * 600_000) for n in range(5)]
     done: list[int] = []
 
-    import_git_proxy(memory, [written(tmp_path, "pushes", *big)], progress=done.append)
+    def progress(what: str, number: int, total: int | None) -> None:
+        if what == "import":
+            done.append(number)
+
+    import_git_proxy(memory, [written(tmp_path, "pushes", *big)], progress=progress)
 
     assert done == [2, 4, 5]
 
