@@ -205,6 +205,10 @@ class State(Enum):
     SEALED = "sealed"
 
 
+Expected = State | tuple[State, str | None] | None
+"""How a store has to be: in a state, and with that successor where one is given, or anyhow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where a partition stands; `position` is 0 when it is empty."""
@@ -247,7 +251,7 @@ class Place(Protocol):
         self,
         state: State,
         *,
-        expected: State | None = None,
+        expected: Expected = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
@@ -255,7 +259,7 @@ class Place(Protocol):
 
         Waits for appends that are under way; none goes in behind it unless `state` is open.
         `log_id`, when given, becomes the store's: a copy takes its source's. Raises a `Refused`
-        (`Moved`, `Filling`) and changes nothing unless the store is in the `expected` state.
+        (`Moved`, `Filling`) and changes nothing unless the store is as `expected`.
         """
         ...
 

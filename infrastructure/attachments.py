@@ -1,6 +1,7 @@
 """Attachments as a chat server asks for them: created from a stream, attached all or none."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -8,9 +9,10 @@ import sqlalchemy as sa
 from refold.domain import attachment, streams, times
 from refold.domain.errors import Conflict
 from refold.domain.ports import Appended, Command, Write
-from refold.domain.texts import check_text
+from refold.domain.texts import check_text, check_word
 from refold.domain.uploads import id_of
 from refold.infrastructure import commands
+from refold.infrastructure.blobs.contents import bring
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.queries import After, refresh
@@ -43,7 +45,8 @@ def create(
     the attachment as it is now, None if it was deleted. Raises what `Blobs.put` raises, and what
     is refused of the other fields; then nothing is recorded.
     """
-    blob = store.blobs.put(chunks, expected=expected, cap=cap)
+    kept_in = store.blobs
+    blob = kept_in.put(chunks, expected=expected, cap=cap)
     upload = {
         "id": id,
         "channel": channel,
@@ -54,8 +57,14 @@ def create(
         "width": width,
         "height": height,
     }
+    request = commands.parse("attachment.create", upload)
     command_id = command_id or uuid4().hex
-    commands.run(store, "attachment.create", upload, command_id=command_id, actor=uploader)
+
+    def record() -> None:
+        bring(kept_in, store.blobs, blob.sha256)  # the store may have moved since
+        commands.carry_out_here(store, request, command_id, uploader)
+
+    commands.following(store, record)
     return show(store, id)
 
 
@@ -92,11 +101,18 @@ def attach_all(
     Each has to be an own one that was neither attached nor deleted. Asked for again with the same
     command id, it gives the first outcome. Raises `Refused`.
     """
-    check_text("command id", command_id)
-    metadata = encode_metadata(Metadata(actor))
+    check_word("command id", command_id)
     names = list(dict.fromkeys(map(stream, ids)))
     if not names:
         return commands.Done("unchanged", "", 0, 0)
+    work = partial(_attach_all, store, names, message, uploader, command_id, actor)
+    return commands.following(store, work)
+
+
+def _attach_all(
+    store: Store, names: Sequence[str], message: str, uploader: str, command_id: str, actor: str
+) -> commands.Done:
+    metadata = encode_metadata(Metadata(actor))
     attempts = 0
     while True:
         attempts += 1

@@ -4,10 +4,11 @@ The loop reads the stream, lets the domain decide, and appends; when another was
 again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import time_ns
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,12 +16,14 @@ from refold.domain import streams, user
 from refold.domain.errors import BadInput, Claimed, Conflict, KeyErased, Moved
 from refold.domain.ports import Appended, Claim, Command, Key, Past, Valued, Write
 from refold.domain.sealing import forgotten
-from refold.domain.texts import check_text
+from refold.domain.texts import check_word
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.patience import patiently
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
+
+T = TypeVar("T")
 
 MOVES: Final = 5
 """How often a command goes along when its store has moved; more often is a circle."""
@@ -57,7 +60,7 @@ def run(
     for an unknown name or a malformed field, and whatever the domain or the log refuses.
     """
     request = parse(name, data)
-    check_text("command id", command_id)
+    check_word("command id", command_id)
     return carry_out(store, request, command_id=command_id, actor=actor, expected=expected)
 
 
@@ -83,23 +86,32 @@ def carry_out(
     A store that was opened to follow moves goes on where it moved to, and the command with it:
     what became of it is asked here first, until it is known that it did not go in.
     """
-    if store.open_successor is None:
-        return _carry_out(store, request, command_id, actor, expected)
+    return following(store, partial(carry_out_here, store, request, command_id, actor, expected))
 
-    def there() -> Done:
+
+def following(store: Store, work: Callable[[], T]) -> T:
+    """Return what `work` on `store` returns; when the store has moved, all of it again there.
+
+    One that was not opened to follow moves stays, and `Moved` comes out.
+    """
+    if store.open_successor is None:
+        return work()
+
+    def there() -> T:
         for _ in range(MOVES):
             try:
-                return _carry_out(store, request, command_id, actor, expected)
+                return work()
             except Moved as moved:
                 store.follow(moved.successor)
-        return _carry_out(store, request, command_id, actor, expected)
+        return work()
 
     return patiently(there)
 
 
-def _carry_out(
-    store: Store, request: Request, command_id: str, actor: str, expected: int | None
+def carry_out_here(
+    store: Store, request: Request, command_id: str, actor: str, expected: int | None = None
 ) -> Done:
+    """Do as `carry_out`, but raise `Moved` wherever the store has moved."""
     metadata = encode_metadata(Metadata(actor))
 
     def first(other: Request, other_id: str) -> Done:

@@ -13,6 +13,7 @@ from refold.domain.ports import Blobs
 from refold.domain.texts import check_sha256
 from refold.domain.uploads import id_of
 from refold.infrastructure import commands
+from refold.infrastructure.blobs.contents import bring
 from refold.infrastructure.blobs.presigning import media_type
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.queries import refresh
@@ -75,13 +76,20 @@ def put(
     what `Blobs.put` raises, `MediaIdTaken` for an id of another content, and what is refused of
     the other fields; then nothing is recorded. Doing it again is safe.
     """
-    blob = store.blobs.put(chunks, expected=expected, cap=cap)
-    bucket, s3_key = _location(store.blobs, blob.sha256)
+    kept_in = store.blobs
+    blob = kept_in.put(chunks, expected=expected, cap=cap)
     upload = {"id": id, "content_hash": blob.sha256, "mime_type": mime_type, "uploader": uploader}
-    upload |= {name: at for name, at in (("bucket", bucket), ("s3_key", s3_key)) if at is not None}
+
+    def record() -> commands.Done:
+        bring(kept_in, store.blobs, blob.sha256)  # the store may have moved since
+        places = zip(("bucket", "s3_key"), _location(store.blobs, blob.sha256), strict=True)
+        known = {name: place for name, place in places if place is not None}
+        request = commands.parse("media.store", upload | known)
+        return commands.carry_out_here(store, request, command_id, uploader)
+
     while True:
         command_id = uuid4().hex  # what was stored before is found by its content
-        done = commands.run(store, "media.store", upload, command_id=command_id, actor=uploader)
+        done = commands.following(store, record)
         found = show_media(store, id_of(done.stream))
         if found:
             return found  # else it was deleted since: its id is then refused

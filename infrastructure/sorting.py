@@ -21,6 +21,7 @@ from refold.domain.ports import (
     Appended,
     Claim,
     Command,
+    Expected,
     Head,
     Key,
     Outcome,
@@ -130,9 +131,9 @@ def check_following(records: Sequence[Recorded], head: Head) -> None:
             )
 
 
-def check_state(head: Head, expected: State | None) -> None:
-    """Raise what a store in another state than `expected` answers; None stands for any."""
-    if expected not in (None, head.state):
+def check_state(head: Head, expected: Expected) -> None:
+    """Raise what a store answers that is not as `expected`."""
+    if expected not in (None, head.state, (head.state, head.successor)):
         raise closed(head) or Refused("this store is open")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from refold.domain.errors import BadInput
-from refold.infrastructure.address import Sqlite, archive
+from refold.infrastructure.address import Sqlite, archive, parse
 from refold.infrastructure.moving import copying, cutover, kept
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.open import open_store
@@ -142,6 +142,13 @@ def cut_over(
     abort: Annotated[
         bool, typer.Option("--abort", help="Let the source take commands again instead.")
     ] = False,
+    lost: Annotated[
+        bool,
+        typer.Option(
+            "--target-is-lost",
+            help="With --abort: there is no target any more, and what only it had is given up.",
+        ),
+    ] = False,
     certificate: Kept = None,
     sign_with: Key = None,
     json: options.AsJson = False,
@@ -150,20 +157,26 @@ def cut_over(
 
     Whole tables are compared before, and rows that changed since after the seal; for how long
     neither store took commands is printed. When something differs the source is opened again and
-    the exit code is 3. --abort opens the source after a cutover that was killed, unless the target
-    has taken over.
+    the exit code is 3. --abort opens the source after a cutover that was killed, or gives up a
+    move before it, unless the target has taken over.
 
     Example: refold cutover sqlite:///files.db postgresql://ada@localhost/files
     """
+    if lost and not abort:
+        raise BadInput("--target-is-lost is for --abort")
     if abort:
-        _abort(source, target, json=json)
+        _abort(source, target, lost=lost, json=json)
     else:
         _move(source, target, certificate, sign_with, json=json)
 
 
-def _abort(source: str, target: str, *, json: bool) -> None:
-    with open_store(source) as there, open_store(target) as here:
-        cutover.abort(there, here)
+def _abort(source: str, target: str, *, lost: bool, json: bool) -> None:
+    with open_store(source) as there:
+        if lost:
+            cutover.reopen(there, parse(target).public)
+        else:
+            with open_store(target) as here:
+                cutover.abort(there, here)
     if json:
         output.document({"aborted": True})
     else:
@@ -233,6 +246,8 @@ def show(certificate: Certificate) -> None:
         )
     if certificate.pause is not None:
         print(f"neither store took commands for {1_000 * certificate.pause:.0f} ms")
+    if certificate.keys_left:
+        print(f"the source still holds {certificate.keys_left} keys of sealed fields")
     if certificate.sealed_before < certificate.position:
         print(f"not sealed before this run from position {certificate.sealed_before + 1}")
     for difference in certificate.differences:

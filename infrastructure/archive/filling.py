@@ -200,7 +200,7 @@ class _Filling:
         if not self.differences:
             self._target.log.add_seals(self._seals)
             if head(self._target).state is not State.OPEN:
-                self._target.log.change_state(State.OPEN, expected=State.FILLING)
+                self._target.log.change_state(State.OPEN, expected=(State.FILLING, None))
         for sha256 in sorted(self._report.blobs):
             if not is_whole(self._target.blobs, sha256):
                 self._missing += 1
@@ -212,9 +212,11 @@ class _Filling:
         return Certificate(
             source=report.archive,
             target=self._target.address.public,
+            target_id=self._target.log.identity().store_id,
             log_id=report.log_id,
             position=report.position,
             chain=report.chain,
+            seals=len(self._seals),
             sealed_before=report.position,
             types=dict(report.types),
             tables=self._tables,
@@ -296,7 +298,7 @@ class _Filling:
                     " while it was to be filled"
                 )
         if log.identity().log_id != log_id:
-            log.change_state(State.FILLING, expected=State.FILLING, log_id=log_id)
+            log.change_state(State.FILLING, expected=(State.FILLING, None), log_id=log_id)
 
     def _carry_claims(self) -> None:
         """Fold the claims of all streams, and make them the target's only ones."""

@@ -255,6 +255,7 @@ def _certificate(
     return Certificate(
         source=source.address.public,
         target=place.public,
+        source_id=source.log.identity().store_id,
         log_id=found.header.log_id,
         position=walk.position,
         chain=walk.chain,

@@ -66,6 +66,12 @@ def begun(chunks: Iterator[bytes]) -> Iterator[bytes]:
     return chain([first for first in (next(chunks, b""),) if first], chunks)
 
 
+def bring(source: Blobs, target: Blobs, sha256: str) -> None:
+    """Have a blob of `source` in `target` too, where that is another place."""
+    if target is not source:
+        target.put(source.get(sha256), expected=sha256)
+
+
 def is_whole(blobs: Blobs, sha256: str) -> bool:
     """Tell whether a blob is there and holds what its name says; it is read for that."""
     try:

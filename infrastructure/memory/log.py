@@ -15,6 +15,7 @@ from refold.domain.ports import (
     Appended,
     Claim,
     Command,
+    Expected,
     Head,
     History,
     Identity,
@@ -147,7 +148,7 @@ class MemoryLog:
         self,
         state: State,
         *,
-        expected: State | None = None,
+        expected: Expected = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:

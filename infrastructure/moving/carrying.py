@@ -19,7 +19,7 @@ from refold.domain.errors import (
     NoSuchBlob,
     Refused,
 )
-from refold.domain.ports import Claim, Head, Recorded, State
+from refold.domain.ports import Claim, Head, Key, Recorded, State
 from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
@@ -53,7 +53,8 @@ class Carrier:
         _check_tail(source, self.sealed_before)
         self.walk = Walk(PARTITION, standing)
         self.progress = progress or _quietly
-        self._may_close = True
+        self._holder: str | None = None
+        self._keys: set[Key] = set()
 
     @property
     def position(self) -> int:
@@ -61,16 +62,16 @@ class Carrier:
         return self.walk.position
 
     def close(self) -> Head:
-        """Close the target now, whatever is to be carried, and return its head before.
+        """Close the target for all but a move from the source, and return its head before.
 
-        From then on it is never closed again: who opens it has the last word.
+        It says to commands that they belong there. From then on it is never closed again: who
+        opens it has the last word, and that is no copy which began before.
         """
         before = head(self.target)
-        if before.state is not State.FILLING:
-            self.target.log.change_state(
-                State.FILLING, expected=before.state, successor=before.successor
-            )
-        self._may_close = False
+        self._holder = self.source.address.public
+        self.target.log.change_state(
+            State.FILLING, expected=(before.state, before.successor), successor=self._holder
+        )
         return before
 
     def carry(self, until: int) -> None:
@@ -164,13 +165,16 @@ class Carrier:
         """
         before = head(self.target)
         if before.state is not State.FILLING:
-            if not self._may_close:
+            if self._holder:
                 raise ForeignTarget(f"{self.target.address.public} was opened meanwhile")
             self._close(before, there)
         log_id = self.source.log.identity().log_id
         if self.target.log.identity().log_id != log_id:
             self.target.log.change_state(
-                State.FILLING, expected=State.FILLING, successor=before.successor, log_id=log_id
+                State.FILLING,
+                expected=(State.FILLING, self._holder),
+                successor=self._holder,
+                log_id=log_id,
             )
 
     def _close(self, before: Head, there: int) -> None:
@@ -190,9 +194,11 @@ class Carrier:
         """Bring the keys of sealed fields over; one that is erased anywhere wins there."""
         keys = self.source.log.keys()
         self.vault = VaultProof.of(keys)
-        if keys and not self.differences:
+        fresh = [key for key in keys if key not in self._keys]
+        if fresh and not self.differences:
             self.target.vault.take_over(self.source.vault)
-            self.target.log.merge_keys(keys)
+            self.target.log.merge_keys(fresh)
+            self._keys.update(fresh)
 
     def check_keys(self) -> None:
         """Tell as a difference when the target has other keys than were carried."""
@@ -202,11 +208,12 @@ class Carrier:
     def carry_claims(self, claims: Sequence[Claim], position: int) -> None:
         """Make `claims`, those of the source at `position`, the target's."""
         self.claims = len(claims)
-        if self.differences or self.target.log.claims()[1] == claims:
+        if self.differences:
             return
-        if head(self.target).state is State.FILLING:
+        there = head(self.target)
+        if there.state is State.FILLING:
             self.target.log.replace_claims(claims)
-        elif head(self.target).position == position:
+        elif there.position == position and self.target.log.claims()[1] != claims:
             self.differences.append("the claims differ")
 
     def check_blobs(self) -> None:
@@ -225,7 +232,7 @@ class Carrier:
         self.source.log.add_seals(self.walk.fresh)
         self.target.log.add_seals(self.walk.seals)
         if head(self.target).state is not State.OPEN:
-            self.target.log.change_state(State.OPEN, expected=State.FILLING)
+            self.target.log.change_state(State.OPEN, expected=(State.FILLING, self._holder))
 
 
 def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
@@ -242,6 +249,11 @@ def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
         raise Filling
     if to_head.state is State.SEALED and to_head.successor != sealed_for:
         raise Moved(to_head.successor or "an unknown address")
+    if to_head.state is State.FILLING and to_head.successor not in (None, sealed_for):
+        raise Refused(
+            f"{address} is being filled by a move from {to_head.successor}, which has to be done"
+            " or called off first"
+        )
     if ours.log_id != theirs.log_id and to_head.position:
         raise ForeignTarget(f"{address} holds {to_head.position} events of another history")
     if source.log.keys():

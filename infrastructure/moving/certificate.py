@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import time_ns
 from typing import Any
 
+from refold.domain import times
 from refold.domain.ports import Key
 from refold.infrastructure.folding.folder import Digest
 from refold.infrastructure.vault import digest
@@ -46,14 +48,21 @@ class Certificate:
     `sealed_before` tells up to which position the source's log was sealed before this run: what
     lies above is copied and compared, but nobody can say that it was not changed earlier. Whole
     `tables` are compared at position `tables_at`, and the rows `touched` behind that one by one.
-    `pause` is for how many seconds neither store took commands, None if that did not happen.
+    `pause` is for how many seconds neither store took commands, None if that did not happen;
+    `keys_left` are the keys of sealed fields that a source which was sealed by it still has.
+    `source_id` and `target_id` are the ids of the stores, empty for a file. `seals` counts those
+    that the chain was compared with, `made_at` is RFC 3339.
     """
 
     source: str
     target: str
     log_id: str
+    source_id: str = ""
+    target_id: str = ""
+    made_at: str = field(default_factory=lambda: times.text(time_ns() // 1_000))
     position: int = 0
     chain: bytes = b""
+    seals: int = 0
     sealed_before: int = 0
     types: dict[str, int] = field(default_factory=dict)
     tables: Sequence[TableProof] = ()
@@ -66,6 +75,7 @@ class Certificate:
     differences: list[str] = field(default_factory=list)
     seconds: float = 0.0
     pause: float | None = None
+    keys_left: int = 0
 
     @property
     def equal(self) -> bool:
@@ -78,8 +88,12 @@ class Certificate:
             "equal": self.equal,
             "source": self.source,
             "target": self.target,
+            "source_id": self.source_id,
+            "target_id": self.target_id,
             "log_id": self.log_id,
+            "made_at": self.made_at,
             "partitions": [{"partition": 0, "position": self.position, "chain": self.chain.hex()}],
+            "seals": self.seals,
             "sealed_before": self.sealed_before,
             "types": dict(sorted(self.types.items())),
             "tables": [
@@ -99,4 +113,5 @@ class Certificate:
             "differences": self.differences,
             "seconds": round(self.seconds, 3),
             "pause_seconds": None if self.pause is None else round(self.pause, 3),
+            "keys_left_at_source": self.keys_left,
         }

@@ -44,8 +44,11 @@ def certificate(
         source=carrier.source.address.public,
         target=carrier.target.address.public,
         log_id=carrier.source.log.identity().log_id,
+        source_id=carrier.source.log.identity().store_id,
+        target_id=carrier.target.log.identity().store_id,
         position=carrier.position,
         chain=carrier.walk.chain,
+        seals=len(carrier.walk.seals),
         sealed_before=carrier.sealed_before,
         types=dict(carrier.types),
         tables=comparison.proofs,
@@ -58,4 +61,5 @@ def certificate(
         differences=carrier.differences,
         seconds=seconds,
         pause=pause,
+        keys_left=0 if pause is None else carrier.vault.keys,
     )

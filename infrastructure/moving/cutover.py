@@ -8,6 +8,7 @@ from typing import Final
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import Head, State
 from refold.infrastructure.address import Memory
+from refold.infrastructure.failpoints import reach
 from refold.infrastructure.moving.carrying import Carrier, Progress, check, head
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.comparing import Comparison
@@ -22,6 +23,9 @@ ROUNDS: Final = 20
 
 FOLLOWED_AT_ONCE: Final = 50_000
 """Events that a follower carries before it looks whether it is to stop."""
+
+FOLD_SECONDS: Final = 1.0
+"""How often a follower folds the target at most: a cutover compares its tables in between."""
 
 LOOK_SECONDS: Final = 0.2
 """How long a follower waits between two looks at a source where nothing happens."""
@@ -42,13 +46,16 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
     carrier = Carrier(source, target, progress)
     comparison = Comparison(carrier)
     before = carrier.close()
+    reach("cutover: closed")
     sealed, done = None, False
     try:
         _prepare(carrier, comparison)
         if not carrier.differences:
             sealed = monotonic()
             _seal(source, target.address.public)
+            reach("cutover: sealed")
             _finish(carrier, comparison)
+            reach("cutover: opened")
         done = not carrier.differences
     finally:
         if not done:
@@ -70,8 +77,12 @@ def follow(
     carrier = Carrier(source, target, progress)
     if head(target).state is not State.OPEN or head(source).state is State.OPEN:
         carrier.close()
+    folded, folded_at = 0, 0.0
     while not stopped.is_set():
         there = head(source)
+        if folded < carrier.position and monotonic() - folded_at >= FOLD_SECONDS:
+            target.folder.catch_up(carrier.position)
+            folded, folded_at = carrier.position, monotonic()
         if there.position == carrier.position and head(target).state is State.FILLING:
             stopped.wait(LOOK_SECONDS)
             continue
@@ -84,7 +95,6 @@ def follow(
             raise ForeignTarget(carrier.differences[0])
         if head(target).state is not State.FILLING:
             return head(source).position, _is_done(source, target)
-        target.folder.catch_up(carrier.position)
     return carrier.position, False
 
 
@@ -95,19 +105,35 @@ def _is_done(source: Store, target: Store) -> bool:
 
 
 def abort(source: Store, target: Store) -> None:
-    """Let `source` take commands again after a move to `target` that was broken off.
+    """Give up a move to `target` that was broken off: `source` takes commands, again or as ever.
 
-    Nobody who is still at that move can open the target then. Raises `Refused` unless the source
-    is sealed for `target`, and that never took over.
+    Nobody who is still at that move can open the target then. Raises `Refused` unless there is
+    such a move, and the target never took over.
     """
     address = target.address.public
     there, here = head(source), head(target)
+    held = (State.FILLING, source.address.public)
+    if there.state is State.OPEN and (here.state, here.successor) == held:
+        target.log.change_state(State.FILLING, expected=held)
+        return
     if there.state is not State.SEALED or there.successor != address:
         raise Refused(f"{source.address.public} is not sealed for a move to {address}")
     is_ours = here.state is State.SEALED and here.successor == source.address.public
     if not is_ours and (here.state is not State.FILLING or here.position > there.position):
         raise Refused(f"{address} has taken over: move it back instead")
     _call_off(source, target)
+
+
+def reopen(source: Store, address: str) -> None:
+    """Let `source` take commands again after a move to `address`, where no store is any more.
+
+    Nobody looks there: what went in there is given up, and a store that is there after all would
+    go on beside this one. Raises `Refused` unless the source is sealed for that address.
+    """
+    there = head(source)
+    if there.state is not State.SEALED or there.successor != address:
+        raise Refused(f"{source.address.public} is not sealed for a move to {address}")
+    source.log.change_state(State.OPEN, expected=(State.SEALED, address))
 
 
 def _call_off(source: Store, target: Store, before: Head | None = None) -> None:
@@ -121,7 +147,7 @@ def _call_off(source: Store, target: Store, before: Head | None = None) -> None:
     if there.state is State.OPEN:
         was_open = before and before.state is State.OPEN and before.position == here.position
         if was_open and here.state is State.FILLING:
-            target.log.change_state(State.OPEN, expected=State.FILLING)
+            target.log.change_state(State.OPEN, expected=(State.FILLING, address))
         return
     if there.successor != target.address.public:
         return
@@ -172,6 +198,7 @@ def _finish(carrier: Carrier, comparison: Comparison) -> None:
     carrier.check_keys()
     if not carrier.differences:
         comparison.compare_touched()
+    reach("cutover: compared")
     carrier.finish()
 
 

@@ -146,9 +146,12 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
     return Certificate(
         source=ours.store,
         target=theirs.store,
+        source_id=first.log.identity().store_id,
+        target_id=second.log.identity().store_id,
         log_id=ours.log_id,
         position=theirs.position,
         chain=theirs.chain,
+        seals=len({*first.log.seals(PARTITION)} & {*second.log.seals(PARTITION)}),
         sealed_before=min(ours.sealed_before, theirs.sealed_before),
         types=dict(theirs.types),
         tables=tables,

@@ -241,7 +241,7 @@ def test_a_target_that_takes_a_command_just_before_it_is_closed_is_refused(
 
 
 def test_a_target_is_closed_before_a_move_begins(source: Store, target: Store) -> None:
-    with pytest.raises(AssertionError, match="is being filled by a copy"):
+    with pytest.raises(AssertionError, match="has moved to"):  # commands belong at the source
         move(source, target, once(lambda: register(target, "other")))
 
     assert states(source, target) == [State.OPEN, State.OPEN]

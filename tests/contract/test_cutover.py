@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import monotonic, sleep, time_ns
 from urllib.parse import urlsplit
 
 import pytest
 
+from refold.domain import times
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import State
+from refold.infrastructure import attachments, media
 from refold.infrastructure.commands import run
 from refold.infrastructure.moving import cutover
 from refold.infrastructure.moving.carrying import Carrier, head
@@ -224,30 +226,38 @@ def test_a_user_who_comes_during_a_move_is_no_difference(source: Store, target: 
             add_user(source, "late")
 
     certificate = cutover.move(source, target, progress)
+    document = certificate.document()
 
     assert certificate.equal
     assert digests(source) == digests(target)
+    assert document["keys_left_at_source"] == len(source.log.keys()) > 0
+    ids = [store.log.identity().store_id for store in (source, target)]
+    assert [document["source_id"], document["target_id"]] == ids
+    assert times.micros(document["made_at"]) <= time_ns() // 1_000
 
 
 def test_follower_cutover_and_writers_get_along(source: Store, target: Store) -> None:
-    stopped, said, done = Event(), list[tuple[int, bool]](), list[int]()
+    stopped, done = Event(), list[int]()
 
     def write() -> None:
-        with suppress(Moved):
-            while True:
-                register(source, f"late{len(done)}")
-                done.append(1)
+        while not stopped.is_set():
+            register(source, f"late{len(done)}")
+            done.append(1)
 
     with ThreadPoolExecutor(2) as threads:
-        threads.submit(lambda: said.append(cutover.follow(source, target, stopped)))
+        following = threads.submit(cutover.follow, source, target, stopped)
         writing = threads.submit(write)
-        until(lambda: head(target).position > 20)
-        certificate = cutover.move(source, target)
-        writing.exception()
+        try:
+            until(lambda: head(target).position > 20)
+            certificate = cutover.move(source, target)
+            writing.exception(20)  # it was told that the store has moved
+            said = following.result(20)
+        finally:
+            stopped.set()
 
     assert certificate.equal
     assert certificate.position == 2 + len(done) == head(target).position
-    assert said == [(certificate.position, True)]
+    assert said == (certificate.position, True)
 
 
 def test_what_was_not_begun_or_is_over_is_not_called_off(source: Store, target: Store) -> None:
@@ -259,6 +269,61 @@ def test_what_was_not_begun_or_is_over_is_not_called_off(source: Store, target: 
         cutover.abort(source, target)
 
     assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_a_copy_that_began_before_a_cutover_does_not_open_the_target(
+    source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Carrier.finish
+
+    def late(self: Carrier) -> None:
+        Carrier(source, target).close()  # a move begins
+        finish(self)
+
+    monkeypatch.setattr(Carrier, "finish", late)
+    with pytest.raises(Moved):
+        copy(source, target)
+    monkeypatch.setattr(Carrier, "finish", finish)
+    before = states(source, target)
+    register(source, "three")
+    certificate = cutover.move(source, target)
+
+    assert before == [State.OPEN, State.FILLING]
+    assert (certificate.equal, certificate.position) == (True, 3)
+
+
+def test_a_target_that_a_move_is_filling_is_no_other_ones(
+    source: Store, target: Store, third: Store
+) -> None:
+    Carrier(source, target).close()
+
+    with pytest.raises(Refused, match="is being filled by a move from"):
+        cutover.move(third, target)
+    with pytest.raises(Refused, match="is being filled by a move from"):
+        copy(source, target)
+
+    assert states(source, target, third) == [State.OPEN, State.FILLING, State.OPEN]
+
+
+def test_a_move_that_is_given_up_leaves_the_target_to_others(source: Store, target: Store) -> None:
+    carrier = Carrier(source, target)
+    carrier.close()
+    carrier.carry(1)
+
+    cutover.abort(source, target)
+
+    assert copy(source, target).equal
+    assert states(source, target) == [State.OPEN, State.OPEN]
+
+
+def test_a_source_whose_target_is_lost_is_opened_by_name(source: Store, target: Store) -> None:
+    prepare(source, target)
+
+    with pytest.raises(Refused, match="is not sealed for a move to sqlite:///other"):
+        cutover.reopen(source, "sqlite:///other.db")
+    cutover.reopen(source, target.address.public)
+
+    assert states(source) == [State.OPEN]
 
 
 def prepare(source: Store, target: Store) -> None:
@@ -322,6 +387,43 @@ def test_a_client_of_a_store_that_is_filled_on_the_way_back_goes_to_where_it_is(
 
     assert idle.address.public == target.address.public
     assert (head(source).position, head(target).position) == (2, 3)
+
+
+def test_uploads_and_attachments_go_along_with_their_bytes(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path / name / 'chat.db'}" for name in ("here", "there")]
+    for name in "here", "there":
+        (tmp_path / name).mkdir()
+    with (
+        open_store(urls[0], create=True) as here,
+        open_store(urls[1], create=True) as there,
+        open_store(urls[0], follow_moves=True) as uploading,
+        open_store(urls[0], follow_moves=True) as attaching,
+        open_store(urls[0], follow_moves=True) as posting,
+    ):
+        attach(here, "a1", b"old")
+        cutover.move(here, there)
+
+        put = media.put(uploading, [b"new"], id="m", mime_type="image/png", uploader="ada")
+        attached = attach(attaching, "a2", b"newer")
+        done = attachments.attach_all(posting, ["a1"], "hi", "ada", command_id="1", actor="ada")
+
+        assert attached
+        assert done.outcome == "appended"
+        contents = [b"".join(there.blobs.get(each.content_hash)) for each in (put, attached)]
+        assert contents == [b"new", b"newer"]
+        assert [each.attachment_id for each in attachments.list_of_message(there, "hi")] == ["a1"]
+
+
+def attach(store: Store, id: str, content: bytes) -> attachments.Attachment | None:
+    return attachments.create(
+        store,
+        [content],
+        id=id,
+        channel="general",
+        uploader="ada",
+        filename="a.png",
+        mime_type="image/png",
+    )
 
 
 def test_other_clients_are_told_where_it_went(source: Store, target: Store) -> None:
