@@ -12,7 +12,7 @@ LONGEST: Final = 256
 LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Half of a character, which Python's texts may hold and UTF-8 cannot."""
 
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class IllFormedText(Refused):
@@ -45,7 +45,7 @@ def check_word(what: str, text: str) -> None:
 def check_sha256(sha256: str) -> None:
     """Raise `NotASha256` unless `sha256` is 64 lower-case hex digits."""
     if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise NotASha256(f"{sha256!r} is not a SHA-256 of 64 lower-case hex digits")
+        raise NotASha256(f"{sha256[:80]!r} is not a SHA-256 of 64 lower-case hex digits")
 
 
 def canonical_json(value: object) -> str:

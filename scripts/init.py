@@ -1,18 +1,22 @@
 """`refold init`: make a store, or bring one up to date."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from refold.domain.errors import BadInput
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.postgres.roles import make_analyst
+from refold.infrastructure.postgres.roles import make_roles
 from refold.scripts import options, output
 
 
 def init(
     roles: Annotated[
-        bool, typer.Option("--roles", help="Make refold_analyst too, who may read the tables.")
+        bool,
+        typer.Option(
+            "--roles", help="Make refold_writer, _projector, _analyst, _operator and _owner too."
+        ),
     ] = False,
     store: options.Address = None,
     config: options.Config = None,
@@ -27,7 +31,8 @@ def init(
         if roles:
             if not isinstance(made.address, Postgres):
                 raise BadInput(f"{made.address.public} has no roles: those are PostgreSQL's")
-            make_analyst(made.address)
+            for statement in make_roles(made.address):
+                print(f"left for who owns the database: {statement}", file=sys.stderr)
         identity = made.log.identity()
         if json:
             output.document(

@@ -1,10 +1,12 @@
 """`refold verify`: check a store against its seals, or against another store."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from refold.infrastructure import anchors, config
 from refold.infrastructure.address import archive
 from refold.infrastructure.moving import kept, verifying
 from refold.infrastructure.open import open_store
@@ -26,21 +28,34 @@ def verify(
             "--public-key", metavar="PEM", help="The Ed25519 key that has to have signed that."
         ),
     ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option(
+            "--anchor", metavar="FILE|s3://BUCKET/KEY", help="Anchors to check it against."
+        ),
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
     """Read every record, compare all seals, and say which block is damaged.
 
     Blobs that events refer to are read as well. With a second store, compare the logs, claims,
     keys of sealed fields, blobs and tables of both. With a certificate, check that the store still
-    is what a copy or move found. Of an archive, check every block; with a store, compare the log
+    is what a copy or move found; with anchors of refold seal, that its log still is what it was
+    then and ends nowhere before. Of an archive, check every block; with a store, compare the log
     up to where the archive ends. Exit code 3 when something is damaged or differs.
 
     Example: refold verify sqlite:///files.db
     """
+    if (certificate or anchor) and (other or (certificate and anchor)):
+        raise typer.BadParameter("--certificate or --anchor is checked against one store")
     if certificate:
-        if other:
-            raise typer.BadParameter("--certificate is checked against one store")
         _check(store, kept.read(certificate, public_key), json=json)
+        return
+    if anchor:
+        place = anchors.place(anchor, config.of_environment())
+        with open_store(store) as opened, output.progress() as advance:
+            found = anchors.check(opened, place, advance)
+        _tell(found, json=json)
         return
     if first_archive := archive(store):
         archiving.verify(first_archive, other, json=json)
@@ -66,6 +81,10 @@ def verify(
 def _check(store: str, certificate: dict[str, Any], *, json: bool) -> None:
     with open_store(store) as opened, output.progress() as advance:
         differences = kept.check(opened, certificate, advance)
+    _tell(differences, json=json)
+
+
+def _tell(differences: Sequence[str], *, json: bool) -> None:
     if json:
         output.document({"equal": not differences, "differences": differences})
     else:

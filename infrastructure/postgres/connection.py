@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, and what the driver's errors mean."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import (
+    DataCorrupted,
     IdleInTransactionSessionTimeout,
+    IndexCorrupted,
     InsufficientPrivilege,
     ReadOnlySqlTransaction,
     TransactionTimeout,
@@ -29,6 +31,8 @@ UNAVAILABLE: Final = (
     ReadOnlySqlTransaction,
     IdleInTransactionSessionTimeout,
     TransactionTimeout,
+    DataCorrupted,
+    IndexCorrupted,
 )
 """The driver's errors that say that a store cannot be used, now or by this role."""
 
@@ -51,6 +55,27 @@ def connect(
     address: str, connecting: Connecting = ORDINARY, *, autocommit: bool
 ) -> psycopg.Connection:
     """Return a connection. Raises `Unavailable`."""
+    return _connect(address, connecting, configure, autocommit=autocommit)
+
+
+def connect_to_store(
+    address: str, connecting: Connecting = ORDINARY, *, autocommit: bool
+) -> psycopg.Connection:
+    """Return a connection that finds nothing outside PostgreSQL's own schema without its schema.
+
+    So what others have put into `public` never takes the place of what a statement means. Raises
+    `Unavailable`.
+    """
+    return _connect(address, connecting, configure_for_store, autocommit=autocommit)
+
+
+def _connect(
+    address: str,
+    connecting: Connecting,
+    configure: Callable[[psycopg.Connection], None],
+    *,
+    autocommit: bool,
+) -> psycopg.Connection:
     try:
         connection = psycopg.connect(address, autocommit=True, **parameters(address, connecting))
         configure(connection)
@@ -134,6 +159,12 @@ def is_here(host: str) -> bool:
 def configure(connection: psycopg.Connection) -> None:
     """Let each statement see what was committed before it, whatever the server's default is."""
     connection.execute("SET default_transaction_isolation TO 'read committed'")
+
+
+def configure_for_store(connection: psycopg.Connection) -> None:
+    """Configure a connection to a store: see `connect_to_store`."""
+    configure(connection)
+    connection.execute("SET search_path TO pg_catalog, pg_temp")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from refold.domain.ports import (
     Appended,
     Claim,
     Command,
+    Expected,
     Head,
     History,
     Identity,
@@ -27,7 +28,11 @@ from refold.domain.ports import (
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.patience import patiently
-from refold.infrastructure.postgres.connection import available, configure, parameters
+from refold.infrastructure.postgres.connection import (
+    available,
+    configure_for_store,
+    parameters,
+)
 from refold.infrastructure.sorting import (
     Facts,
     Known,
@@ -83,10 +88,14 @@ class PostgresLog:
                 "prepare_threshold": 0,
                 **parameters(address, connecting),
             },
-            configure=configure,
+            configure=configure_for_store,
             open=True,
         )
-        self._partitions = len(self.heads())
+        try:
+            self._partitions = len(self.heads())
+        except BaseException:
+            self._pool.close()
+            raise
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         return by_partition(commands, self._partitions, self._append_to)
@@ -124,15 +133,17 @@ class PostgresLog:
             result = sort(commands, self._facts(connection, partition, commands), _now())
             if result.records:
                 connection.execute(self._sql["insert_events"], _columns(result.records, 11))
-            for name, claims in (
-                ("release_claims", result.released),
-                ("take_claims", result.taken),
-            ):
-                if claims:
-                    connection.execute(self._sql[name], _columns(claims, 3))
+            self._change_claims(connection, result.released, result.taken)
             if result.keys:
                 connection.execute(self._sql["merge_keys"], _columns(result.keys, 3))
         return result.outcomes
+
+    def _change_claims(
+        self, connection: Connection, released: Collection[Claim], taken: Collection[Claim]
+    ) -> None:
+        for name, claims in ("release_claims", released), ("take_claims", taken):
+            if claims:
+                connection.execute(self._sql[name], _columns(claims, 3))
 
     def _facts(self, connection: Connection, partition: int, commands: Sequence[Command]) -> Facts:
         """Lock the head, then read; each statement sees all that was committed before the lock."""
@@ -211,15 +222,23 @@ class PostgresLog:
         self,
         state: State,
         *,
-        expected: State | None = None,
+        expected: Expected = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
+        asked = False
+
         def change(connection: Connection) -> list[Head]:
+            nonlocal asked
             with connection.transaction():
                 connection.execute(self._sql["lock_heads"])
-                for row in connection.execute(self._sql["read_heads"]).fetchall():
-                    check_state(_head(row), expected)
+                heads = [_head(row) for row in connection.execute(self._sql["read_heads"])]
+                are = {(each.state, each.successor) for each in heads}
+                if asked and are == {(state, successor)}:
+                    return heads  # it was the answer to the commit that was lost
+                asked = True
+                for each in heads:
+                    check_state(each, expected)
                 connection.execute(self._sql["change_state"], (state.value, successor))
                 if log_id is not None:
                     connection.execute(self._sql["change_log_id"], (log_id,))
@@ -282,9 +301,8 @@ class PostgresLog:
                 heads = map(_head, connection.execute(self._sql["read_heads"]))
                 if any(head.state is not State.FILLING for head in heads):
                     raise Refused("claims are replaced only while a store is being filled")
-                connection.execute(self._sql["clear_claims"])
-                if claims:
-                    connection.execute(self._sql["take_claims"], _columns(claims, 3))
+                before = {Claim(*row) for row in connection.execute(self._sql["read_claims"])}
+                self._change_claims(connection, before.difference(claims), set(claims) - before)
 
         self._patiently(replace)
 

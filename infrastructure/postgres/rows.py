@@ -22,13 +22,22 @@ from refold.infrastructure.folding.rows import SEARCH, Hits
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import tsquery
-from refold.infrastructure.postgres.connection import available, connect
+from refold.infrastructure.postgres.connection import available, connect_to_store
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 from refold.projections.views import View
 
 ANALYST: Final = "refold_analyst"
 """The role of those who may read the query tables and nothing else: see `roles`."""
+
+PROJECTOR: Final = "refold_projector"
+"""The role that query tables belong to, where a store was given to roles: see `roles`."""
+
+_AS_PROJECTOR: Final = (
+    b"SELECT set_config('role', rolname, false) FROM pg_roles WHERE rolname = %s"
+    b" AND pg_has_role(oid, 'USAGE') AND has_schema_privilege(oid, %s, 'CREATE')"
+)
+"""Whoever may fold does so in one name, so that all may change and drop what one has made."""
 
 _NOW_US: Final = "(extract(epoch FROM now()) * 1000000)::bigint"
 
@@ -44,9 +53,16 @@ ROWS_AT_ONCE: Final = 5_000
 
 def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> Tables:
     """Return the query tables in `schema` of the database at `address`."""
+
+    def folding() -> psycopg.Connection:
+        connection = connect_to_store(address, connecting, autocommit=True)
+        connection.execute(_AS_PROJECTOR, (PROJECTOR, schema))
+        connection.autocommit = False
+        return connection
+
     engine = sa.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect(address, connecting, autocommit=False),
+        creator=folding,
         pool_pre_ping=True,
         pool_size=connecting.max_size,
         max_overflow=0,

@@ -17,7 +17,7 @@ from refold.domain.errors import NoSuchStore
 from refold.infrastructure import schema
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.checking.finding import Finding
-from refold.infrastructure.sqlite.connection import connect, unavailable
+from refold.infrastructure.sqlite.connection import available, connect, unavailable
 
 LOCK_SECONDS: Final = 2.0
 """A writer who does not come to an end within that time is told of."""
@@ -112,17 +112,19 @@ class SqliteChecks:
     def _lock(self, path: Path) -> Iterator[Finding]:
         if not path.exists():
             return
-        with closing(
-            sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", LOCK_SECONDS, isolation_level=None, uri=True
-            )
-        ) as driver:
+        address = f"{path.absolute().as_uri()}?mode=rw"
+        with (
+            available(path),
+            closing(
+                sqlite3.connect(address, LOCK_SECONDS, isolation_level=None, uri=True)
+            ) as driver,
+        ):
             try:
                 driver.execute("BEGIN IMMEDIATE")
                 driver.execute("ROLLBACK")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise unavailable(path, error) from error
+                    raise
                 yield Finding(
                     "lock",
                     "problem",

@@ -1,13 +1,20 @@
 """Connections to SQLite files, and what the driver's errors mean."""
 
+import os
+import shlex
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
+from tempfile import mkstemp
 from time import monotonic, sleep
 from typing import Final
 
-from refold.domain.errors import Unavailable
+from sqlalchemy.exc import DBAPIError
+
+from refold.domain.errors import Refused, Unavailable
 from refold.infrastructure.patience import Passing
 
 BUSY_SECONDS: Final = 30.0
@@ -27,14 +34,40 @@ _PASSING: Final = frozenset(
 )
 """SQLite's primary codes of errors that may be over in a moment."""
 
+_LASTING: Final = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Those of other errors that are about a file, not about what was asked of it."""
+
+
+class OpenToAll(Refused):
+    """A store lies where every user of the machine could change it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"every user of this machine can write to {path}: chmod o-w {shlex.quote(str(path))}"
+        )
+
 
 def connect(path: Path, cache: int = 2_000) -> sqlite3.Connection:
     """Return a connection in WAL mode that loses no commit, in the driver's autocommit mode.
 
     It may be used by any thread, one at a time. `cache` is how many kB of pages it holds at most,
-    by default as many as SQLite would. Raises `Unavailable` when there is no such file to be had,
-    or it is no database.
+    by default as many as SQLite would. A file that is made is for its owner alone. Raises
+    `OpenToAll`, and `Unavailable` when there is no such file to be had, or it is no database.
     """
+    with suppress(OSError):  # SQLite says which
+        _make(path)
+        _check_closed(path)
     try:
         connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -45,9 +78,40 @@ def connect(path: Path, cache: int = 2_000) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # an erased key is to leave the file
+        connection.set_authorizer(_authorize)
     except sqlite3.DatabaseError as error:
         raise unavailable(path, error) from error
     return connection
+
+
+def _make(path: Path) -> None:
+    """Make an empty file for its owner alone, unless there is one.
+
+    Nothing of it is open once others see it: closing that would let go of SQLite's locks.
+    """
+    if path.exists():
+        return
+    handle, name = mkstemp(dir=path.parent, prefix=".refold-")
+    os.close(handle)
+    try:
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+
+
+def _check_closed(path: Path) -> None:
+    """Raise `OpenToAll` where every user of the machine can change the file or take its place.
+
+    In a folder with the sticky bit, as /tmp has it, only owners may.
+    """
+    real = path.resolve()
+    for file in (real.with_name(real.name + suffix) for suffix in ("", "-wal", "-shm")):
+        if file.exists() and file.stat().st_mode & stat.S_IWOTH:
+            raise OpenToAll(file)
+    for folder in {real.parent, path.absolute().parent}:
+        if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            raise OpenToAll(folder)
 
 
 def _into_wal(connection: sqlite3.Connection) -> None:
@@ -63,6 +127,37 @@ def _into_wal(connection: sqlite3.Connection) -> None:
             sleep(0.01)
 
 
+def _authorize(
+    action: int, first: str | None, second: str | None, _database: str | None, _by: str | None
+) -> int:
+    """Say whether a statement that is being prepared is one that refold may make."""
+    denied = (
+        (action, first) in _NEVER
+        or action == sqlite3.SQLITE_ATTACH
+        or (action == sqlite3.SQLITE_FUNCTION and second == "load_extension")
+    )
+    return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
+
+
+_NEVER: Final = frozenset(
+    {
+        *product(
+            (sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE),
+            ("events", "seals"),
+        ),
+        *product(
+            (sqlite3.SQLITE_DROP_TRIGGER,),
+            ("events_are_not_deleted", "events_are_not_replaced", "events_are_not_updated"),
+        ),
+        *product(
+            (sqlite3.SQLITE_PRAGMA,),
+            ("writable_schema", "ignore_check_constraints", "journal_mode"),
+        ),
+    }
+)
+"""What refold does to no store: actions of SQLite, and the table, trigger or pragma."""
+
+
 @contextmanager
 def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Run a block as one writing transaction: a deferred one could not wait for its lock."""
@@ -74,6 +169,40 @@ def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def available(path: Path) -> Iterator[None]:
+    """Raise `Unavailable` for what the driver says of the file at `path`, also through SQLAlchemy.
+
+    What it says of a statement or a row comes out as it is: that would be a mistake of ours.
+    """
+    try:
+        yield
+    except (sqlite3.DatabaseError, DBAPIError) as error:
+        said = _about_the_file(error)
+        if said is None:
+            raise
+        raise unavailable(path, said) from error
+
+
+def _about_the_file(error: BaseException | None) -> BaseException | None:
+    """Return what says that the file cannot be used: what the driver says, or what that hides.
+
+    An I/O error takes the transaction away; going back to a savepoint of it is an error then, too.
+    """
+    said = error.orig if isinstance(error, DBAPIError) else error
+    if said is None or _is_about_the_file(said):
+        return said
+    is_general = getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return _about_the_file(error and error.__context__) if is_general else None
+
+
+def _is_about_the_file(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # the driver's own, for a text that is no UTF-8
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in _PASSING | _LASTING
 
 
 def is_passing(error: BaseException | None) -> bool:

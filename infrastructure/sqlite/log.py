@@ -14,6 +14,7 @@ from refold.domain.ports import (
     Appended,
     Claim,
     Command,
+    Expected,
     Head,
     History,
     Identity,
@@ -33,7 +34,7 @@ from refold.infrastructure.sorting import (
     is_received,
     sort,
 )
-from refold.infrastructure.sqlite.connection import connect, immediate, unavailable
+from refold.infrastructure.sqlite.connection import available, connect, immediate
 from refold.infrastructure.statements import statements
 
 _SQL: Final = {name: sql.decode() for name, sql in statements(__package__ or "").items()}
@@ -54,8 +55,13 @@ class SqliteLog:
         """Open the log at `path`, whose schema is up to date. Raises `Unavailable`."""
         self._path = path
         self._writing, self._reading = Lock(), Lock()
-        self._writer, self._reader = connect(path, WRITER_CACHE), connect(path)
-        self._partitions = len(self.heads())
+        self._writer: sqlite3.Connection | None = connect(path, WRITER_CACHE)
+        self._reader = connect(path)
+        try:
+            self._partitions = len(self.heads())
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         return by_partition(commands, self._partitions, self._append_to)
@@ -115,7 +121,7 @@ class SqliteLog:
         self,
         state: State,
         *,
-        expected: State | None = None,
+        expected: Expected = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
@@ -173,13 +179,15 @@ class SqliteLog:
             heads = map(_head, writer.execute(_SQL["read_heads"]))
             if any(head.state is not State.FILLING for head in heads):
                 raise Refused("claims are replaced only while a store is being filled")
-            writer.execute(_SQL["clear_claims"])
-            writer.executemany(_SQL["take_claim"], claims)
+            before = {Claim(*row) for row in writer.execute(_SQL["read_claims"])}
+            writer.executemany(_SQL["release_claim"], before.difference(claims))
+            writer.executemany(_SQL["take_claim"], set(claims) - before)
 
         self._write(replace)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
         self._reader.close()
 
     # --- connections ----------------------------------------------------------------
@@ -188,11 +196,8 @@ class SqliteLog:
         return list(map(Recorded._make, self._read(name, *parameters)))
 
     def _read(self, name: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._reading:
-            try:
-                return self._reader.execute(_SQL[name], parameters).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise unavailable(self._path, error) from error
+        with self._reading, available(self._path):
+            return self._reader.execute(_SQL[name], parameters).fetchall()
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction; after an I/O error, once more on a fresh connection.
@@ -200,20 +205,25 @@ class SqliteLog:
         A commit that failed may be there after all, or be lost later, if the old connection goes
         on. `work` decides by command ids, so running it again gives the first outcome.
         """
-        with self._writing:
+        with self._writing, available(self._path):
             try:
-                with immediate(self._writer):
-                    return work(self._writer)
+                return self._try(work)
             except sqlite3.OperationalError as error:
                 if not _is_poison(error):
-                    raise unavailable(self._path, error) from error
-            try:
+                    raise
+            return self._try(work)
+
+    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction; a connection that had an I/O error is not used again."""
+        self._writer = self._writer or connect(self._path, WRITER_CACHE)
+        try:
+            with immediate(self._writer):
+                return work(self._writer)
+        except sqlite3.OperationalError as error:
+            if _is_poison(error):
                 self._writer.close()
-                self._writer = connect(self._path, WRITER_CACHE)
-                with immediate(self._writer):
-                    return work(self._writer)
-            except sqlite3.OperationalError as error:
-                raise unavailable(self._path, error) from error
+                self._writer = None
+            raise
 
 
 def _is_poison(error: sqlite3.OperationalError) -> bool:

@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
 from sqlalchemy.event import listens_for
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
-from refold.infrastructure.sqlite.connection import connect, unavailable
+from refold.infrastructure.sqlite.connection import available, connect
 from refold.projections.projection import Key, Projection, Row
 from refold.projections.query import Query
 from refold.projections.views import View
@@ -77,7 +76,7 @@ class SqliteRows:
 
     @contextmanager
     def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        with self._available(), engine.begin() as connection:
+        with available(self._path), engine.begin() as connection:
             yield connection
 
     def exclude(self, connection: sa.Connection, fence: str) -> None:
@@ -86,20 +85,11 @@ class SqliteRows:
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with (
-            self._available(),
+            available(self._path),
             engine.connect().execution_options(snapshot=True) as connection,
             connection.begin(),
         ):
             yield connection
-
-    @contextmanager
-    def _available(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise unavailable(self._path, error) from error
-        except OperationalError as error:
-            raise unavailable(self._path, error.orig) from error
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         return projection.TABLE.to_metadata(sa.MetaData(), name=name)

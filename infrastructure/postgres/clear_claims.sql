@@ -1,2 +1,0 @@
--- Lets go of all claims.
-DELETE FROM refold.claims

@@ -1,0 +1,50 @@
+"""`refold seal`: seal a log, and keep where it stands outside of the store."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from refold.infrastructure import anchors, chain, config
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.open import open_at
+from refold.scripts import options, output
+
+
+def seal(
+    anchor: Annotated[
+        str | None,
+        typer.Option(
+            "--anchor",
+            metavar="FILE|s3://BUCKET/KEY",
+            help="Where to add a line that tells where the log stands.",
+        ),
+    ] = None,
+    store: options.Address = None,
+    file: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Seal all full blocks of the log, and anchor its end outside of the store.
+
+    An anchor holds the id of the log, its last position and the hash chain there. Keep the file
+    where nobody who may change the database can write: refold verify --anchor finds then that
+    newest events were deleted, or any event changed. Each run adds a line; when the last one does
+    not fit the log, nothing is added and the exit code is 3.
+
+    Example: refold seal --anchor /mnt/elsewhere/files.anchor --store sqlite:///files.db
+    """
+    settings = config.read(store, file)
+    with open_at(settings.address(), settings=settings) as opened:
+        if anchor is None:
+            position = chain.seal(opened.log, PARTITION, opened.advance.head())
+            output.document({"sealed": position}) if json else print(f"sealed up to {position}")
+            return
+        added, differences = anchors.add(opened, anchors.place(anchor, settings))
+    if json:
+        output.document({"anchor": asdict(added), "differences": differences})
+    for difference in () if json else differences:
+        print(f"difference: {difference}")
+    if differences:
+        raise typer.Exit(3)
+    if not json:
+        print(f"anchored at position {added.position}, chain {added.chain}")
