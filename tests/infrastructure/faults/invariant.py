@@ -1,0 +1,61 @@
+"""What holds after every fault, whatever it was."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from refold.domain.ports import Recorded
+from refold.infrastructure.chain import pages
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.folder import Digest
+from refold.infrastructure.moving.verifying import verify
+from refold.infrastructure.sqlite.rows import tables_in_memory
+from refold.infrastructure.store import Store
+from refold.projections import catalog
+
+NOTHING: Final[Mapping[str, int]] = {}
+
+
+def check(store: Store, acknowledged: Mapping[str, int] = NOTHING) -> list[Recorded]:
+    """Look at the whole of `store`, and return its log.
+
+    Positions are dense, and each command is there once and whole. What was `acknowledged`, the
+    position of each command's last event by its id, stands there. The chain fits its seals, and
+    the live query tables are what another fold makes of the log.
+    """
+    head = store.log.heads()[PARTITION].position
+    records = [each for page in pages(store.log, PARTITION, 0, head) for each in page]
+    assert [each.position for each in records] == list(range(1, head + 1))
+    ends, numbers, versions = dict[str, int](), Counter[str](), Counter[str]()
+    for each in records:
+        assert each.command_no == numbers[each.command_id]
+        numbers[each.command_id] += 1
+        versions[each.stream] += 1
+        assert each.version == versions[each.stream]
+        ends[each.command_id] = each.position
+    lost = acknowledged.items() - ends.items()
+    assert not lost
+    times = [each.recorded_at for each in records]
+    assert times == sorted(times)
+
+    report = verify(store)  # it folds the live tables, too
+    assert report.ok, report.document()
+    assert dict(report.tables) == fresh(store)
+    return records
+
+
+def fresh(store: Store) -> dict[str, Digest]:
+    """Return the digests of tables in memory that are folded from the first event."""
+    beside = replace(store, tables=tables_in_memory())
+    try:
+        beside.folder.catch_up()
+        return {each.NAME: beside.folder.digest(each)[1] for each in catalog.ALL}
+    finally:
+        beside.tables.close()
+
+
+def acknowledged(printed: str) -> dict[str, int]:
+    """Return the position of each command's last event, from lines `done ID POSITION`."""
+    lines = (line.split() for line in printed.splitlines())
+    return {words[1]: int(words[2]) for words in lines if words[:1] == ["done"]}
