@@ -30,19 +30,23 @@ from refold.domain.errors import BadInput
 from refold.infrastructure import address
 from refold.infrastructure.address import ORDINARY, Address, Connecting
 from refold.infrastructure.blobs.presigning import LONGEST
+from refold.infrastructure.limits import PAYLOAD_BYTES
 
 FILE: Final = Path("refold.toml")
 """Read from the working directory when nothing nearer names a file or a store."""
 
 TOUCH_SECONDS: Final = 60.0
 
+FOR_ANY_STORE: Final = frozenset({"drift_seconds", "pool", "media"})
+"""Keys of a file that do not name its store."""
+
 
 class Environment(BaseSettings):
     """What the environment says of everything but `[storage]`.
 
     `REFOLD_STORE` is a store's address, `REFOLD_BLOBS` the folder of its blobs, `REFOLD_VAULT_KEY`
-    the key of its sealed fields, and `REFOLD_SESSION_TOUCH_SECONDS` how far the expiry of a session
-    has to move before that is an event.
+    the key of its sealed fields, `REFOLD_SESSION_TOUCH_SECONDS` how far the expiry of a session has
+    to move before that is an event, and `REFOLD_PAYLOAD_BYTES` how large an event may be.
     """
 
     model_config = SettingsConfigDict(
@@ -53,6 +57,7 @@ class Environment(BaseSettings):
     blobs: Path | None = None
     vault_key: SecretStr | None = None
     session_touch_seconds: float = Field(default=TOUCH_SECONDS, ge=0)
+    payload_bytes: int = Field(default=PAYLOAD_BYTES, ge=1)
 
 
 class Pool(BaseModel):
@@ -145,6 +150,7 @@ class Storage(BaseSettings):
     sslcert: str | None = None
     sslkey: str | None = None
     insecure_tls: bool = False
+    drift_seconds: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     pool: Pool = Pool()
     media: Media | None = None
 
@@ -260,8 +266,9 @@ class Settings:
     """Everything that refold is told; read it once with `read`, and pass it on.
 
     `store` is the address of the store that is named, if one is. `storage` is what holds for a
-    store at any address: `REFOLD_…`, and of the file the pool and the place of large contents.
-    `touch_step` is how many µs the expiry of a session has to move before that is an event.
+    store at any address: `REFOLD_…`, and of the file what is `FOR_ANY_STORE`. `touch_step` is how
+    many µs the expiry of a session has to move before that is an event, `payload_bytes` how large
+    one may be.
     """
 
     store: Address | None
@@ -269,6 +276,7 @@ class Settings:
     media: Media | None
     vault_key: SecretStr | None
     touch_step: int = int(TOUCH_SECONDS * 1_000_000)
+    payload_bytes: int = PAYLOAD_BYTES
 
     def address(self, url: str | None = None) -> Address:
         """Return the address `url`, or that of the store that is named. Raises `BadInput`."""
@@ -291,16 +299,16 @@ def read(store: str | None = None, config: Path | None = None) -> Settings:
     5. what other systems set: `STORAGE_TYPE` with `PG…` or `DATABASE_PATH`, then
        `GIT_PROXY_POSTGRES_CONNECTION_STRING`.
 
-    The keys of a file that name its store hold for no other store; its pool and its place of large
-    contents do. Each key's own `REFOLD_` name comes before the file. With `store`, no `refold.toml`
-    is looked for. Raises `BadInput`, which names the key and what is wanted, and no secret.
+    The keys of a file that name its store hold for no other store; those `FOR_ANY_STORE` do. Each
+    key's own `REFOLD_` name comes before the file. With `store`, no `refold.toml` is looked for.
+    Raises `BadInput`, which names the key and what is wanted, and no secret.
     """
     path = config or (FILE if store is None and FILE.exists() else None)
     keys = _keys(path) if path else {}
     whole = _checked(Storage, keys, path)
-    if keys.keys() - {"pool", "media"} and not whole.backend:
+    if keys.keys() - FOR_ANY_STORE and not whole.backend:
         raise BadInput(f"{path}: storage.backend: Field required")
-    apart = of_environment({key: keys[key] for key in ("pool", "media") if key in keys}, path)
+    apart = of_environment({key: keys[key] for key in keys.keys() & FOR_ANY_STORE}, path)
     named = _checked(Environment).store
     if store is not None:
         place = apart.address(store)
@@ -320,7 +328,8 @@ def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = No
     folder = environment.blobs
     media = Media(provider="disk", folder=folder) if folder else storage.media
     touch_step = int(environment.session_touch_seconds * 1_000_000)
-    return Settings(None, storage, media, environment.vault_key, touch_step)
+    most = environment.payload_bytes
+    return Settings(None, storage, media, environment.vault_key, touch_step, most)
 
 
 def _keys(path: Path) -> dict[str, Any]:

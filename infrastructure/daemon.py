@@ -6,7 +6,7 @@ Several may run on one store: folding stands behind a fence, seals are compared,
 once, whoever ends it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from secrets import randbelow
 from threading import Event
 from time import monotonic
@@ -15,10 +15,12 @@ from typing import Final
 from refold.domain.errors import Filling, Moved, StaleProjection, Unavailable
 from refold.domain.ports import State
 from refold.infrastructure import chain, sessions
-from refold.infrastructure.checking.drift import find_drift
+from refold.infrastructure.checking.drift import Checked, find_drift
 from refold.infrastructure.folding.advancing import PARTITION, UNREADABLE
+from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
 from refold.projections import catalog
+from refold.projections.projection import Projection
 
 SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
@@ -120,10 +122,10 @@ class Daemon:
         return bool(ended)
 
     def _look_for_drift(self) -> None:
-        """Compare a small sample of all tables, and say what differs, but not the values."""
-        if self._drift_seconds is None or self._blocked or monotonic() < self._next_look:
+        """Compare a small sample of all tables that go on, and say what differs, not the values."""
+        if self._drift_seconds is None or monotonic() < self._next_look:
             return
-        for checked in find_drift(self._store, catalog.ALL, DRIFT_SAMPLE, randbelow(2**32)):
+        for checked in self._sampled():
             for row in checked.drifted:
                 place = {"table": checked.table, "key": " ".join(row.key), "row": row.what}
                 if row.what != "changed":
@@ -132,3 +134,17 @@ class Daemon:
                 for column in row.cells:
                     self._say("drift", {**place, "column": column})
         self._next_look = monotonic() + self._drift_seconds
+
+    def _sampled(self) -> Sequence[Checked]:
+        try:
+            return find_drift(self._store, self._going(), DRIFT_SAMPLE, randbelow(2**32))
+        except (*UNREADABLE, StaleProjection) as stop:  # which came just now
+            self._say("blocked", {"reason": str(stop)})
+            return ()
+
+    def _going(self) -> Sequence[Projection]:
+        """Return the tables that are not blocked."""
+        if not self._blocked:
+            return catalog.ALL
+        well = {each.name for each in status(self._store).projections if each.goes_on}
+        return [each for each in catalog.ALL if each.NAME in well]

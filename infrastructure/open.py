@@ -1,7 +1,7 @@
 """Opens a store at an address, and makes it where that is asked for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
 from refold.infrastructure.postgres.connection import available, check
-from refold.infrastructure.postgres.connection import connect as connect_postgres
+from refold.infrastructure.postgres.connection import connect_to_store as connect_postgres
 from refold.infrastructure.postgres.log import PostgresLog
 from refold.infrastructure.sqlite import rows as sqlite_rows
+from refold.infrastructure.sqlite.connection import available as sqlite_available
 from refold.infrastructure.sqlite.connection import connect as connect_sqlite
 from refold.infrastructure.sqlite.log import SqliteLog
 from refold.infrastructure.store import Store
@@ -72,15 +73,20 @@ def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
     if not create and not place.path.exists():
         raise NoSuchStore(place.public)
     engine = sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
-    with _transaction(engine) as connection:
+    with sqlite_available(place.path), _transaction(engine) as connection:
         if create:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _prepare(connection, place, None, create=create)
-    tables = sqlite_rows.tables_in(place.tables)
-    key = given_key(settings) or KeyFile(place.vault_key)
-    return assembled(
-        place, SqliteLog(place.path), tables, key, place_for_blobs(settings, place.blobs), settings
-    )
+    with ExitStack() as unless_opened:
+        log = SqliteLog(place.path)
+        unless_opened.callback(log.close)
+        tables = sqlite_rows.tables_in(place.tables)
+        unless_opened.callback(tables.close)
+        key = given_key(settings) or KeyFile(place.vault_key)
+        blobs = place_for_blobs(settings, place.blobs)
+        store = assembled(place, log, tables, key, blobs, settings)
+        unless_opened.pop_all()
+    return store
 
 
 def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Store:
@@ -96,10 +102,16 @@ def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Stor
             if not sa.inspect(connection).has_schema(place.schema):
                 connection.execute(sa.schema.CreateSchema(place.schema))
         _prepare(connection, place, place.schema, create=create)
-    tables = postgres_rows.tables_in(place.url, place.schema, way)
-    log = PostgresLog(place.url, place.schema, way)
-    key = given_key(settings) or NoKey()
-    return assembled(place, log, tables, key, place_for_blobs(settings, None), settings)
+    with ExitStack() as unless_opened:
+        log = PostgresLog(place.url, place.schema, way)
+        unless_opened.callback(log.close)
+        tables = postgres_rows.tables_in(place.url, place.schema, way)
+        unless_opened.callback(tables.close)
+        key = given_key(settings) or NoKey()
+        blobs = place_for_blobs(settings, None)
+        store = assembled(place, log, tables, key, blobs, settings)
+        unless_opened.pop_all()
+    return store
 
 
 def assembled(
@@ -112,7 +124,7 @@ def assembled(
 ) -> Store:
     """Return the store that these parts make."""
     vault = Vault(log, key)
-    codec = EVENTS.opening(vault.open_all)
+    codec = EVENTS.opening(vault.open_all, settings.payload_bytes)
     return Store(place, log, GroupCommit(log), tables, vault, codec, blobs, settings.touch_step)
 
 

@@ -17,6 +17,8 @@ from refold.domain import times
 from refold.domain.errors import BadInput, Refused, Unreadable
 from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
 from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.postgres.rows import ANALYST
 from refold.infrastructure.sqlite.rows import tables_in_memory
 from refold.infrastructure.store import Store
 from refold.projections import catalog, views
@@ -24,19 +26,21 @@ from refold.projections.projection import Projection
 
 
 @contextmanager
-def as_of(store: Store, position: int, *wanted: Projection) -> Iterator[Store]:
+def as_of(
+    store: Store, position: int, *wanted: Projection, progress: Progress | None = None
+) -> Iterator[Store]:
     """Give `store` as it stood at `position`, to be read; nothing is kept of it.
 
-    The tables that are `wanted` are folded at once, from the first event into memory, and others
-    when a query asks for what is new. Raises `UnknownType`, `Undecodable` or `Unfoldable` at an
-    event that cannot be read.
+    The tables that are `wanted` are folded at once, from the first event into memory, which
+    `progress` is told of, and others when a query asks for what is new. Raises `UnknownType`,
+    `Undecodable` or `Unfoldable` at an event that cannot be read.
     """
     tables = tables_in_memory()
     try:
         log = cast("Log", _LogUpTo(store.log, position))  # the part of it that can be read
         past = replace(store, log=log, tables=tables, open_successor=None)
         if wanted:
-            past.rebuilder.build(wanted, until=position)
+            past.rebuilder.build(wanted, until=position, progress=progress)
         yield past
     finally:
         tables.close()
@@ -148,7 +152,8 @@ def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
     """Keep a table of `past` as the plain table `name` of `store`; return how many rows it has.
 
     It has the same columns, key and comments, and stands beside the query tables; nothing changes
-    it any more. It is there whole or not at all. Raises `BadInput` for what is no name, and
+    it any more. Analysts who may read those may read it, too. It is there whole or not at all.
+    Raises `BadInput` for what is no name, and
     `NameTaken`.
     """
     _check_name(name)
@@ -167,7 +172,17 @@ def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
         for some in rows.partitions():
             now.execute(table.insert(), list(map(dict, some)))
             count += len(some)
+        if now.dialect.name == "postgresql":
+            _let_analysts_read(now, table)
     return count
+
+
+def _let_analysts_read(connection: sa.Connection, table: sa.Table) -> None:
+    usage = sa.func.has_schema_privilege(ANALYST, table.schema, "USAGE")
+    roles = sa.table("pg_roles", sa.column("rolname"), schema="pg_catalog")
+    if connection.scalar(sa.select(usage).where(roles.c.rolname == ANALYST)):
+        place = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"GRANT SELECT ON {place} TO {ANALYST}")
 
 
 def _check_name(name: str) -> None:

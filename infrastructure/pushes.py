@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from refold.domain import push
 from refold.infrastructure import push_documents
 from refold.infrastructure.codec import parse
+from refold.infrastructure.limits import check_page
 from refold.infrastructure.queries import After, refresh
 from refold.infrastructure.requests.pushes import OfPush
 from refold.infrastructure.store import Store
@@ -66,8 +67,9 @@ def list_pushes(
 
     Any top-level field may be asked for, unknown ones too; without a query `PENDING` is. Those
     without a timestamp come last, those with the same in the order of their ids. Only a field
-    that no column holds as it is makes this read documents.
+    that no column holds as it is makes this read documents. Raises `PageTooLarge`.
     """
+    check_page(limit, offset)
     refresh(store, after, pushes)
     query = PENDING if query is None else query
     with store.tables.reading() as connection:

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import sqlalchemy as sa
 
 from refold.domain import file, streams
+from refold.infrastructure.folding import parked
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.folding.parked import ParkedRow, Waiting
 from refold.infrastructure.folding.rows import Hits
+from refold.infrastructure.limits import check_page, check_query
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files
-from refold.projections.projection import Projection
+from refold.projections.projection import Key, Projection
 from refold.projections.query import parse
 
 After = int | Literal["now"] | None
@@ -69,8 +72,9 @@ def list_files(
 ) -> list[FileView]:
     """Return all files, banned ones too, by `added_at` to the microsecond, then by sum.
 
-    Tables that are behind `after` are folded first.
+    Tables that are behind `after` are folded first. Raises `PageTooLarge`.
     """
+    check_page(limit, offset)
     refresh(store, after, files, file_counts, file_tags)
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
@@ -112,21 +116,41 @@ def votes_here(store: Store, sha256: str) -> VotesHere:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Found(Hits):
+    """The answer of a search: hits, and how many rows of files are `parked`.
+
+    A parked file is found by what it was before its fold broke off, or not at all. `stale` are the
+    keys of those that are among `rows`.
+    """
+
+    parked: int
+    stale: frozenset[str]
+
+
 def search(
     store: Store, text: str, *, after: After = "now", limit: int = 20, offset: int = 0
-) -> Hits:
+) -> Found:
     """Return the files that `text` finds: by name first, then by tag, then by type; newest first.
 
-    Words, "phrases", -not, or, prefix*; no text is an error. Tables that are behind `after` are
-    folded first.
+    Words, "phrases", -not, or, prefix*; no text is an error, unless it is too long. Tables that
+    are behind `after` are folded first. Raises `QueryTooLong` and `PageTooLarge`.
     """
+    check_query(text)
+    check_page(limit, offset)
     refresh(store, after, files)
     query = parse(text)
-    if not query.alternatives:
-        return Hits(0, more=False, rows=())
     with store.tables.reading() as connection:
         generation = store.tables.current(connection)[files.NAME]
-        return store.tables.rows.search(connection, generation, query, limit, offset)
+        waiting, hits, stale = parked.count(connection, generation), _NO_HITS, frozenset[Key]()
+        if query.alternatives:
+            hits = store.tables.rows.search(connection, generation, query, limit, offset)
+        if waiting:
+            stale = parked.among(connection, generation, [(key,) for key, _ in hits.rows])
+    return Found(hits.total, hits.more, hits.rows, waiting, frozenset(key for (key,) in stale))
+
+
+_NO_HITS: Final = Hits(0, more=False, rows=())
 
 
 # --- how new an answer is ---------------------------------------------------------
@@ -149,7 +173,8 @@ class ProjectionStatus:
     """Where a query table stands: `lag` counts the positions that it is behind.
 
     `state` is current, behind, stopped (at an event that cannot be read; `why` says what), stale
-    (another version fills it: rebuild) or missing. `parked` counts the rows that wait: see retry.
+    (another version fills it: rebuild) or missing. `parked` counts the rows that wait: see retry;
+    `parked_rows` are the first of them.
     """
 
     name: str
@@ -158,12 +183,18 @@ class ProjectionStatus:
     lag: int
     state: Literal["current", "behind", "stopped", "stale", "missing"]
     parked: int = 0
+    parked_rows: Sequence[ParkedRow] = ()
     why: str = ""
 
     @property
     def is_well(self) -> bool:
         """Tell whether the table is whole up to its position, and goes on."""
-        return not self.parked and self.state in ("current", "behind", "missing")
+        return not self.parked and self.goes_on
+
+    @property
+    def goes_on(self) -> bool:
+        """Tell whether the table is folded on; rows of it may be parked."""
+        return self.state in ("current", "behind", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +217,16 @@ def status(store: Store) -> Status:
         current = store.tables.current(connection)
         checkpoints = store.advance.checkpoints(connection, current.values())
         positions = {each.projection: each.position for each in checkpoints}
-        parked = {
-            name: len(store.tables.parked(connection, generation))
-            for name, generation in current.items()
-        }
+        waiting = parked.waiting(connection, current.values())
     head = heads[PARTITION].position
     projections = [
-        _status(store, current[each.NAME], positions[each.NAME], head, parked[each.NAME])
+        _status(
+            store,
+            current[each.NAME],
+            positions[each.NAME],
+            head,
+            waiting.get(each.NAME, parked.NONE),
+        )
         if each.NAME in current
         else ProjectionStatus(each.NAME, None, 0, head, "missing")
         for each in catalog.ALL
@@ -209,12 +243,12 @@ def status(store: Store) -> Status:
 
 
 def _status(
-    store: Store, generation: Generation, position: int, head: int, parked: int
+    store: Store, generation: Generation, position: int, head: int, waiting: Waiting
 ) -> ProjectionStatus:
     name, number, lag = generation.projection.NAME, generation.number, max(0, head - position)
     if not generation.is_of_this_version:
-        return ProjectionStatus(name, number, position, lag, "stale", parked)
+        return ProjectionStatus(name, number, position, lag, "stale", *waiting)
     stop = store.advance.stop(generation.projection, position) if lag else None
     if stop:
-        return ProjectionStatus(name, number, position, lag, "stopped", parked, str(stop))
-    return ProjectionStatus(name, number, position, lag, "behind" if lag else "current", parked)
+        return ProjectionStatus(name, number, position, lag, "stopped", *waiting, str(stop))
+    return ProjectionStatus(name, number, position, lag, "behind" if lag else "current", *waiting)

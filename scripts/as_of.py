@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Final, Literal
 
 import typer
@@ -13,7 +13,7 @@ from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.store import Store
 from refold.infrastructure.table_files import write_csv, write_jsonl
 from refold.projections.projection import Projection
-from refold.scripts import options
+from refold.scripts import options, output
 
 WRITE: Final = {"csv": write_csv, "jsonl": write_jsonl}
 
@@ -51,6 +51,9 @@ def as_of(
     ] = None,
     store: options.Address = None,
     config: options.Config = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what --into kept as one JSON document.")
+    ] = False,
 ) -> None:
     """Write a query table as it stood at a position of the log, or at a time.
 
@@ -58,34 +61,55 @@ def as_of(
     was erased since stays erased. The table is folded from the first event into memory, which has
     to hold it; exit code 1 when some of its rows could not be folded. One that is kept with --into
     is yours: nothing changes it any more, an erasure of a person neither; drop it when you are
-    done.
+    done. On PostgreSQL refold_analyst may read it as the query tables.
 
     Example: refold as-of file_tags 2025-08-05T20:44:29Z --into tags_in_august
     """
     [projection] = options.projections([table])
+    if json and into is None:
+        raise typer.BadParameter("--json is for --into; rows are written as --format says")
     with options.opened(store, config) as opened:
         position = past.position_at(opened, when)
-        with past.as_of(opened, position, projection) as then:
+        with at(opened, position, projection) as then:
             if into is None:
                 print(f"{table} as of {_place(then, position)}", file=sys.stderr)
                 WRITE[format](then, table, sys.stdout, after=None)
             else:
                 rows = past.keep(opened, then, projection, into)
-                print(f"{rows} rows of {table} as of {_place(then, position)} are in {into}")
+                if json:
+                    output.document(
+                        {
+                            "table": table,
+                            "into": into,
+                            "rows": rows,
+                            "position": position,
+                            "recorded_at": _recorded_at(then, position),
+                        }
+                    )
+                else:
+                    print(f"{rows} rows of {table} as of {_place(then, position)} are in {into}")
             past.check_folded(then, projection)
 
 
 def _place(then: Store, position: int) -> str:
+    at = _recorded_at(then, position)
+    return f"position {position}, recorded at {at}" if at else "before the first event"
+
+
+def _recorded_at(then: Store, position: int) -> str | None:
     for record in then.log.page(PARTITION, position - 1, 1) if position else ():
-        return f"position {position}, recorded at {times.text(record.recorded_at)}"
-    return "before the first event"
+        return times.text(record.recorded_at)
+    return None
 
 
 @contextmanager
-def at(store: Store, when: str | None, *wanted: Projection) -> Iterator[Store]:
+def at(store: Store, when: str | int | None, *wanted: Projection) -> Iterator[Store]:
     """Give `store` as it stood at a position or time, or, without any, as it is."""
     if when is None:
         yield store
-    else:
-        with past.as_of(store, past.position_at(store, when), *wanted) as then:
-            yield then
+        return
+    position = past.position_at(store, when) if isinstance(when, str) else when
+    with ExitStack() as stack:
+        with output.progress() as advance:
+            then = stack.enter_context(past.as_of(store, position, *wanted, progress=advance))
+        yield then

@@ -26,6 +26,7 @@ from refold.scripts import (
     rehearse,
     retry,
     run,
+    seal,
     search,
     show,
     status,
@@ -60,6 +61,7 @@ app.command()(run.run)
 app.command()(copying.copy)
 app.command()(copying.move)
 app.command("cutover")(copying.cut_over)
+app.command()(seal.seal)
 app.command()(verify.verify)
 app.command()(demo.demo)
 app.command()(bench.bench)

@@ -4,7 +4,7 @@ import typer
 
 from refold.infrastructure.checking.doctor import Report, examine
 from refold.infrastructure.config import read
-from refold.scripts import options, output
+from refold.scripts import lines, options, output
 
 
 def doctor(
@@ -34,6 +34,9 @@ def doctor(
 
 def _show(report: Report) -> None:
     for each in report.findings:
-        print(f"{each.level}: {each.check}: {each.what}\n  {each.mend}")
+        print(lines.prose(f"{each.level}: {each.check}: {each.what}"))
+        print(f"  {each.mend}")
     if not report.findings:
-        print(f"nothing is wrong with {report.store} up to position {report.position}")
+        print(
+            lines.parts("nothing is wrong with", report.store, f"up to position {report.position}")
+        )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from refold.infrastructure.checking.drift import find_drift
-from refold.scripts import options, output
+from refold.scripts import lines, options, output
 from refold.scripts.explain import differences
 
 
@@ -50,8 +50,9 @@ def drift(
         )
         for each in checked:
             for row in each.drifted:
+                print(lines.parts(each.table, output.shown(row.key)))
                 for line in differences(row):
-                    print(f"{each.table} {' '.join(row.key)}: {line}")
+                    print(line)
         print(f"seed {seed}")
     if any(each.drifted for each in checked):
         raise typer.Exit(3)

@@ -1,14 +1,14 @@
 """`refold explain`: which events made a row of a query table, and whether it is what they make."""
 
-from collections.abc import Iterator
-from typing import Annotated, Final
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import typer
 
 from refold.infrastructure.checking.explaining import Explanation, Step
 from refold.infrastructure.checking.explaining import explain as explained
 from refold.infrastructure.checking.live import Drifted
-from refold.scripts import options, output
+from refold.scripts import lines, options, output
 
 
 def explain(
@@ -25,6 +25,8 @@ def explain(
     Exit code 1 when the live row has a cell that no event explains, is missing though events made
     it, is there though none did, or is parked. The comparison is made where the table stands;
     events behind that are shown, too. What only the vault reads is shown as (sealed).
+
+    At an event that cannot be read it stops, says where and why, and exits with 1.
 
     Example: refold explain file_tags 2cf24dba… physics --store sqlite:///files.db
     """
@@ -46,62 +48,44 @@ def explain(
 
 
 def _show(found: Explanation) -> None:
-    output.table(
-        ("position", "time", "actor", "event", "row"),
-        ((each.position, each.at, each.actor, each.type, _change(each)) for each in found.steps),
-    )
+    for step in found.steps:
+        who = f" by {output.shown([step.actor])}" if step.actor else ""
+        print(lines.parts(f"event {step.position}, {step.at}:", f"{step.type}{who}"))
+        print(lines.listed(step.what, _cells(step), indent="  "))
+    if found.stopped:
+        stop = found.stopped
+        print(lines.prose(f"STOPPED before event {stop.position}, {stop.type}: {stop.reason}"))
     if found.parked:
-        print(f"parked at event {found.parked.position}: {found.parked.error}; see refold retry")
+        why = f"parked at event {found.parked.position}: {found.parked.error}; see refold retry"
+        print(lines.prose(why))
     elif found.drifted:
+        print(f"DIFFERENT at position {found.position}")
         for line in differences(found.drifted):
-            print(f"DIFFERENT at position {found.position}: {line}")
-    else:
+            print(line)
+    elif found.compared:
         print(f"the live row is what its events make, at position {found.position}")
+    else:
+        print(f"the live row, at position {found.position}, cannot be compared")
 
 
 def differences(drifted: Drifted) -> Iterator[str]:
-    """Yield what is wrong with a live row, for a person."""
+    """Yield what is wrong with a live row, for a person, indented."""
     if drifted.what == "changed":
         for name, cell in drifted.cells.items():
-            live, folded = _texts(*cell)
-            yield f"{name} is {live}; its events make {folded}"
+            live, folded = lines.texts(*cell)
+            yield lines.parts(f"{name} is {live};", f"its events make {folded}", indent="  ")
     else:
         side = 0 if drifted.what == "unexplained" else 1
-        cells = (f"{name} {_texts(*cell)[side]}" for name, cell in drifted.cells.items())
+        cells = [[f"{name} {lines.texts(*cell)[side]}"] for name, cell in drifted.cells.items()]
         said = "no event makes the row" if side == 0 else "the row is missing that its events make"
-        yield ", ".join([said, *cells])
+        yield lines.listed(f"{said}{',' if cells else ''}", cells, indent="  ")
 
 
-def _change(step: Step) -> str:
-    if step.what not in ("appears", "changes"):
-        return step.what
-    cells = (
-        f"{name}: {' -> '.join(_texts(before, after)[step.what == 'appears' :])}"
-        for name, (before, after) in step.cells.items()
-    )
-    return f"{step.what}  {', '.join(cells)}"
-
-
-# --- cells ------------------------------------------------------------------------
-
-LONGEST: Final = 60
-"""Characters of a cell that are shown; `--json` has them all."""
-
-_BEFORE: Final = 20
-
-
-def _texts(one: object, other: object) -> tuple[str, str]:
-    """Return two cells as a person sees them: long ones from where they begin to differ."""
-    shown = repr(one), repr(other)
-    same = next(
-        (n for n, (a, b) in enumerate(zip(*shown, strict=False)) if a != b), min(map(len, shown))
-    )
-    first = max(0, same - _BEFORE) if max(map(len, shown)) > LONGEST else 0
-    return _cut(shown[0], first), _cut(shown[1], first)
-
-
-def _cut(text: str, first: int) -> str:
-    if len(text) <= LONGEST:
-        return text
-    last = first + LONGEST
-    return f"{'…' if first else ''}{text[first:last]}{'…' if last < len(text) else ''}"
+def _cells(step: Step) -> list[Sequence[str]]:
+    match step.what:
+        case "appears":
+            return [[f"{name}: {lines.texts(*each)[1]}"] for name, each in step.cells.items()]
+        case "changes":
+            return [lines.changed(name, *each) for name, each in step.cells.items()]
+        case _:
+            return []

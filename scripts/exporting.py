@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from refold.domain.errors import BadInput
+from refold.infrastructure.folding import parked
 from refold.infrastructure.legacy.git_proxy.exporting import Format, export_git_proxy
 from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
+from refold.infrastructure.store import Store
 from refold.infrastructure.table_files import write_csv, write_jsonl
-from refold.scripts import options, output
+from refold.scripts import lines, options, output
 
 app = typer.Typer(
     help="Write data in a legacy store's own format, or a table.", no_args_is_help=True
@@ -89,6 +91,7 @@ def csv(
     """
     with options.opened(store, config) as opened:
         write_csv(opened, table, sys.stdout)
+        _tell_parked(opened, table)
 
 
 @app.command()
@@ -103,3 +106,12 @@ def jsonl(
     """
     with options.opened(store, config) as opened:
         write_jsonl(opened, table, sys.stdout)
+        _tell_parked(opened, table)
+
+
+def _tell_parked(store: Store, table: str) -> None:
+    """Say on stderr when rows that were written are not up to date."""
+    with store.tables.reading() as connection:
+        waiting = parked.count(connection, store.tables.current(connection)[table])
+    if waiting:
+        print(lines.not_up_to_date(table, waiting), file=sys.stderr)

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from refold.infrastructure.config import read
 from refold.infrastructure.daemon import Daemon
+from refold.infrastructure.open import open_at
 from refold.scripts import options, signals
 
 
@@ -19,7 +21,8 @@ def run(
         typer.Option(
             "--drift-seconds",
             min=1,
-            help="Seconds between two looks whether a few live rows are what the log makes.",
+            help="Seconds between two looks whether a few live rows are what the log makes"
+            " [default: drift_seconds of refold.toml, or no look].",
             show_default=False,
         ),
     ] = None,
@@ -31,12 +34,16 @@ def run(
 
     Nobody needs it to be right: readers fold what is missing themselves. Several may run on one
     store. It prints one JSON line for each thing that it did. With --drift-seconds it prints one
-    for each cell that differs, too; a look reads the keys of all tables once.
+    for each cell that differs, too; a look reads the keys of all tables once, but for those that
+    are blocked.
 
     Example: refold run --store sqlite:///files.db
     """
     stopped = signals.stopped()
-    with options.opened(store, config) as opened:
+    settings = read(store, config)
+    if drift is None:
+        drift = settings.storage.drift_seconds
+    with open_at(settings.address(), settings=settings) as opened:
         daemon = Daemon(opened, _say, purge, drift)
         if once:
             daemon.step()

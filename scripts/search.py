@@ -6,7 +6,7 @@ import typer
 
 from refold.infrastructure import queries
 from refold.projections import files
-from refold.scripts import as_of, options, output
+from refold.scripts import as_of, lines, options, output
 
 
 def search(
@@ -24,25 +24,34 @@ def search(
     query is an error. At most 10 000 hits are counted; "more" tells that there are others. With
     --as-of, files are folded from the first event into memory, and what was found then is.
 
+    A file that is parked is found by what it was before its fold broke off, and marked; how many
+    there are is told, whether found or not.
+
     Example: refold search 'paper -draft' --store sqlite:///files.db
     """
     after: queries.After = "now" if when is None else None
     with options.opened(store, config) as opened, as_of.at(opened, when, files) as seen:
-        hits = queries.search(seen, query, after=after, limit=limit, offset=offset)
+        found = queries.search(seen, query, after=after, limit=limit, offset=offset)
     if json:
         output.document(
             {
-                "total": hits.total,
-                "more": hits.more,
+                "total": found.total,
+                "more": found.more,
+                "parked": found.parked,
                 "hits": [
-                    {"sha256": key, "name": name, "rank": rank}
-                    for rank, (key, name) in enumerate(hits.rows, offset + 1)
+                    {"sha256": key, "name": name, "rank": rank, "parked": key in found.stale}
+                    for rank, (key, name) in enumerate(found.rows, offset + 1)
                 ],
             }
         )
         return
     output.table(
-        ("rank", "name", "sha256"),
-        ((rank, name, key) for rank, (key, name) in enumerate(hits.rows, offset + 1)),
+        ("rank", "name", "sha256", *([""] if found.stale else [])),
+        (
+            (rank, name, key, *(["parked"] if key in found.stale else []))
+            for rank, (key, name) in enumerate(found.rows, offset + 1)
+        ),
     )
-    print(f"{len(hits.rows)} of {hits.total}{' and more' if hits.more else ''}")
+    print(f"{len(found.rows)} of {found.total}{' and more' if found.more else ''}")
+    if found.parked:
+        print(lines.not_up_to_date("files", found.parked))

@@ -5,7 +5,8 @@ from dataclasses import asdict
 import typer
 
 from refold.infrastructure import queries
-from refold.scripts import options, output
+from refold.infrastructure.folding.parked import Waiting
+from refold.scripts import lines, options, output
 
 
 def status(
@@ -13,7 +14,8 @@ def status(
 ) -> None:
     """Print where the log and each query table stand. Folds nothing.
 
-    Exit code 1 when a table is stopped or stale, or has rows that are parked.
+    Of rows that are parked it tells how many there are, and of the first why and since when. Exit
+    code 1 when a table is stopped or stale, or has rows that are parked.
 
     Example: refold status --store sqlite:///files.db --json
     """
@@ -29,8 +31,10 @@ def status(
 
 
 def _show(found: queries.Status) -> None:
-    moved = f", moved to {found.successor}" if found.successor else ""
-    print(f"store {found.store_id} ({found.engine}), log {found.log_id}: {found.state}{moved}")
+    print(f"store {found.store_id} ({found.engine})")
+    print(f"log {found.log_id}: {found.state}")
+    if found.successor:
+        print(lines.parts("moved to", found.successor))
     for partition, position in found.partitions:
         print(f"partition {partition} at position {position}")
     output.table(
@@ -42,7 +46,9 @@ def _show(found: queries.Status) -> None:
     )
     for each in found.projections:
         if each.why:
-            print(f"{each.name} is stopped: {each.why}")
+            print(lines.prose(f"{each.name} is stopped: {each.why}"))
+        if each.parked:
+            print(lines.waiting(each.name, Waiting(each.parked, tuple(each.parked_rows))))
 
 
 def _state(table: queries.ProjectionStatus) -> str:

@@ -55,6 +55,8 @@ def find_drift(
     which somebody was forgotten meanwhile. Drawing live rows reads the keys of each whole table
     once, inside the engine. Raises as `Folder.catch_up`.
     """
+    if not projections:
+        return []
     store.folder.catch_up(0, projections)
     chance = Random(seed)  # noqa: S311 - a sample is to be drawn again
     keys = _touched_keys(store, projections, sample, chance)

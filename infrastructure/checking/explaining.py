@@ -1,18 +1,28 @@
 """Explains one row of a query table: which events made it, and whether it is what they make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from refold.domain import times
-from refold.domain.errors import Refused
-from refold.domain.ports import Event
+from refold.domain.errors import Failure, Refused, Unfoldable
+from refold.domain.ports import Event, Recorded
 from refold.domain.texts import check_text
 from refold.infrastructure.checking import live
 from refold.infrastructure.checking.live import Cells, Drifted
 from refold.infrastructure.codec import decode_metadata
+from refold.infrastructure.folding.advancing import UNREADABLE
 from refold.infrastructure.store import Store
-from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold, touched
+from refold.projections.projection import (
+    Folded,
+    Key,
+    Parked,
+    Projection,
+    Row,
+    fold,
+    kinds,
+    touched,
+)
 
 
 class UnknownRow(Refused):
@@ -46,23 +56,35 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """The first event of the family that cannot be read, and why: it may have touched the row."""
+
+    position: int
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """The events that touched a row, and what is wrong with the live one at `position`.
 
-    A row that is `parked` is not up to date and is not compared.
+    It ends before the event that it is `stopped` at. A row is not `compared` when it is parked,
+    when that event is in it, or when its subject was forgotten behind that.
     """
 
     table: str
     key: Key
     position: int
     steps: Sequence[Step]
+    stopped: Stop | None
     parked: Parked | None
+    compared: bool
     drifted: Drifted | None
 
     @property
     def is_well(self) -> bool:
-        """Tell whether the live row is what the events up to there make."""
-        return self.parked is None and self.drifted is None
+        """Tell whether all events can be read, and the live row is what those up to there make."""
+        return self.compared and self.stopped is None and self.drifted is None
 
     def document(self) -> dict[str, Any]:
         """Return the explanation as `--json` prints it."""
@@ -71,7 +93,9 @@ class Explanation:
             "key": list(self.key),
             "position": self.position,
             "events": [each.document() for each in self.steps],
+            "stopped": asdict(self.stopped) if self.stopped else None,
             "parked": self.parked._asdict() if self.parked else None,
+            "compared": self.compared,
             "drifted": self.drifted.document() if self.drifted else None,
         }
 
@@ -79,9 +103,9 @@ class Explanation:
 def explain(store: Store, projection: Projection, key: Key) -> Explanation:
     """Return which events touched the row of `key`, and how the live one differs from them.
 
-    Only the family of the key is read. A table that was never built is made, empty; nothing else
-    is folded. Raises `UnknownRow`, `StaleProjection`, `LogWentBack`, and at an event that cannot
-    be read `UnknownType`, `Undecodable`, `Unfoldable`, `NoVaultKey` or `WrongVaultKey`.
+    Only the family of the key is read, up to before an event that cannot be. A table that was never
+    built is made, empty; nothing else is folded. Raises `UnknownRow`, `StaleProjection` and
+    `LogWentBack`.
     """
     for column, part in zip(projection.TABLE.primary_key.columns, key, strict=True):
         check_text(column.name, part)
@@ -93,6 +117,8 @@ def explain(store: Store, projection: Projection, key: Key) -> Explanation:
             store, family, [projection], found.position
         ):
             return found
+        if found.stopped:  # the table cannot be folded that far
+            return replace(found, compared=False, drifted=None)
         store.folder.catch_up(wanted=[projection])
 
 
@@ -102,20 +128,49 @@ def _explained(store: Store, projection: Projection, key: Key, family: str) -> E
     row, made = there.rows.get(key), None
     folded = Folded(projection, {}, {})
     steps = list[Step]()
-    for kind, event in live.events(store, family, [projection]):
-        if key in touched(projection, event):
+    events, stopped = _readable(store, family, projection)
+    for kind, event in events:
+        try:
+            is_touched = key in touched(projection, event)
+        except Unfoldable as error:
+            stopped = _stop(event.recorded, error)
+            break
+        if is_touched:
             before = folded.rows.get(key)
             fold([folded], [(kind, event)])
             steps.append(_step(folded, key, before, event))
             if event.recorded.position <= there.position:
                 made = folded.rows.get(key)
-    if row is None and not steps:
+    if row is None and not steps and not stopped:
         raise UnknownRow(f"table {name} has no row {' '.join(key)}, and no event ever touched one")
     parked = there.parked.get(key) or folded.parked.get(key)
     if parked and parked.position > there.position:
         parked = None  # not yet: the table is not folded that far
-    drifted = None if parked else live.compare(projection, key, row, made)
-    return Explanation(name, key, there.position, steps, parked, drifted)
+    compared = parked is None and (stopped is None or stopped.position > there.position)
+    drifted = live.compare(projection, key, row, made) if compared else None
+    return Explanation(name, key, there.position, steps, stopped, parked, compared, drifted)
+
+
+def _readable(
+    store: Store, family: str, projection: Projection
+) -> tuple[list[tuple[str, Event]], Stop | None]:
+    """Return the events of a family up to before the first that cannot be read, and that one."""
+    records, wanted = store.log.family(family), kinds([projection])
+    try:
+        return store.codec.decode_kinds(records, wanted), None
+    except UNREADABLE:
+        pass  # one by one, then
+    found = list[tuple[str, Event]]()
+    for record in records:
+        try:
+            found += store.codec.decode_kinds([record], wanted)
+        except UNREADABLE as error:
+            return found, _stop(record, error)
+    return found, None
+
+
+def _stop(record: Recorded, error: Failure) -> Stop:
+    return Stop(record.position, record.type, str(error))
 
 
 def _step(folded: Folded, key: Key, before: Row | None, event: Event) -> Step:

@@ -5,12 +5,14 @@ from, and what came later is left out by position.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from refold.domain.ports import Event
 from refold.domain.sealing import forgotten
 from refold.domain.texts import IllFormedText
+from refold.infrastructure.folding.advancing import UNREADABLE
 from refold.infrastructure.store import Store
 from refold.projections.catalog import LEFT_OUT
 from refold.projections.projection import Key, Parked, Projection, Row, kinds
@@ -92,13 +94,17 @@ def is_forgotten_behind(
     """Tell whether a subject of the family was forgotten behind `position`.
 
     Its events no longer make the rows that they made before: those can be compared once the
-    tables are folded that far.
+    tables are folded that far. An event that cannot be read forgets nobody.
     """
-    return any(
-        forgotten(event.value)
-        for _, event in events(store, family, projections)
-        if event.recorded.position > position
-    )
+    wanted = kinds(projections)
+    for record in store.log.family(family) if family else ():
+        if record.position > position:
+            with suppress(*UNREADABLE):
+                if any(
+                    forgotten(each.value) for _, each in store.codec.decode_kinds([record], wanted)
+                ):
+                    return True
+    return False
 
 
 def compare(

@@ -36,6 +36,13 @@ class _AboutUser(Fields):
         return user.claims(user.after(*values))  # type: ignore[arg-type]
 
 
+def _check_name(profile: dict[str, Any]) -> None:
+    """Raise `IllFormedText` for a user name that is too long, or holds a control character."""
+    name = profile.get("username")
+    if isinstance(name, str) and name.strip():
+        check_word("user name", name)
+
+
 class RegisterUser(_AboutUser):
     """Make a user known: an id that is new, and a profile as git-proxy or decentcom has it."""
 
@@ -48,6 +55,7 @@ class RegisterUser(_AboutUser):
         return stream(self.id)
 
     def decide(self, now: Situation) -> Sequence[object]:
+        _check_name(self.profile)
         known = state(now.events)
         return user.register(known, self.stream(), self.id, self.profile, self.password_hash)
 
@@ -92,6 +100,7 @@ class ChangeUser(OfUser):
     password_hash: str | None = Field(None, repr=False)
 
     def decide(self, now: Situation) -> Sequence[object]:
+        _check_name(self.profile)
         known = self.found(now)
         return user.change(known, self.named, self.profile, self.unset, self.password_hash)
 

@@ -17,7 +17,7 @@ from refold.domain.errors import BadInput
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.open import open_store
-from refold.infrastructure.postgres.roles import make_analyst
+from refold.infrastructure.postgres.roles import make_roles
 from refold.infrastructure.store import Store
 from refold.infrastructure.table_files import write_csv
 from refold.projections import catalog, views
@@ -72,8 +72,8 @@ def place(contract_database: str) -> Iterator[str]:
     with open_store(url, create=True) as store:
         store.folder.catch_up()
         assert isinstance(store.address, Postgres)
-        make_analyst(store.address)
-        make_analyst(store.address)
+        make_roles(store.address)
+        make_roles(store.address)
     yield url
     with psycopg.connect(contract_database, autocommit=True) as server:
         server.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))

@@ -6,12 +6,15 @@ from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from itertools import count
+from secrets import token_hex
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.errors import DuplicateObject, InsufficientPrivilege
 
 from refold.domain import times
 from refold.domain.errors import BadInput, Refused, Unavailable
@@ -22,6 +25,7 @@ from refold.infrastructure.commands import run
 from refold.infrastructure.folding import pages
 from refold.infrastructure.open import open_store
 from refold.infrastructure.past import NameTaken, as_of, keep, position_at
+from refold.infrastructure.postgres.rows import ANALYST
 from refold.infrastructure.pushes import show_push
 from refold.infrastructure.queries import search, show_file
 from refold.infrastructure.repos import show_repo
@@ -385,6 +389,39 @@ def test_a_table_that_cannot_be_kept_whole_is_not_kept(tagged: Store) -> None:
 
     with tagged.tables.reading() as connection:
         assert not sa.inspect(connection).has_table("tags_then", schema(tagged))
+
+
+def test_analysts_may_read_a_table_that_is_kept(contract_database: str) -> None:
+    place = f"t_{token_hex(6)}"
+    with psycopg.connect(contract_database, autocommit=True) as server:
+        with suppress(DuplicateObject):
+            server.execute(f"CREATE ROLE {ANALYST} NOLOGIN".encode())
+        with open_store(f"{contract_database}?schema={place}", create=True) as store:
+            take(store, BEGINNING)
+            with as_of(store, 3, file_tags, files) as then:
+                keep(store, then, files, "before")
+                server.execute(f"GRANT USAGE ON SCHEMA {place} TO {ANALYST}".encode())
+                keep(store, then, file_tags, "tags_then")
+        server.execute(f"SET ROLE {ANALYST}".encode())
+        found = server.execute(f"SELECT tag, tag_count FROM {place}.tags_then".encode()).fetchall()
+        with pytest.raises(InsufficientPrivilege):
+            server.execute(f"DELETE FROM {place}.tags_then".encode())
+        with pytest.raises(InsufficientPrivilege):
+            server.execute(f"SELECT * FROM {place}.before".encode())
+        server.execute(f"RESET ROLE; DROP SCHEMA {place} CASCADE".encode())
+
+    assert found == [("a", 1)]
+
+
+def test_progress_is_told_while_a_table_of_the_past_is_folded(tagged: Store) -> None:
+    told: list[tuple[str, int, int | None]] = []
+
+    with as_of(tagged, 4, file_tags, progress=lambda *step: told.append(step)):
+        pass
+
+    assert {total for _, _, total in told} == {4}
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert told[-1][1] == 4
 
 
 # --- saying it briefly ------------------------------------------------------------

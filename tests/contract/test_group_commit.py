@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from threading import Event, Thread, get_ident
@@ -314,6 +314,15 @@ def test_a_thread_that_is_interrupted_while_it_appends_stops_nobody(log: Log) ->
     assert positions(result(later)) == [2, 3, 4, 5]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let ctrl-C interrupt, also where what started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("leads", [True, False], ids=["appends", "waits"])
 def test_ctrl_c_ends_the_call_of_the_main_thread_and_of_no_other(log: Log, leads: bool) -> None:
     watched = Watched(log)

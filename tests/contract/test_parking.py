@@ -1,19 +1,21 @@
 """A fold that fails stops its own row and says so; nothing is skipped, nobody else waits."""
 
 from collections.abc import Callable
+from time import time_ns
 from typing import Any
 
 import pytest
 
-from refold.domain import file, removal_vote, tag_vote
+from refold.domain import file, removal_vote, tag_vote, times
 from refold.domain.errors import KeyParked, Undecodable, Unfoldable, UnknownType
 from refold.domain.ports import Appended, Command, Event, NewEvent, Write
 from refold.infrastructure.folding import pages
+from refold.infrastructure.folding import parked as parked_rows
 from refold.infrastructure.folding.rebuilding import KeysParked
-from refold.infrastructure.queries import refresh, show_file, status
+from refold.infrastructure.queries import ProjectionStatus, refresh, search, show_file, status
 from refold.infrastructure.store import Store
 from refold.projections import file_counts, file_tags, files, tag_votes
-from refold.projections.projection import Parked
+from refold.projections.projection import Parked, Projection
 from refold.tests.contract.query_tables import (
     append,
     append_all,
@@ -114,9 +116,83 @@ def test_a_parked_table_is_never_called_current(store: Store, mistake: Callable[
     change(store, "bad", "first")
     refresh(store, "now")
 
-    [shown] = [each for each in status(store).projections if each.name == "files"]
+    shown = of_files(store)
 
     assert (shown.lag, shown.parked, shown.is_well) == (0, 1, False)
+
+
+def of_files(store: Store) -> ProjectionStatus:
+    [shown] = [each for each in status(store).projections if each.name == "files"]
+    return shown
+
+
+def test_why_and_since_when_rows_are_parked_is_told_of_the_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(store, "now")
+    right = files.apply
+
+    def apply(key: tuple[str], row: Any, event: Event) -> Any:
+        raise Broken
+
+    monkeypatch.setattr(files, "apply", apply)
+    before = time_ns() // 1_000
+    for number in (3, 1, 2, 5, 4, 6, 0):
+        register(store, f"bad{number}")
+    refresh(store, "now")
+    monkeypatch.setattr(files, "apply", right)
+
+    shown = of_files(store)
+
+    assert shown.parked == 7
+    assert [(row.key, row.position) for row in shown.parked_rows] == [
+        ((f"bad{number}",), position) for position, number in enumerate((3, 1, 2, 5, 4), 1)
+    ]
+    assert all(row.error.startswith("Broken at test_parking") for row in shown.parked_rows)
+    after = time_ns() // 1_000
+    assert all(before <= times.micros(row.since) <= after for row in shown.parked_rows)
+
+
+def test_rows_that_were_parked_before_a_rebuild_are_told_no_more(
+    store: Store, mistake: Callable[[], None]
+) -> None:
+    register(store, "bad")
+    change(store, "bad", "first")
+    refresh(store, "now")
+    mistake()
+    shadows = store.rebuilder.fill([files])
+
+    beside = of_files(store)
+    store.rebuilder.switch(shadows)
+
+    assert (beside.parked, len(beside.parked_rows)) == (1, 1)
+    assert (of_files(store).parked, of_files(store).parked_rows) == (0, ())
+    assert parked_count(store, files) == 0
+
+
+def test_a_search_says_how_many_rows_are_parked_and_which_it_found(
+    store: Store, mistake: Callable[[], None]
+) -> None:
+    register(store, "bad")
+    register(store, "good")
+    before = search(store, "bad or good")
+    change(store, "bad", "worse")
+
+    found = [search(store, text) for text in ("bad", "worse", "good", "")]
+    counted = parked_count(store, files), parked_count(store, file_tags)
+    mistake()
+    store.folder.retry([files])
+    mended = search(store, "worse")
+
+    assert (before.parked, before.stale) == (0, frozenset())
+    assert [(each.total, each.parked, set(each.stale)) for each in found] == [
+        (1, 1, {"bad"}),
+        (0, 1, set()),
+        (1, 1, set()),
+        (0, 1, set()),
+    ]
+    assert counted == (1, 0)
+    assert (mended.total, mended.parked, mended.stale) == (1, 0, frozenset())
 
 
 def test_who_asks_for_a_parked_row_is_told(store: Store, mistake: Callable[[], None]) -> None:
@@ -341,3 +417,8 @@ def test_keys_that_cannot_be_told_stop_their_table_alone(
 
     assert stopped == (1, 2)
     assert digests(store) == refolded(store)
+
+
+def parked_count(store: Store, projection: Projection) -> int:
+    with store.tables.reading() as connection:
+        return parked_rows.count(connection, store.tables.current(connection)[projection.NAME])

@@ -72,6 +72,7 @@ def test_all_tasks_are_there() -> None:
         "copy",
         "move",
         "cutover",
+        "seal",
         "verify",
         "demo",
         "bench",
@@ -158,8 +159,8 @@ def test_search_prints_hits_with_their_place_in_the_order(refold: Refold, store:
         "search", "python3", "--store", store, "--limit", "1", "--offset", "2", "--json"
     ).json
 
-    assert first.keys() == {"total", "more", "hits"}
-    assert [hit.keys() for hit in first["hits"]] == [{"sha256", "name", "rank"}] * 3
+    assert first.keys() == {"total", "more", "parked", "hits"}
+    assert [hit.keys() for hit in first["hits"]] == [{"sha256", "name", "rank", "parked"}] * 3
     assert [hit["rank"] for hit in first["hits"]] == [1, 2, 3]
     assert third["hits"] == first["hits"][2:]
     assert first["total"] >= 3
@@ -177,7 +178,28 @@ def test_no_search_is_an_error(refold: Refold, store: str, text: str) -> None:
     ran = refold("search", "--store", store, "--json", "--", text)
 
     assert ran.code == 0
-    assert ran.json.keys() == {"total", "more", "hits"}
+    assert ran.json.keys() == {"total", "more", "parked", "hits"}
+
+
+def test_a_search_marks_what_is_parked(refold: Refold, store: str, tmp_path: Path) -> None:
+    name = "python3-pbcommand"
+    [hit] = refold("search", name, "--store", store, "--json").json["hits"]
+    parked = f"('files', 1, '[\"{hit['sha256']}\"]', 3, 'KeyError at files.py:1', 0)"
+    other = "('files', 1, '[\"x\"]', 4, 'KeyError at files.py:1', 0)"
+    change(tmp_path / "store.db-tables", f"INSERT INTO parked VALUES {parked}, {other}")
+
+    found, others = (refold("search", text, "--store", store) for text in (name, "doc"))
+    document = refold("search", name, "--store", store, "--json").json
+    one = refold("search", name, "--store", store, "--offset", "1", "--json").json
+
+    said = "parked: 2 rows of files are not up to date; see refold status"
+    assert found.out.splitlines()[1].endswith(f"{hit['sha256']}  parked")
+    assert found.out.splitlines()[2:] == ["1 of 1", said]
+    assert others.out.splitlines()[-1] == said
+    assert "  parked" not in others.out
+    assert (found.code, others.code) == (0, 0)
+    assert (document["parked"], document["hits"]) == (2, [hit | {"parked": True}])
+    assert (one["parked"], one["hits"]) == (2, [])
 
 
 def test_a_search_sees_every_command_before_it(refold: Refold, store: str) -> None:
@@ -186,7 +208,7 @@ def test_a_search_sees_every_command_before_it(refold: Refold, store: str) -> No
 
     hits = refold("search", "zyxwvut", "--store", store, "--json").json["hits"]
 
-    assert hits == [{"sha256": SHA, "name": "zyxwvut.pdf", "rank": 1}]
+    assert hits == [{"sha256": SHA, "name": "zyxwvut.pdf", "rank": 1, "parked": False}]
 
 
 def test_show_prints_a_file(refold: Refold, store: str) -> None:
@@ -230,6 +252,7 @@ def test_status_tells_where_everything_stands(refold: Refold, store: str) -> Non
             "lag": 0,
             "state": "current",
             "parked": 0,
+            "parked_rows": [],
             "why": "",
         }
         for name in TABLES
@@ -271,14 +294,53 @@ def test_a_rebuild_that_finds_other_rows_says_which(
     ran = refold("rebuild", "files", "--store", store, "--json", "--samples", "1")
 
     lines = beside.out.splitlines()
-    assert "DIFFERENT: 0 added, 0 removed, 201 changed" in lines[1]
-    assert lines[2] == "files.ban_set: 201 cells"
-    assert re.fullmatch("~ files [0-9a-f]{64}  ban_set: 9 -> 0", lines[3])
-    assert lines[4] == "beside the live ones; to put them in place: refold rebuild files"
-    assert (beside.code, ran.code, len(lines)) == (3, 3, 5)
+    assert re.fullmatch("files +2 +202 +DIFFERENT *", lines[1])
+    assert lines[2] == "files: 0 added, 0 removed, 201 changed"
+    assert lines[3] == "files.ban_set: 201 cells"
+    assert re.fullmatch("~ files [0-9a-f]{64}", lines[4])
+    assert lines[5] == "  ban_set: 9 -> 0"
+    assert lines[6] == "beside the live ones; to put them in place: refold rebuild files"
+    assert (beside.code, ran.code, len(lines)) == (3, 3, 7)
     [table] = ran.json["tables"]
     assert (table["equal_to_live"], table["difference"]["changed"]) == (False, 201)
     assert [sample["after"] for sample in table["difference"]["samples"]] == [{"ban_set": 0}]
+
+
+OTHER_LOG = "UPDATE checkpoints SET record_hash = x'00' WHERE projection = 'files'"
+OTHER_VERSION = "UPDATE projections SET fingerprint = 'x' WHERE name = 'files'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [([OTHER_LOG], 3), ([OTHER_LOG, OTHER_VERSION], 0)], ids=["log", "version"]
+)
+def test_a_table_that_should_be_comparable_and_is_not_fails_a_rebuild(
+    refold: Refold, store: str, tmp_path: Path, changes: list[str], code: int
+) -> None:
+    for statement in changes:
+        change(tmp_path / "store.db-tables", statement)
+
+    beside = refold("rebuild", "files", "--store", store, "--no-switch")
+    switched = refold("rebuild", "files", "--store", store, "--json")
+    again = refold("rebuild", "files", "--store", store)
+
+    assert (beside.code, switched.code, again.code) == (code, code, 0)
+    lines = beside.out.splitlines()
+    assert lines[1].rstrip().endswith("not compared")
+    assert lines[2] == "files: not compared: the live table was folded from another log"
+    [table] = switched.json["tables"]
+    assert (table["equal_to_live"], switched.json["switched"]) == (None, True)
+
+
+def test_a_first_build_has_nothing_to_compare_with_and_is_well(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    for path in tmp_path.glob("store.db-tables*"):
+        path.unlink()
+
+    ran = refold("rebuild", "files", "file_tags", "--store", store)
+
+    assert ran.code == 0
+    assert "files: not compared: there is no live table\n" in ran.out
 
 
 def test_a_rebuild_is_rolled_back_and_the_old_tables_go(refold: Refold, store: str) -> None:
@@ -327,11 +389,26 @@ def test_rows_that_are_parked_are_counted_and_retried(
     )
 
     status = refold("status", "--store", store)
+    document = refold("status", "--store", store, "--json").json
     retried = refold("retry", "files", "--store", store, "--json")
     again = refold("retry", "--store", store)
 
     assert status.code == 1
     assert re.search(r"^files +1 +202 +0 +current, 1 parked$", status.out, re.MULTILINE)
+    assert status.out.splitlines()[-3:] == [
+        "files: 1 row parked; once mended: refold retry files",
+        f"  {sha256}",
+        "    at event 3, since 1970-01-01T00:00:00Z: KeyError at files.py:1",
+    ]
+    [of_files] = [each for each in document["projections"] if each["parked"]]
+    assert of_files["parked_rows"] == [
+        {
+            "key": [sha256],
+            "position": 3,
+            "error": "KeyError at files.py:1",
+            "since": "1970-01-01T00:00:00Z",
+        }
+    ]
     assert retried.json == {"rows": [{"table": "files", "key": [sha256], "folded": True}]}
     assert (again.code, again.out) == (0, "no row is parked\n")
     assert refold("status", "--store", store).code == 0
@@ -817,6 +894,9 @@ def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_
     checked = refold("verify", target, "--certificate", "c.json", "--json")
     again = refold("move", store, target, "--follow", "--json")
     taken = refold("cutover", store, target, "--abort")
+    elsewhere = refold("cutover", store, "sqlite:///lost.db", "--abort", "--target-is-lost")
+    alone = refold("cutover", store, target, "--target-is-lost")
+    reopened = refold("cutover", store, target, "--abort", "--target-is-lost", "--json")
     unsigned = refold("move", store, target, "--sign-with", "none.pem")
 
     assert "there is no store at" in refused.sentence
@@ -824,6 +904,9 @@ def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_
     assert checked.json == {"equal": True, "differences": []}
     assert again.json == {"position": 202, "cut_over": True}
     assert "has taken over: move it back instead" in taken.sentence
+    assert "is not sealed for a move to sqlite:///" in elsewhere.sentence
+    assert "--target-is-lost is for --abort" in alone.sentence
+    assert reopened.json == {"aborted": True}
     assert "none.pem holds no Ed25519 private key" in unsigned.sentence
 
 

@@ -2,13 +2,21 @@
 
 import csv
 import json
+import re
 import sqlite3
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from refold.domain.errors import UnknownType
+from refold.domain.ports import Command, NewEvent, Write
+from refold.infrastructure.open import open_store
 from refold.projections import file_tags
+from refold.scripts import output
 from refold.tests.scripts.conftest import Refold
 
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -49,9 +57,11 @@ def test_explain_tells_what_each_event_changed(refold: Refold, store: str) -> No
     document = refold("explain", "file_tags", SHA, "physics", "--json").json
 
     assert shown.code == 0
-    lines = [" ".join(line.split()) for line in shown.out.splitlines()]
-    assert lines[1].endswith("file.tag_added appears generation: 1, baseline: 0, tag_count: 0")
-    assert lines[3].endswith("tag_vote.cast changes tag_count: 1 -> 2")
+    lines = shown.out.splitlines()
+    assert re.fullmatch("event 2, 20.*Z: file.tag_added by ada", lines[0])
+    assert lines[1] == "  appears generation: 1, baseline: 0, tag_count: 0"
+    assert re.fullmatch("event 4, 20.*Z: tag_vote.cast by ada", lines[4])
+    assert lines[5] == "  changes tag_count: 1 -> 2"
     assert lines[-1] == "the live row is what its events make, at position 5"
     assert document["events"][2] == {
         "position": 4,
@@ -62,6 +72,28 @@ def test_explain_tells_what_each_event_changed(refold: Refold, store: str) -> No
         "cells": {"tag_count": {"before": 1, "after": 2}},
     }
     assert (document["position"], document["drifted"], document["parked"]) == (5, None, None)
+    assert (document["compared"], document["stopped"]) == (True, None)
+
+
+def test_no_escape_sequence_reaches_a_terminal(refold: Refold, store: str) -> None:
+    red = "\x1b[31m"
+    said = json.dumps({"sha256": SHA, "tag": "maths"})
+    assert refold("command", "file.add_tag", "--actor", red, stdin=said).code == 0
+    event = NewEvent(f"file.{red}", 1, b"{}", b"{}")
+    with open_store(store) as opened:
+        opened.log.append([Command("red", (Write(f"file-{SHA}", None, (event,)),))])
+    by_hand(store, f"INSERT INTO tag_votes_1 VALUES ('x', '{red}', 'eve', 1, 9)")
+
+    ran = [
+        refold("explain", "file_tags", SHA, "maths"),
+        refold("rehearse"),
+        refold("drift", "tag_votes"),
+        refold("status"),
+        refold("doctor"),
+    ]
+
+    assert ["x1b[31m" in each.out for each in ran] == [True] * 5
+    assert not any("\x1b" in each.out for each in ran)
 
 
 def test_explain_names_what_no_event_explains(refold: Refold, store: str) -> None:
@@ -74,11 +106,14 @@ def test_explain_names_what_no_event_explains(refold: Refold, store: str) -> Non
     unexplained = refold("explain", "tag_votes", "x", "t", "eve")
     missing = refold("explain", "tag_votes", SHA, "physics", "bo")
 
-    said = [each.out.splitlines()[-1] for each in (changed, unexplained, missing)]
+    said = [each.out.splitlines()[-2:] for each in (changed, unexplained, missing)]
     assert said == [
-        "DIFFERENT at position 5: tag_count is 7; its events make 2",
-        "DIFFERENT at position 5: no event makes the row, generation 1, stance 9",
-        "DIFFERENT at position 5: the row is missing that its events make, generation 1, stance 1",
+        ["DIFFERENT at position 5", "  tag_count is 7; its events make 2"],
+        ["DIFFERENT at position 5", "  no event makes the row, generation 1, stance 9"],
+        [
+            "DIFFERENT at position 5",
+            "  the row is missing that its events make, generation 1, stance 1",
+        ],
     ]
     assert [each.code for each in (changed, document, unexplained, missing)] == [1, 1, 1, 1]
     assert document.json["drifted"]["cells"] == {"tag_count": {"live": 7, "folded": 2}}
@@ -91,8 +126,45 @@ def test_explain_shows_of_long_cells_where_they_differ(refold: Refold, store: st
 
     said = refold("explain", "files", SHA).out.splitlines()[-1]
 
-    a = "a" * 20
-    assert said.endswith(f"name is …{a}b.pdf'; its events make …a{a}.pdf'")
+    a = "a" * 16
+    assert said == f"  name is …{a}b.pdf'; its events make …{a}a.pdf'"
+
+
+@pytest.fixture
+def unread(store: str) -> str:
+    """The same store, whose event 6 is of a kind that this refold does not know."""
+    event = NewEvent("file.from_the_future", 1, b"{}", b"{}")
+    with open_store(store) as opened:
+        opened.log.append([Command("future", (Write(f"file-{SHA}", None, (event,)),))])
+    return store
+
+
+def test_explain_stops_at_an_event_that_cannot_be_read_and_says_so(
+    refold: Refold, unread: str
+) -> None:
+    shown = refold("explain", "file_tags", SHA, "physics")
+    document = refold("explain", "file_tags", SHA, "physics", "--json")
+
+    assert (shown.code, document.code, shown.err) == (1, 1, "")
+    said = shown.out.splitlines()
+    assert [line.split(",")[0] for line in said if line.startswith("event")] == [
+        "event 2",
+        "event 3",
+        "event 4",
+    ]
+    assert said[-4:] == [
+        "  changes tag_count: 1 -> 2",
+        "STOPPED before event 6, file.from_the_future: event 6: event type",
+        "    file.from_the_future with schema 1 is not known to this version of refold",
+        "the live row is what its events make, at position 5",
+    ]
+    assert document.json["stopped"] == {
+        "position": 6,
+        "type": "file.from_the_future",
+        "reason": "event 6: event type file.from_the_future with schema 1 is not known to this"
+        " version of refold",
+    }
+    assert len(document.json["events"]) == 3
 
 
 @pytest.mark.parametrize("key", [[SHA], [SHA, "physics", "bo"]])
@@ -161,7 +233,31 @@ def test_as_of_keeps_a_plain_table(refold: Refold, store: str) -> None:
     assert kept.out.startswith("1 rows of file_tags as of position 3, recorded at 20")
     assert kept.out.endswith(" are in tags_then\n")
     assert (again.code, again.sentence) == (1, "there is a table or view tags_then already")
+    document = refold("as-of", "file_tags", "3", "--into", "other", "--json").json
+    empty = refold("as-of", "file_tags", "0", "--into", "none", "--json").json
+    assert re.fullmatch("20.*Z", document.pop("recorded_at"))
+    assert document == {"table": "file_tags", "into": "other", "rows": 1, "position": 3}
+    assert (empty["rows"], empty["position"], empty["recorded_at"]) == (0, 0, None)
     by_hand(store, "UPDATE tags_then SET tag_count = tag_count + 1 WHERE tag_count = 1")
+
+
+def test_rows_that_are_written_are_no_document(refold: Refold, store: str) -> None:
+    refused = refold("as-of", "file_tags", "3", "--json")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "--json is for --into" in " ".join(refused.err.split())
+
+
+def test_as_of_tells_on_a_terminal_how_far_it_is(
+    refold: Refold, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = StringIO()
+    monkeypatch.setattr(output, "STDERR", Console(file=screen, force_terminal=True))
+
+    shown = refold("as-of", "file_tags", "3")
+
+    assert json.loads(shown.out)["tag_count"] == 1
+    assert "3/3" in screen.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -228,9 +324,12 @@ def test_drift_names_what_differs_and_replays(refold: Refold, store: str) -> Non
     document = refold("drift", "file_tags", "--seed", "7", "--json")
 
     assert (shown.code, document.code) == (3, 3)
-    assert shown.out.splitlines()[-3:] == [
-        f"file_tags {SHA} physics: tag_count is 7; its events make 2",
-        "tag_votes x t eve: no event makes the row, generation 1, stance 9",
+    assert shown.out.splitlines()[-6:] == [
+        "file_tags",
+        f"  {SHA} physics",
+        "  tag_count is 7; its events make 2",
+        "tag_votes x t eve",
+        "  no event makes the row, generation 1, stance 9",
         "seed 7",
     ]
     assert document.json == {
@@ -270,3 +369,95 @@ def test_run_tells_of_drift_when_it_is_asked_to(refold: Refold, store: str) -> N
     }
     assert "777" not in looked.out
     assert "drift" not in silent.out
+
+
+def test_run_looks_for_drift_as_often_as_the_configuration_says(
+    refold: Refold, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand(store, "UPDATE file_tags_1 SET tag_count = 777")
+    Path("refold.toml").write_text("[storage]\ndrift_seconds = 60\n")
+    Path("wrong.toml").write_text("[storage]\ndrift_seconds = 0\n")
+
+    of_file = refold("run", "--once")
+    of_nothing = refold("run", "--once", "--store", store)
+    wrong = refold("run", "--once", "--config", "wrong.toml")
+    monkeypatch.setenv("REFOLD_DRIFT_SECONDS", "60")
+    of_environment = refold("run", "--once", "--store", store)
+
+    looked = [of_file, of_nothing, of_environment]
+    assert [each.code for each in (*looked, wrong)] == [0, 0, 0, 1]
+    assert ['"drift"' in each.out for each in looked] == [True, False, True]
+    assert wrong.sentence == (
+        "wrong.toml: storage.drift_seconds: Input should be greater than or equal to 1"
+    )
+
+
+# --- eighty columns ---------------------------------------------------------------
+
+TAG, VOTER, ACTOR, NAME = "t" * 120, "v" * 130, "actor-" * 20, "a name of many words " * 10
+WHY = "the database refuses its row: StringDataRightTruncation"
+
+
+@pytest.fixture
+def long(refold: Refold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store with names that no line of 80 columns holds, at an address like that."""
+    folder = tmp_path / ("a-folder-with-a-long-name-" * 3)
+    folder.mkdir()
+    address = f"sqlite:///{folder}/store.db"
+    monkeypatch.setenv("REFOLD_STORE", address)
+    refold("init")
+    commands: list[tuple[str, dict[str, Any]]] = [
+        ("file.register", {"cid": CID, "name": NAME}),
+        ("file.add_tag", {"tag": TAG}),
+        ("tag_vote.cast", {"tag": TAG, "voter": VOTER, "stance": 1}),
+        ("file.change", {"name": f"{NAME}again"}),
+    ]
+    for name, fields in commands:
+        said = json.dumps({"sha256": SHA} | fields)
+        assert refold("command", name, "--actor", ACTOR, stdin=said).code == 0
+    assert refold("search", "words").code == 0
+    return address
+
+
+def broken(address: str) -> None:
+    """Break a store in each way that a table may be broken."""
+    event = NewEvent("file.from_a_future_that_is_far_away", 1, b"{}", b"{}")
+    with open_store(address) as opened:
+        opened.log.append([Command("future", (Write(f"file-{SHA}", None, (event,)),))])
+        with suppress(UnknownType):
+            opened.folder.catch_up()
+    name = NAME.replace("words", "forgeries")
+    by_hand(
+        address,
+        f"UPDATE files_1 SET name = '{name}', cid = '{'c' * 200}', added_at = '{name[:25]}'",
+    )
+    by_hand(address, "DELETE FROM tag_votes_1")
+    by_hand(address, "INSERT INTO media_1 VALUES ('m', 'h', NULL, NULL, 1, 't', 'u', 'now')")
+    for position in range(2, 9):
+        key = json.dumps([SHA, TAG if position == 2 else "t" * position])
+        parked = f"'file_tags', 1, '{key}', {position}, '{WHY}', 0"
+        by_hand(address, f"INSERT INTO parked VALUES ({parked})")
+
+
+def test_what_operators_read_has_80_columns_but_for_long_values(refold: Refold, long: str) -> None:
+    well = [["doctor"], ["status"], ["rehearse"], ["explain", "files", SHA]]
+    printed = [refold(*task) for task in well]
+    broken(long)
+    ill = [
+        ["status"],
+        ["doctor"],
+        ["rehearse"],
+        ["drift", "tag_votes", "media"],
+        ["explain", "files", SHA],
+        ["explain", "file_tags", SHA, TAG],
+        ["explain", "tag_votes", SHA, TAG, VOTER],
+        ["rebuild", "tag_votes", "media", "--no-switch"],
+    ]
+    printed += [refold(*task) for task in ill]
+
+    assert [each.code for each in printed] == [0, 0, 0, 0, 1, 1, 3, 3, 1, 1, 1, 3]
+    for line in "".join(each.out for each in printed).splitlines():
+        own = line
+        for value in (long, TAG, VOTER, ACTOR, SHA):
+            own = own.replace(value, "")
+        assert len(own.rstrip()) <= 80, line

@@ -1,5 +1,6 @@
 """Whatever happens to an archive, its first bad block is named, and nothing behind it is read."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import accumulate
@@ -18,7 +19,6 @@ from refold.infrastructure.archive.filling import fill, survey
 from refold.infrastructure.archive.reading import NoArchive, Reading, Unfinished, events, opened
 from refold.infrastructure.archive.verifying import compare, verify
 from refold.infrastructure.chain import genesis, link
-from refold.infrastructure.sqlite.connection import connect
 from refold.infrastructure.store import Store
 from refold.tests.contract.two_stores import register
 from refold.tests.infrastructure.archive.conftest import everything
@@ -264,7 +264,7 @@ def test_a_store_that_ends_before_the_archive_differs(
 def test_a_damaged_store_differs(archive: Archive, new_store: Callable[[], Store]) -> None:
     twin = new_store()
     fill(survey(archive), twin)
-    with connect(twin.address.path) as damaging:  # type: ignore[union-attr]
+    with sqlite3.connect(twin.address.path) as damaging:  # type: ignore[union-attr]
         damaging.execute("DROP TRIGGER events_are_not_updated")
         damaging.execute("UPDATE events SET metadata = x'7b7d' WHERE position = 1500")
 

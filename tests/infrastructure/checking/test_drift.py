@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import pytest
 
 from refold.domain import file
-from refold.domain.ports import Recorded
+from refold.domain.ports import Command, NewEvent, Recorded, State, Write
 from refold.infrastructure import daemon
 from refold.infrastructure.checking.drift import Checked, find_drift
 from refold.infrastructure.checking.live import Drifted
@@ -246,3 +247,59 @@ def test_the_daemon_looks_for_drift_only_when_it_is_told(memory: Store) -> None:
     Daemon(memory, lambda what, _: said.append(what)).step()
 
     assert "drift" not in said
+
+
+def watched(store: Store, said: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """A daemon that has time to look for drift at each step."""
+    times = count(step=1_000)
+    monkeypatch.setattr(daemon, "monotonic", lambda: next(times))
+    return Daemon(store, lambda *event: said.append(event), drift_seconds=30)
+
+
+def test_the_daemon_goes_on_with_the_tables_that_are_not_blocked(
+    tagged: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand(tagged, "UPDATE {}file_tags_1 SET tag_count = 777")
+    by_hand(tagged, "DELETE FROM {}tag_votes_1 WHERE voter = 'bo'")
+    by_hand(tagged, "UPDATE {}projections SET fingerprint = 'x' WHERE name = 'media'")
+    unknown = NewEvent("file.from_the_future", 1, b"{}", b"{}")
+    tagged.log.append([Command("future", (Write(f"file-{SHA}", None, (unknown,)),))])
+    said: list[tuple[str, Any]] = []
+    watching = watched(tagged, said, monkeypatch)
+
+    watching.step()
+    watching.step()
+
+    missing = {"table": "tag_votes", "key": f"{SHA} t bo", "row": "missing"}
+    assert [facts for what, facts in said if what == "drift"] == [missing] * 2
+    assert [what for what, _ in said].count("blocked") == 1
+
+
+def test_the_daemon_has_nothing_to_compare_where_all_tables_are_blocked(
+    tagged: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand(tagged, "UPDATE {}projections SET fingerprint = 'x'")
+    tagged.log.change_state(State.SEALED, successor="sqlite:///there.db")  # so no session is ended
+    said: list[tuple[str, Any]] = []
+
+    watched(tagged, said, monkeypatch).step()
+
+    assert [what for what, _ in said] == ["blocked"]
+
+
+def test_an_event_that_cannot_be_read_and_comes_just_now_does_not_end_the_daemon(
+    tagged: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fold_no_further(*_: object) -> bool:
+        return False
+
+    by_hand(tagged, "UPDATE {}projections SET fingerprint = 'x' WHERE name = 'media'")
+    said: list[tuple[str, Any]] = []
+    watching = watched(tagged, said, monkeypatch)
+    monkeypatch.setattr(watching, "_fold", fold_no_further)
+
+    watching.step()
+
+    [(what, facts)] = said
+    assert what == "blocked"
+    assert "table media was folded by version" in facts["reason"]

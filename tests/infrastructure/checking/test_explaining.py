@@ -1,14 +1,16 @@
 """What is said of a row: which events made it, what each changed, and what none explains."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from refold.domain import file, tag_vote
-from refold.domain.errors import LogWentBack
-from refold.domain.ports import Command, NewEvent, Write
+from refold.domain import file, tag_vote, user
+from refold.domain.errors import LogWentBack, Unreadable
+from refold.domain.ports import Command, Event, NewEvent, Write
 from refold.domain.texts import IllFormedText
+from refold.infrastructure import chain
 from refold.infrastructure.checking.explaining import Explanation, UnknownRow, explain
 from refold.infrastructure.checking.live import Drifted
 from refold.infrastructure.store import Store
@@ -225,3 +227,116 @@ def test_a_row_that_is_parked_is_not_compared(
     assert [each.what for each in row.steps] == ["appears", "changes", "parked", "parked"]
     assert (row.drifted, row.is_well) == (None, False)
     assert "secret" not in json.dumps(row.document())
+
+
+# --- events that cannot be read ---------------------------------------------------
+
+
+def unread(
+    store: Store,
+    type: str = "file.from_the_future",
+    data: bytes = b"{}",
+    stream: str = f"file-{SHA}",
+) -> int:
+    """Append an event that this refold cannot read."""
+    event = NewEvent(type, 1, data, b"{}")
+    store.log.append([Command(f"{type} {data!r}", (Write(stream, None, (event,)),))])
+    return store.log.heads()[0].position
+
+
+@pytest.mark.parametrize(
+    ("type", "data", "reason"),
+    [
+        ("file.from_the_future", b"{}", "is not known to this version of refold"),
+        ("file.changed", b'{"name":1}', "event 5 of type file.changed cannot be decoded: "),
+    ],
+)
+def test_what_is_before_an_event_that_cannot_be_read_is_told_and_compared(
+    tagged_store: Store, type: str, data: bytes, reason: str
+) -> None:
+    at = unread(tagged_store, type, data)
+    append(tagged_store, f"file-{SHA}/tag_vote/t/bo", tag_vote.Withdrawn("t", "bo", 1, 1))
+    by_hand(tagged_store, "UPDATE {}files_1 SET ban_set = 7")
+    with suppress(Unreadable):
+        tagged_store.folder.catch_up()
+
+    row, forged = explain(tagged_store, file_tags, KEY), explain(tagged_store, files, (SHA,))
+    other = explain(tagged_store, tag_votes, (*KEY, "bo"))
+
+    assert row.stopped is not None
+    assert (row.stopped.position, row.stopped.type) == (at, type)
+    assert reason in row.stopped.reason
+    assert [each.position for each in row.steps] == [2, 3, 4]
+    assert (row.position, row.compared, row.drifted, row.is_well) == (at - 1, True, None, False)
+    assert forged.drifted == Drifted((SHA,), "changed", {"ban_set": (7, 0)})
+    assert (other.stopped, other.is_well, other.position) == (None, True, at + 1)
+    assert row.document()["stopped"] == {
+        "position": at,
+        "type": type,
+        "reason": row.stopped.reason,
+    }
+
+
+def test_a_row_that_only_an_event_that_cannot_be_read_may_have_made_is_not_unknown(
+    memory: Store,
+) -> None:
+    unread(memory)
+
+    row = explain(memory, files, (SHA,))
+
+    assert (row.steps, row.stopped and row.stopped.position, row.is_well) == ([], 1, False)
+
+
+def test_what_was_folded_from_an_event_that_cannot_be_read_any_more_is_not_compared(
+    tagged: Store,
+) -> None:
+    at = unread(tagged)
+    by_hand(tagged, f"UPDATE {{}}checkpoints SET position = {at}, record_hash = NULL")
+    by_hand(tagged, "UPDATE {}file_tags_1 SET tag_count = 7")
+    last = chain.digest(tagged.log.page(0, at - 1, 1)[0])
+    with tagged.tables.writing() as connection:
+        connection.exec_driver_sql("UPDATE checkpoints SET record_hash = ?", (last,))
+
+    row = explain(tagged, file_tags, KEY)
+
+    assert [each.position for each in row.steps] == [2, 3, 4]
+    assert (row.compared, row.drifted, row.is_well) == (False, None, False)
+
+
+def test_keys_that_cannot_be_told_stop_an_explanation(
+    tagged: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = file_tags.keys
+
+    def keys(event: Event) -> Any:
+        if event.recorded.position == 4:
+            raise ValueError("secret")
+        return right(event)
+
+    monkeypatch.setattr(file_tags, "keys", keys)
+
+    row = explain(tagged, file_tags, KEY)
+
+    assert row.stopped is not None
+    assert row.stopped.position == 4
+    assert "secret" not in row.stopped.reason
+    assert ([each.position for each in row.steps], row.compared) == ([2, 3], False)
+
+
+def test_who_was_erased_behind_an_event_that_cannot_be_read_is_no_difference(
+    memory: Store,
+) -> None:
+    do(memory, "user.register", id="1", profile={"username": "ada"})
+    memory.folder.catch_up()
+    by_hand(memory, "UPDATE {}users_1 SET admin = 1")
+    stream = memory.log.page(0, 0, 1)[0].stream
+    unread(memory, "user.from_the_future", stream=stream)
+    before = explain(memory, users, ("1",))
+    append(memory, stream, user.Erased("1", (), ()))
+
+    after = explain(memory, users, ("1",))
+
+    assert before.drifted == Drifted(("1",), "changed", {"admin": (1, 0)})
+    assert (after.compared, after.drifted) == (False, None)
+    assert after.stopped == before.stopped
+    assert (after.position, [each.position for each in after.steps]) == (1, [1])

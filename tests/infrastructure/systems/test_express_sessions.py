@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from refold.domain.errors import BadInput, Unavailable
+from refold.infrastructure import patience
 from refold.infrastructure.codec import NotStorable
 from refold.infrastructure.open import open_store
 from refold.infrastructure.sessions import list_sessions
@@ -210,10 +211,11 @@ def test_sessions_do_not_start_in_a_folder_that_is_not_there(tmp_path: Path) -> 
         open_store(f"sqlite:///{tmp_path}/nowhere/store.db", create=True)
 
 
-def test_a_server_that_goes_down_is_an_error_at_once_and_nothing_is_kept_in_memory(
+def test_a_server_that_stays_away_is_an_error_and_nothing_is_kept_in_memory(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+    monkeypatch.setattr(patience, "SECONDS", 0.1)
     with open_store(postgres_url, create=True) as store:
         sessions = SessionStore(store)
         store.log.close()
