@@ -30,7 +30,7 @@ from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
 
-BATCH: Final = 2_000
+BATCH: Final = 5_000
 """Records that go in with one commit."""
 STREAMS: Final = 50
 """Streams that are read at once: some have long histories."""

@@ -61,6 +61,7 @@ def rebuild_sqlite(site: Site) -> Measured:
             for left in site.folder.glob(f"{path.name}*"):
                 left.unlink()
             with closing(connect(path)) as server:
+                server.set_authorizer(None)  # it looks into other files
                 server.execute("ATTACH ? AS log", (str(address.path),))
                 return site.events / seconds(
                     lambda: server.executescript(_script("rebuild-sqlite.sql").decode())
@@ -68,6 +69,7 @@ def rebuild_sqlite(site: Site) -> Measured:
 
         measured = _measured(site, store, reference)
         with closing(connect(path)) as server:
+            server.set_authorizer(None)  # it looks into other files
             server.execute("ATTACH ? AS refold", (str(address.tables),))
             for projection in OF_FILES:
                 ours, theirs = (f"{schema}.{projection.NAME}" for schema in ("refold", "main"))
