@@ -303,8 +303,11 @@ class Replica(Protocol):
         """Return the heads and all claims, in the order of kind and value, at one instant."""
         ...
 
-    def replace_claims(self, claims: Sequence[Claim]) -> None:
-        """Make `claims` the only ones. Raises `Refused` unless the store is filling."""
+    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
+        """Make `claims` the only ones if the log ends at `position`, and tell whether it does.
+
+        Raises `Refused` unless the store is filling.
+        """
         ...
 
 

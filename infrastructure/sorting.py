@@ -131,6 +131,16 @@ def check_following(records: Sequence[Recorded], head: Head) -> None:
             )
 
 
+def ends_at(heads: Iterable[Head], position: int) -> bool:
+    """Tell whether a store that is being filled ends at `position`. Raises `Refused` for others."""
+    ends = []
+    for head in heads:
+        if head.state is not State.FILLING:
+            raise Refused("claims are replaced only while a store is being filled")
+        ends.append(head.position)
+    return ends == [position]
+
+
 def check_state(head: Head, expected: Expected) -> None:
     """Raise what a store answers that is not as `expected`."""
     if expected not in (None, head.state, (head.state, head.successor)):

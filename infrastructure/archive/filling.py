@@ -306,7 +306,7 @@ class _Filling:
         if self._target.log.claims()[1] == self._claims:
             return
         if head(self._target).state is State.FILLING:
-            self._target.log.replace_claims(self._claims)
+            self._target.log.replace_claims(self._claims, self._report.position)
         else:
             self.differences.append("the claims differ")
 

@@ -32,7 +32,6 @@ class ProcessWorkers:
         """`number`, at least 2, counts this process too."""
         self.number = number
         self._address = address
-        self._threads = ThreadPoolExecutor(number - 1)
         self._started: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
 
@@ -44,7 +43,8 @@ class ProcessWorkers:
         while len(self._started) < self.number - 1:
             self._started.append(_Worker(self._address))
             self._idle.put(self._started[-1])
-        doing = {self._threads.submit(self._do, job): job for job in jobs}
+        threads = ThreadPoolExecutor(self.number - 1)
+        doing = {threads.submit(self._do, job): job for job in jobs}
         try:
             for waiting, job in reversed(doing.items()):
                 if waiting.cancel():  # no other has begun it
@@ -54,7 +54,10 @@ class ProcessWorkers:
                 yield done.result()
         except BaseException:
             self.close()  # or the others would go on, in files that are about to go
+            threads.shutdown(cancel_futures=True)
+            self._started, self._idle = [], SimpleQueue()
             raise
+        threads.shutdown()
 
     def _do(self, job: Job) -> None:
         worker = self._idle.get()
@@ -64,10 +67,9 @@ class ProcessWorkers:
             self._idle.put(worker)
 
     def close(self) -> None:
-        """End the workers, whatever they are at; they are not used again."""
+        """End the workers, whatever they are at."""
         for worker in self._started:
             worker.end()
-        self._threads.shutdown(cancel_futures=True)
 
 
 class _Worker:

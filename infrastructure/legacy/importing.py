@@ -24,7 +24,7 @@ from refold.domain.ports import Appended, Command, Event, Outcome
 from refold.infrastructure import chain
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
-from refold.infrastructure.commands import blinded, carry_out, prepared
+from refold.infrastructure.commands import ATTEMPTS, blinded, carry_out, prepared
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.requests.request import Request, Situation
@@ -35,7 +35,7 @@ BATCH: Final = 5_000
 STREAMS: Final = 50
 """Streams that are read at once: some have long histories."""
 MOST_BYTES: Final = 16 << 20
-"""Bytes of big records that are in memory at once."""
+"""Bytes of big records in a batch; two of those are in memory at once."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, of how much if that is known."""
@@ -109,21 +109,22 @@ class Importer:
         self._progress = progress
         self._started = monotonic()
         self._late: list[tuple[Record, Claimed]] = []
+        place = store.address  # in this process, one would only get in the other's way
+        self._is_served = isinstance(place, Postgres) and place.connecting.max_size > 1
         self.report = Report()
 
     def take(self, records: Iterable[Record | Refusal]) -> None:
         """Import each record that is new, or that differs from its last import."""
-        is_served = isinstance(self._store.address, Postgres)  # else both would share this process
         with without_collection(), ThreadPoolExecutor(1) as appending:
             news: News = []
             outcomes = appending.submit(self._append, news)
             for batch in _batches(records):
                 decided = self._decide_batch(batch)
-                self._settle(news, outcomes.result())
+                self._take(self._settle(news, outcomes.result()))
                 news, outcomes = decided, appending.submit(self._append, decided)
-                if not is_served:
+                if not self._is_served:
                     outcomes.result()
-            self._settle(news, outcomes.result())
+            self._take(self._settle(news, outcomes.result()))
             self._take_late()
 
     def finish(self) -> Report:
@@ -149,7 +150,9 @@ class Importer:
     def _decide(self, waiting: list[Record]) -> News:
         """Return what is to be appended; records that are refused or unchanged are reported."""
         news: News = []
-        while waiting:
+        for attempt in range(ATTEMPTS):
+            if not waiting:
+                break
             again: list[Record] = []
             for record, stream, events in self._found(waiting):
                 try:
@@ -159,7 +162,9 @@ class Importer:
                             news.append((record, command))
                         else:
                             self.report.unchanged += 1
-                except KeyErased:  # the subject was forgotten since the events were read
+                except KeyErased as erased:  # since the events were read, or without an event
+                    if attempt == ATTEMPTS - 1:
+                        self._refuse(record, erased)
                     again.append(record)
             waiting = again
         return news
@@ -167,8 +172,8 @@ class Importer:
     def _append(self, news: News) -> Sequence[Outcome]:
         return self._store.log.append([command for _, command in news])
 
-    def _settle(self, news: News, outcomes: Sequence[Outcome]) -> None:
-        """Report what became of `news`; import those that another got in the way of again."""
+    def _settle(self, news: News, outcomes: Sequence[Outcome]) -> list[Record]:
+        """Report what became of `news`; return those that another got in the way of."""
         again: list[Record] = []
         for (record, command), outcome in zip(news, outcomes, strict=True):
             match outcome:
@@ -185,13 +190,13 @@ class Importer:
                     raise outcome
                 case Refused():
                     self._refuse(record, outcome)
-        if again:
-            self._take(again)
+        return again
 
     def _take(self, records: list[Record]) -> None:
-        """Import with one commit, at once."""
-        news = self._decide(records)
-        self._settle(news, self._append(news))
+        """Import with one commit, at once; those that another got in the way of, again."""
+        while records:
+            news = self._decide(records)
+            records = self._settle(news, self._append(news))
 
     def _found(self, records: Sequence[Record]) -> Iterator[tuple[Record, str, list[Event]]]:
         """Yield records with the streams that they write to, and the events of those so far."""

@@ -10,7 +10,6 @@ from typing import Final
 from uuid import uuid4
 
 from refold.domain import streams
-from refold.domain.errors import Refused
 from refold.domain.ports import (
     Appended,
     Claim,
@@ -31,6 +30,7 @@ from refold.infrastructure.sorting import (
     by_partition,
     check_following,
     check_state,
+    ends_at,
     is_received,
     sort,
 )
@@ -202,11 +202,12 @@ class MemoryLog:
             claims = [Claim(*key, stream) for key, stream in sorted(self._claims.items())]
             return list(self._heads), claims
 
-    def replace_claims(self, claims: Sequence[Claim]) -> None:
+    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
         with self._lock:
-            if any(head.state is not State.FILLING for head in self._heads):
-                raise Refused("claims are replaced only while a store is being filled")
+            if not ends_at(self._heads, position):
+                return False
             self._claims = {(claim.kind, claim.value): claim.stream for claim in claims}
+            return True
 
     def close(self) -> None:
         """Keep everything: the log lives as long as the object."""

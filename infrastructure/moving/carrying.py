@@ -55,24 +55,22 @@ class Carrier:
         self.progress = progress or _quietly
         self._holder: str | None = None
         self._keys: set[Key] = set()
+        self._has_claims = False
 
     @property
     def position(self) -> int:
         """Return up to where the target holds what the source does."""
         return self.walk.position
 
-    def close(self) -> Head:
-        """Close the target for all but a move from the source, and return its head before.
+    def close(self, before: Head) -> None:
+        """Close the target, which stood as `before`, for all but a move from the source.
 
         It says to commands that they belong there. From then on it is never closed again: who
-        opens it has the last word, and that is no copy which began before.
+        opens it has the last word, and that is no copy which began before. Raises `ForeignTarget`
+        when it has taken a command since, and `Refused` when another has opened it.
         """
-        before = head(self.target)
         self._holder = self.source.address.public
-        self.target.log.change_state(
-            State.FILLING, expected=(before.state, before.successor), successor=self._holder
-        )
-        return before
+        self._close(before, before.position)
 
     def carry(self, until: int) -> None:
         """Bring all events up to `until` to the target, and read each of them back.
@@ -178,13 +176,15 @@ class Carrier:
             )
 
     def _close(self, before: Head, there: int) -> None:
-        [head] = self.target.log.change_state(State.FILLING, expected=before.state)
-        if head.position != there:
+        [now] = self.target.log.change_state(
+            State.FILLING, expected=(before.state, before.successor), successor=self._holder
+        )
+        if before.state is not State.FILLING and now.position != there:
             self.target.log.change_state(
-                before.state, expected=State.FILLING, successor=before.successor
+                before.state, expected=(State.FILLING, self._holder), successor=before.successor
             )
             raise ForeignTarget(
-                f"{self.target.address.public} took a command at position {head.position}"
+                f"{self.target.address.public} took a command at position {now.position}"
                 " while it was to be filled"
             )
 
@@ -206,13 +206,13 @@ class Carrier:
             self.differences.append("the vaults differ")
 
     def carry_claims(self, claims: Sequence[Claim], position: int) -> None:
-        """Make `claims`, those of the source at `position`, the target's."""
+        """Make `claims`, those of the source at `position`, the target's if that ends there."""
         self.claims = len(claims)
         if self.differences:
             return
         there = head(self.target)
         if there.state is State.FILLING:
-            self.target.log.replace_claims(claims)
+            self._has_claims = self.target.log.replace_claims(claims, position)
         elif there.position == position and self.target.log.claims()[1] != claims:
             self.differences.append("the claims differ")
 
@@ -231,8 +231,11 @@ class Carrier:
             return
         self.source.log.add_seals(self.walk.fresh)
         self.target.log.add_seals(self.walk.seals)
-        if head(self.target).state is not State.OPEN:
-            self.target.log.change_state(State.OPEN, expected=(State.FILLING, self._holder))
+        if head(self.target).state is State.OPEN:
+            return
+        if not self._has_claims:
+            raise ForeignTarget(f"{self.target.address.public} was filled further meanwhile")
+        self.target.log.change_state(State.OPEN, expected=(State.FILLING, self._holder))
 
 
 def check(source: Store, target: Store, *, sealed_for: str | None) -> None:

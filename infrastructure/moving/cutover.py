@@ -40,12 +40,13 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
     `Moved` when the source was sealed for another target.
     """
     began = monotonic()
+    before = head(target)  # what is found out about it from here on holds only if it stays so
     _check(source, target)
-    if head(source).state is State.SEALED and head(target).state is State.OPEN:
+    if head(source).state is State.SEALED and before.state is State.OPEN:
         return certified(source, target, progress)  # it was done before
     carrier = Carrier(source, target, progress)
     comparison = Comparison(carrier)
-    before = carrier.close()
+    carrier.close(before)
     reach("cutover: closed")
     sealed, done = None, False
     try:
@@ -73,10 +74,11 @@ def follow(
     no commands and stays unfinished. Raises what `copy` raises, and `ForeignTarget` where the logs
     differ.
     """
+    before = head(target)
     _check(source, target)
     carrier = Carrier(source, target, progress)
-    if head(target).state is not State.OPEN or head(source).state is State.OPEN:
-        carrier.close()
+    if before.state is not State.OPEN or head(source).state is State.OPEN:
+        carrier.close(before)
     folded, folded_at = 0, 0.0
     while not stopped.is_set():
         there = head(source)
@@ -119,6 +121,8 @@ def abort(source: Store, target: Store) -> None:
     if there.state is not State.SEALED or there.successor != address:
         raise Refused(f"{source.address.public} is not sealed for a move to {address}")
     is_ours = here.state is State.SEALED and here.successor == source.address.public
+    if (here.state, here.successor) == held and here.position > there.position:
+        target.log.change_state(State.OPEN, expected=held)  # a move closed it again, and was killed
     if not is_ours and (here.state is not State.FILLING or here.position > there.position):
         raise Refused(f"{address} has taken over: move it back instead")
     _call_off(source, target)

@@ -10,7 +10,6 @@ from psycopg import sql
 from psycopg.errors import UniqueViolation
 from psycopg_pool import ConnectionPool
 
-from refold.domain.errors import Refused
 from refold.domain.ports import (
     Appended,
     Claim,
@@ -39,6 +38,7 @@ from refold.infrastructure.sorting import (
     by_partition,
     check_following,
     check_state,
+    ends_at,
     is_received,
     sort,
 )
@@ -232,13 +232,10 @@ class PostgresLog:
             nonlocal asked
             with connection.transaction():
                 connection.execute(self._sql["lock_heads"])
-                heads = [_head(row) for row in connection.execute(self._sql["read_heads"])]
-                are = {(each.state, each.successor) for each in heads}
-                if asked and are == {(state, successor)}:
-                    return heads  # it was the answer to the commit that was lost
+                for head in map(_head, connection.execute(self._sql["read_heads"]).fetchall()):
+                    if not asked or (head.state, head.successor) != (state, successor):
+                        check_state(head, expected)  # else the answer to its commit was lost
                 asked = True
-                for each in heads:
-                    check_state(each, expected)
                 connection.execute(self._sql["change_state"], (state.value, successor))
                 if log_id is not None:
                     connection.execute(self._sql["change_log_id"], (log_id,))
@@ -295,16 +292,17 @@ class PostgresLog:
 
         return self._patiently(read)
 
-    def replace_claims(self, claims: Sequence[Claim]) -> None:
-        def replace(connection: Connection) -> None:
+    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
+        def replace(connection: Connection) -> bool:
             with connection.transaction():
-                heads = map(_head, connection.execute(self._sql["read_heads"]))
-                if any(head.state is not State.FILLING for head in heads):
-                    raise Refused("claims are replaced only while a store is being filled")
+                connection.execute(self._sql["lock_heads"])
+                if not ends_at(map(_head, connection.execute(self._sql["read_heads"])), position):
+                    return False
                 before = {Claim(*row) for row in connection.execute(self._sql["read_claims"])}
                 self._change_claims(connection, before.difference(claims), set(claims) - before)
+            return True
 
-        self._patiently(replace)
+        return self._patiently(replace)
 
     def close(self) -> None:
         self._pool.close()

@@ -9,7 +9,6 @@ from threading import Lock
 from time import time_ns
 from typing import Any, Final, TypeVar
 
-from refold.domain.errors import Refused
 from refold.domain.ports import (
     Appended,
     Claim,
@@ -31,6 +30,7 @@ from refold.infrastructure.sorting import (
     by_partition,
     check_following,
     check_state,
+    ends_at,
     is_received,
     sort,
 )
@@ -125,9 +125,14 @@ class SqliteLog:
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
+        asked = False
+
         def change(writer: sqlite3.Connection) -> list[Head]:
-            for row in writer.execute(_SQL["read_heads"]):
-                check_state(_head(row), expected)
+            nonlocal asked
+            for head in map(_head, writer.execute(_SQL["read_heads"])):
+                if not asked or (head.state, head.successor) != (state, successor):
+                    check_state(head, expected)  # else it was done before the error
+            asked = True
             writer.execute(_SQL["change_state"], (state.value, successor))
             if log_id is not None:
                 writer.execute(_SQL["change_log_id"], (log_id,))
@@ -174,16 +179,16 @@ class SqliteLog:
 
         return self._write(read)
 
-    def replace_claims(self, claims: Sequence[Claim]) -> None:
-        def replace(writer: sqlite3.Connection) -> None:
-            heads = map(_head, writer.execute(_SQL["read_heads"]))
-            if any(head.state is not State.FILLING for head in heads):
-                raise Refused("claims are replaced only while a store is being filled")
+    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
+        def replace(writer: sqlite3.Connection) -> bool:
+            if not ends_at(map(_head, writer.execute(_SQL["read_heads"])), position):
+                return False
             before = {Claim(*row) for row in writer.execute(_SQL["read_claims"])}
             writer.executemany(_SQL["release_claim"], before.difference(claims))
             writer.executemany(_SQL["take_claim"], set(claims) - before)
+            return True
 
-        self._write(replace)
+        return self._write(replace)
 
     def close(self) -> None:
         if self._writer:

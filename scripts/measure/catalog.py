@@ -11,6 +11,7 @@ from refold.scripts.measure import (
     loads,
     memory,
     rebuilds,
+    tables,
 )
 from refold.scripts.measure.row import Row
 
@@ -19,6 +20,7 @@ ALL: Final[tuple[Row, ...]] = (
     *groups.ROWS,
     *loads.ROWS,
     *rebuilds.ROWS,
+    *tables.ROWS,
     *copies.ROWS,
     *imports.ROWS,
     *listings.ROWS,

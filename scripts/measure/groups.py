@@ -44,7 +44,7 @@ def by_tasks(site: Site) -> Measured:
 
 def by_threads(site: Site) -> Measured:
     """Append from 8 threads, against 8 sessions of pgbench; else as above."""
-    return _on_postgres(site, THREADS, _run_threads, each=site.events // 1_600, seed=7)
+    return _on_postgres(site, THREADS, run_threads, each=site.events // 1_600, seed=7)
 
 
 def on_sqlite(site: Site) -> Measured:
@@ -63,7 +63,7 @@ def on_sqlite(site: Site) -> Measured:
         group = GroupCommit(store.log)
 
         def refold() -> float:
-            return _rate(group, _shares(new, THREADS, each), _run_threads)
+            return rate(group, shares(new, THREADS, each), run_threads)
 
         def reference() -> float:
             nonlocal inserted
@@ -90,9 +90,9 @@ def _on_postgres(site: Site, callers: int, work: Work, *, each: int, seed: int) 
         inserted = 0
 
         def refold() -> float:
-            shares = _shares(new, callers, each)
+            given = shares(new, callers, each)
             site.settle()
-            return _rate(group, shares, work)
+            return rate(group, given, work)
 
         def reference() -> float:
             nonlocal inserted
@@ -117,11 +117,13 @@ def _checked(measured: Measured, store: Store, expected: int) -> Measured:
 # --- callers ----------------------------------------------------------------------
 
 
-def _shares(new: Iterator[file.Registered], callers: int, each: int) -> Shares:
+def shares(new: Iterator[file.Registered], callers: int, each: int) -> Shares:
+    """Return what each of so many callers appends."""
     return [list(islice(new, each)) for _ in range(callers)]
 
 
-def _rate(group: GroupCommit, shares: Shares, work: Work) -> float:
+def rate(group: GroupCommit, shares: Shares, work: Work) -> float:
+    """Return how many events a second are appended."""
     started = perf_counter()
     work(group, shares)
     return sum(map(len, shares)) / (perf_counter() - started)
@@ -138,7 +140,9 @@ def _run_tasks(group: GroupCommit, shares: Shares) -> None:
     asyncio.run(call_all())
 
 
-def _run_threads(group: GroupCommit, shares: Shares) -> None:
+def run_threads(group: GroupCommit, shares: Shares) -> None:
+    """Append from a thread for each caller, an event a command."""
+
     def call(share: list[file.Registered]) -> None:
         for number, each in enumerate(share):
             workload.check(group.append([workload.command(each, number)]))

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.errors import DuplicateObject, InsufficientPrivilege
+from sqlalchemy.exc import OperationalError
 
 from refold.domain import times
-from refold.domain.errors import BadInput, Refused, Unavailable
+from refold.domain.errors import BadInput, Refused
 from refold.domain.file import UnknownFile
 from refold.domain.ports import Recorded, State
 from refold.infrastructure import past
@@ -384,7 +385,7 @@ def test_a_table_that_cannot_be_kept_whole_is_not_kept(tagged: Store) -> None:
     with as_of(tagged, 4, file_tags) as then:
         with then.tables.writing() as connection:
             connection.exec_driver_sql("DROP TABLE file_tags_1")
-        with pytest.raises(Unavailable):
+        with pytest.raises(OperationalError, match="no such table"):
             keep(tagged, then, file_tags, "tags_then")
 
     with tagged.tables.reading() as connection:

@@ -68,7 +68,7 @@ def test_a_cutover_ends_what_a_follower_began(source: Store, target: Store) -> N
 
 def test_a_follower_never_closes_a_target_that_was_opened(source: Store, target: Store) -> None:
     carrier = Carrier(source, target)
-    carrier.close()
+    carrier.close(head(carrier.target))
     carrier.carry(2)
     target.log.change_state(State.OPEN)
     register(source, "three")
@@ -277,7 +277,7 @@ def test_a_copy_that_began_before_a_cutover_does_not_open_the_target(
     finish = Carrier.finish
 
     def late(self: Carrier) -> None:
-        Carrier(source, target).close()  # a move begins
+        Carrier(source, target).close(head(target))  # a move begins
         finish(self)
 
     monkeypatch.setattr(Carrier, "finish", late)
@@ -292,10 +292,61 @@ def test_a_copy_that_began_before_a_cutover_does_not_open_the_target(
     assert (certificate.equal, certificate.position) == (True, 3)
 
 
+def test_a_target_that_took_a_command_since_it_was_looked_at_is_not_closed(
+    source: Store, target: Store
+) -> None:
+    copy(source, target)
+    before = head(target)
+    register(target, "three")
+
+    with pytest.raises(ForeignTarget, match="took a command at position 3"):
+        Carrier(source, target).close(before)
+
+    assert states(source, target) == [State.OPEN, State.OPEN]
+
+
+def test_a_target_that_was_opened_since_it_was_looked_at_is_not_closed(
+    source: Store, target: Store
+) -> None:
+    Carrier(source, target).close(head(target))
+    before = head(target)
+    cutover.move(source, target)
+
+    with pytest.raises(Refused, match="this store is open"):
+        Carrier(source, target).close(before)
+
+    assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_a_target_that_has_taken_over_and_was_closed_again_is_opened(
+    source: Store, target: Store
+) -> None:
+    cutover.move(source, target)
+    register(target, "three")
+    Carrier(source, target).close(head(target))  # and then it was killed
+
+    with pytest.raises(Refused, match="has taken over"):
+        cutover.abort(source, target)
+
+    assert states(source, target) == [State.SEALED, State.OPEN]
+
+
+def test_claims_of_another_position_open_no_target(source: Store, target: Store) -> None:
+    carrier = Carrier(source, target)
+    carrier.close(head(target))
+    carrier.carry(2)
+    carrier.carry_claims([], 1)
+
+    with pytest.raises(ForeignTarget, match="was filled further"):
+        carrier.finish()
+
+    assert states(source, target) == [State.OPEN, State.FILLING]
+
+
 def test_a_target_that_a_move_is_filling_is_no_other_ones(
     source: Store, target: Store, third: Store
 ) -> None:
-    Carrier(source, target).close()
+    Carrier(source, target).close(head(target))
 
     with pytest.raises(Refused, match="is being filled by a move from"):
         cutover.move(third, target)
@@ -307,7 +358,7 @@ def test_a_target_that_a_move_is_filling_is_no_other_ones(
 
 def test_a_move_that_is_given_up_leaves_the_target_to_others(source: Store, target: Store) -> None:
     carrier = Carrier(source, target)
-    carrier.close()
+    carrier.close(head(carrier.target))
     carrier.carry(1)
 
     cutover.abort(source, target)
@@ -329,7 +380,7 @@ def test_a_source_whose_target_is_lost_is_opened_by_name(source: Store, target: 
 def prepare(source: Store, target: Store) -> None:
     """Leave both as a move does that is killed right behind the seal."""
     carrier = Carrier(source, target)
-    carrier.close()
+    carrier.close(head(carrier.target))
     carrier.carry(head(source).position)
     source.log.change_state(State.SEALED, successor=target.address.public)
 
@@ -381,7 +432,7 @@ def test_a_client_of_a_store_that_is_filled_on_the_way_back_goes_to_where_it_is(
 ) -> None:
     with open_store(source.address.public, follow_moves=True) as idle:
         cutover.move(source, target)
-        Carrier(target, source).close()
+        Carrier(target, source).close(head(source))
 
         ban(idle, "first", "one")
 

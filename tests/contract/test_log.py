@@ -436,10 +436,12 @@ def test_claims_are_replaced_while_a_store_is_being_filled(log: Log) -> None:
     log.append([command("1", write(ADA, 0, b""), takes=[name("x", ADA), name("y", ADA)])])
     log.change_state(State.FILLING)
 
-    log.replace_claims([name("y", BOB), mail("z", BOB)])
+    log.replace_claims([name("y", BOB), mail("z", BOB)], 1)
 
     assert claims(log) == [mail("z", BOB), name("y", BOB)]
-    log.replace_claims([])
+    assert not log.replace_claims([name("x", BOB)], 2)  # those of another position
+    assert claims(log) == [mail("z", BOB), name("y", BOB)]
+    assert log.replace_claims([], 1)
     assert claims(log) == []
 
 
@@ -449,7 +451,7 @@ def test_claims_are_not_replaced_otherwise(log: Log, state: State) -> None:
     log.change_state(state, successor="elsewhere" if state is State.SEALED else None)
 
     with pytest.raises(Refused, match="only while a store is being filled"):
-        log.replace_claims([])
+        log.replace_claims([], 1)
 
     assert claims(log) == [name("x", ADA)]
 

@@ -22,7 +22,7 @@ from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
-from refold.projections import catalog, file_counts, file_tags, files
+from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
     append,
     beside,
@@ -343,6 +343,23 @@ def test_an_event_that_no_worker_can_read_stops_the_build(
 
         with pytest.raises(UnknownType, match="unheard_of"):
             store.rebuilder.rebuild(catalog.ALL)
+
+
+def test_tables_are_built_up_to_an_event_that_no_worker_can_read(
+    new_kept_url: Callable[[], str],
+    samples: Sequence[Recorded],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(building, "WORTH_WORKERS", 0)
+    url = new_kept_url()
+    with open_store(url, create=True) as store, workers.helping(store, 2):
+        receive(store, [*samples[:-1], samples[-1]._replace(type="file.unheard_of")])
+
+        for _ in range(2):
+            with pytest.raises(UnknownType, match="unheard_of"):
+                store.folder.catch_up()
+
+        assert store.folder.digest(tag_votes)[0] == samples[-1].position - 1
 
 
 def split_into_parts_of(events: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from refold.scripts.measure.site import Site
 def test_rows_are_measured_against_references_and_printed_with_the_machine(
     postgres: str, tmp_path: Path
 ) -> None:
-    rows = ("--rows", "rebuild", "--rows", "append-100", "--rows", "import")
+    names = ("append-100", "rebuild", "live", "diff", "diff-sqlite", "import")
+    rows = [argument for name in names for argument in ("--rows", name)]
 
     ran = bench(tmp_path, "--quick", "--events", "2000", "--postgres", postgres, "--json", *rows)
 
@@ -26,8 +27,8 @@ def test_rows_are_measured_against_references_and_printed_with_the_machine(
     }
     assert document["machine"]["cores"] >= 1
     assert set(document["versions"]) == {"python", "sqlite", "postgresql"}
-    assert [row["name"] for row in document["rows"]] == ["append-100", "rebuild", "import"]
-    assert [row["rounds"] for row in document["rows"]] == [3, 3, 1]
+    assert [row["name"] for row in document["rows"]] == list(names)
+    assert [row["rounds"] for row in document["rows"]] == [3, 3, 3, 3, 3, 1]
     for row in document["rows"]:
         assert set(row) == {
             *("name", "what", "unit", "median", "range", "rounds", "goal", "reached"),
