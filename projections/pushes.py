@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from refold.domain import push
+from refold.domain import push, times
 from refold.domain.ports import Event
 from refold.projections.columns import indexable, integer, table, text
 from refold.projections.json_text import json_text
 
 NAME: Final = "pushes"
-VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
+VERSION: Final = 3  # bump when the rows would differ; the new table fills beside the old
 KINDS: Final = frozenset({"push"})
 
 TABLE: Final = table(
@@ -48,6 +48,7 @@ TABLE: Final = table(
     text("commit_to", "the commit that it is to have", null=True),
     integer("first_position", "position of the first event since it is known"),
     integer("decided_at_us", "when it was last decided here, in µs since 1970 UTC", null=True),
+    integer("said_decided_us", "when its document says that it was decided, in µs", null=True),
     integer("last_position", "position of its last event"),
     text("summary", "what a listing shows, JSON under 2 kB; what does not fit is left out"),
     text("document", "the whole document, JSON; where blobs has a string there is null"),
@@ -132,6 +133,7 @@ class Row(NamedTuple):
     commit_to: str | None
     first_position: int
     decided_at_us: int | None
+    said_decided_us: int | None
     last_position: int
     summary: str
     document: str
@@ -187,6 +189,7 @@ def _row(stream: str, view: push.View, first: int, decided_at: int | None, last:
         newest_first=NO_TIME if time is None else -time,
         first_position=first,
         decided_at_us=decided_at,
+        said_decided_us=_said_decided(document),
         last_position=last,
         summary=_summary(view),
         document=json_text(document),
@@ -216,6 +219,16 @@ def _reviewer(attestation: object) -> str | None:
     reviewer = attestation.get("reviewer") if isinstance(attestation, Mapping) else None
     name = reviewer.get("username") if isinstance(reviewer, Mapping) else None
     return name.lower() if isinstance(name, str) else None
+
+
+def _said_decided(document: push.Document) -> int | None:
+    """Return the time of the decision that the document holds, None for what is no time."""
+    decision = document.get("rejection" if document.get("rejected") else "attestation")
+    time = decision.get("timestamp") if isinstance(decision, Mapping) else None
+    try:
+        return times.micros(time) if isinstance(time, str) else None
+    except times.NotATime:
+        return None
 
 
 def _flag(value: object) -> int | None:

@@ -46,7 +46,7 @@ PUSH_ACTIVITY: Final = View(
 
 PUSH_DECISIONS: Final = View(
     "push_decisions",
-    "One row a push that was decided here, and how long that took.",
+    "One row a push that was decided and says when, and how long that took.",
     ("pushes",),
     {
         "id": "the push",
@@ -55,14 +55,15 @@ PUSH_DECISIONS: Final = View(
         "user_name": "who pushed",
         "reviewer": "user name of who attested, in lower case",
         "pushed_at_us": "when it was pushed, in microseconds since 1970 UTC",
-        "decided_at_us": "when it was last decided, in microseconds since 1970 UTC",
+        "decided_at_us": "when it was last decided, here or as its document says, in µs since 1970",
         "seconds_to_decision": "from the push to the decision, null without a time of the push",
     },
     """
     SELECT id, canonical_url, status, user_name, reviewer,
-        timestamp_us AS pushed_at_us, decided_at_us,
-        (decided_at_us - timestamp_us) / 1000000.0 AS seconds_to_decision
-    FROM {pushes} WHERE type = 'push' AND decided_at_us IS NOT NULL
+        timestamp_us AS pushed_at_us, coalesce(decided_at_us, said_decided_us) AS decided_at_us,
+        (coalesce(decided_at_us, said_decided_us) - timestamp_us) / 1000000.0 AS seconds_to_decision
+    FROM {pushes} WHERE type = 'push' AND status IN ('approved', 'rejected', 'canceled')
+        AND coalesce(decided_at_us, said_decided_us) IS NOT NULL
     """,
 )
 

@@ -142,7 +142,11 @@ def _explained(store: Store, projection: Projection, key: Key, family: str) -> E
             if event.recorded.position <= there.position:
                 made = folded.rows.get(key)
     if row is None and not steps and not stopped:
-        raise UnknownRow(f"table {name} has no row {' '.join(key)}, and no event ever touched one")
+        columns = ", ".join(projection.TABLE.primary_key.columns.keys())
+        raise UnknownRow(
+            f"table {name} has no row whose {columns} is {' '.join(key)}, and no event ever touched"
+            " one"
+        )
     parked = there.parked.get(key) or folded.parked.get(key)
     if parked and parked.position > there.position:
         parked = None  # not yet: the table is not folded that far

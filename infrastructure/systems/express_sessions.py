@@ -28,8 +28,12 @@ class SessionStore:
     """
 
     def __init__(self, store: Store, *, actor: str = "web", hours: float = HOURS) -> None:
-        """Be ready, or raise `Unavailable`: nothing is ever kept in memory instead."""
+        """Be ready, or raise: nothing is ever kept in memory instead.
+
+        That is `Unavailable`, or `NoVaultKey` or `WrongVaultKey`, without which nothing is sealed.
+        """
         store.log.heads()
+        store.vault.blind("session", "")
         self._store, self._actor, self._hours = store, actor, hours
 
     def get(self, sid: str) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.errors import BadInput
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
+from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.roles import make_roles
 from refold.infrastructure.store import Store
@@ -25,6 +26,7 @@ from refold.projections import catalog, views
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "ANALYSTS.md").read_text()
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+METADATA = HERE.parents[1] / "scripts" / "demo-data" / "metadata.small.json"
 GIT_PROXY = HERE.parent / "data" / "git-proxy" / "small" / "nedb"
 
 
@@ -47,17 +49,24 @@ def test_the_queries_of_the_page_give_the_same_on_every_engine(
 ) -> None:
     store = new_store()
     import_git_proxy(store, [GIT_PROXY])
+    import_pinshare(store, METADATA)
     with store.tables.reading() as connection:
         if store.address.engine == "postgresql":
             schema = store.tables.current(connection)["pushes"].table.schema
             connection.exec_driver_sql(f"SET LOCAL search_path TO {schema}")
         found = [connection.execute(sa.text(query)).all() for query in QUERIES]
 
+    assert found[0][:2] == [("role::program", 36, 64), ("devel::library", 30, 65)]
+    assert [tuple(row[:2]) for row in found[1][:2]] == [("indecent", 3), ("unknown ban code", 2)]
     assert found[2][:2] == [
         ("github.com/finos/demo", 6, 0, 0),
         ("github.com/encode/httpx", 4, 5, 0),
     ]
-    assert found[3] == []  # nothing was decided here
+    assert [(name, n, round(float(hours), 2)) for name, n, hours in found[3][:3]] == [
+        ("admin", 5, 26.55),
+        ("pgrau", 4, 44.45),
+        ("user", 3, 40.51),
+    ]
     assert found[4] == [("admin", 3), ("pperez", 2), ("zohara", 2)]
 
 

@@ -168,7 +168,8 @@ def test_a_row_says_of_a_document_what_can_be_looked_up() -> None:
         repo_name="r.git", branch="refs/heads/\u2400", user_name="Bob",
         user_email="bob@example.com", reviewer="carol", timestamp_text="7.5",
         timestamp_us=7_500, newest_first=-7_500, commit_from="0", commit_to="1",
-        first_position=1, decided_at_us=2_000, last_position=2, summary="", document="",
+        first_position=1, decided_at_us=2_000, said_decided_us=None, last_position=2,
+        summary="", document="",
         blobs='{"/steps/0/x":"ab"}',
     )  # fmt: skip
     assert '"unknown":"\\ud800é"' in row.document

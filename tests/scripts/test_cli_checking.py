@@ -180,7 +180,8 @@ def test_explain_refuses_what_it_does_not_know(refold: Refold, store: str) -> No
     table = refold("explain", "tags", SHA)
 
     assert unknown.sentence == (
-        f"table file_tags has no row {SHA} Physics, and no event ever touched one"
+        f"table file_tags has no row whose sha256, tag is {SHA} Physics, "
+        "and no event ever touched one"
     )
     assert (unknown.code, table.code) == (1, 2)
 

@@ -131,7 +131,9 @@ def test_a_key_that_neither_row_nor_event_has_is_refused(tagged: Store) -> None:
     with pytest.raises(UnknownRow) as refusal:
         explain(tagged, file_tags, (SHA, "T"))
 
-    sentence = f"table file_tags has no row {SHA} T, and no event ever touched one"
+    sentence = (
+        f"table file_tags has no row whose sha256, tag is {SHA} T, and no event ever touched one"
+    )
     assert str(refusal.value) == sentence
 
 

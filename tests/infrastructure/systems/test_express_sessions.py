@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from refold.domain.errors import BadInput, Unavailable
+from refold.domain.errors import BadInput, Unavailable, WrongVaultKey
 from refold.infrastructure import patience
 from refold.infrastructure.codec import NotStorable
 from refold.infrastructure.open import open_store
@@ -226,6 +226,18 @@ def test_a_server_that_stays_away_is_an_error_and_nothing_is_kept_in_memory(
             sessions.set(SID, session())
         with pytest.raises(Unavailable):
             SessionStore(store)
+
+
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+def test_a_store_without_its_own_key_is_not_ready(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(url, create=True) as store:
+        SessionStore(store).set(SID, session())
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "a5" * 32)
+
+    with open_store(url) as store, pytest.raises(WrongVaultKey):
+        SessionStore(store)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
