@@ -115,6 +115,8 @@ class Daemon:
             ended = sessions.purge(self._store, most=PURGED_AT_ONCE)
         except (Moved, Filling):
             return False  # it moves, or is being filled: its sessions end elsewhere
+        except (*UNREADABLE, StaleProjection):
+            return False  # their table is blocked, which was told
         if ended < PURGED_AT_ONCE:
             self._next_purge = monotonic() + self._purge_seconds
         if ended:

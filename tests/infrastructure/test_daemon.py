@@ -42,6 +42,18 @@ def test_a_store_that_moves_away_meanwhile_is_left_alone(store: Store) -> None:
     assert [head.position for head in store.log.heads()] == [1]
 
 
+def test_a_table_of_sessions_that_cannot_go_on_ends_no_daemon(store: Store) -> None:
+    unknown = NewEvent("session.from_the_future", 1, b"{}", b'{"actor":"ada"}')
+    store.log.append([Command("1", (Write("session-1", None, (unknown,)),))])
+    said: list[str] = []
+    daemon = Daemon(store, lambda what, _: said.append(what))
+
+    daemon.step()
+    daemon.step()
+
+    assert said == ["blocked"]
+
+
 def test_a_table_that_cannot_go_on_is_told_once_and_the_others_go_on(store: Store) -> None:
     said: list[tuple[str, str]] = []
     daemon = Daemon(store, lambda what, facts: said.append((what, str(facts.get("reason")))))
