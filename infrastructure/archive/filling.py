@@ -21,7 +21,8 @@ from refold.infrastructure.checking.claims import CLAIMING
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.commands import blinded
 from refold.infrastructure.folding.advancing import PARTITION
-from refold.infrastructure.moving.carrying import Progress, head
+from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.moving.carrying import head
 from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.store import Store
 from refold.projections import catalog

@@ -13,7 +13,7 @@ from refold.infrastructure.archive.reading import Reading, events, opened
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.folding.advancing import PARTITION
-from refold.infrastructure.moving.carrying import Progress
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import VaultProof
 from refold.infrastructure.store import Store
 

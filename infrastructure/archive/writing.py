@@ -27,7 +27,8 @@ from refold.infrastructure.archive.format import (
 from refold.infrastructure.archive.reading import Reading, Unfinished
 from refold.infrastructure.chain import GRID, Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
-from refold.infrastructure.moving.carrying import Progress, head
+from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.moving.carrying import head
 from refold.infrastructure.moving.certificate import Certificate, VaultProof
 from refold.infrastructure.store import Store
 

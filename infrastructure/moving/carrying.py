@@ -5,7 +5,7 @@ there, and a second run finds nothing to do. The chain is that of the source's b
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import takewhile
 from typing import Final
@@ -23,14 +23,12 @@ from refold.domain.ports import Claim, Head, Key, Recorded, State
 from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import VaultProof
 from refold.infrastructure.store import Store
 
 PAGES_UNDER_WAY: Final = 2
 """Pages that are being written or read back while the next one is fetched."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many positions of it are done, of how many."""
 
 
 class Carrier:

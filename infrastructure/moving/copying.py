@@ -2,7 +2,8 @@
 
 from time import monotonic
 
-from refold.infrastructure.moving.carrying import Carrier, Progress, check
+from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.moving.carrying import Carrier, check
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.store import Store

@@ -9,7 +9,8 @@ from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import Head, State
 from refold.infrastructure.address import Memory
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.moving.carrying import Carrier, Progress, check, head
+from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.moving.carrying import Carrier, check, head
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import certificate, certified

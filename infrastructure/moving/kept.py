@@ -16,7 +16,7 @@ from refold.domain.texts import canonical_json
 from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
-from refold.infrastructure.moving.carrying import Progress
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.past import as_of
 from refold.infrastructure.store import Store

@@ -10,8 +10,8 @@ from refold.domain.errors import BrokenLog, Unreadable
 from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.folder import Digest
-from refold.infrastructure.moving.carrying import Progress
 from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
 from refold.infrastructure.store import Store
 from refold.projections import catalog
