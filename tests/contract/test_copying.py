@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Refused
 from refold.domain.ports import Claim, State
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.moving.carrying import Progress
+from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
