@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from refold.domain import streams
 from refold.domain.errors import BadInput
-from refold.domain.ports import Blobs
 from refold.domain.texts import check_sha256
 from refold.domain.uploads import id_of
 from refold.infrastructure import commands
@@ -38,15 +37,6 @@ class Presigned(Protocol):
         seconds: int | None = None,
     ) -> str:
         """Return a url to GET the content from for a while."""
-        ...
-
-
-@runtime_checkable
-class InBucket(Protocol):
-    """Blobs that are objects of a bucket."""
-
-    def location(self, sha256: str) -> tuple[str, str]:
-        """Return the bucket and the key where a content is, or would be."""
         ...
 
 
@@ -79,12 +69,10 @@ def put(
     kept_in = store.blobs
     blob = kept_in.put(chunks, expected=expected, cap=cap)
     upload = {"id": id, "content_hash": blob.sha256, "mime_type": mime_type, "uploader": uploader}
+    request = commands.parse("media.store", upload)
 
     def record() -> commands.Done:
         bring(kept_in, store.blobs, blob.sha256)  # the store may have moved since
-        places = zip(("bucket", "s3_key"), _location(store.blobs, blob.sha256), strict=True)
-        known = {name: place for name, place in places if place is not None}
-        request = commands.parse("media.store", upload | known)
         return commands.carry_out_here(store, request, command_id, uploader)
 
     while True:
@@ -142,10 +130,6 @@ def redirect(store: Store, id: str) -> Redirect:
         "Cache-Control": "public, max-age=31536000, immutable",
     }
     return Redirect(200, headers=headers, body=store.blobs.get(found.content_hash))
-
-
-def _location(blobs: Blobs, sha256: str) -> tuple[str | None, str | None]:
-    return blobs.location(sha256) if isinstance(blobs, InBucket) else (None, None)
 
 
 def _other(store: Store, content_hash: str) -> Media | None:

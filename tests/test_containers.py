@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from refold.domain.errors import BadInput
 from refold.infrastructure import config
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.media import InBucket
+from refold.infrastructure.blobs.contents import InBucket
 from refold.infrastructure.open import open_at
 from refold.infrastructure.postgres.binaries import find_binaries
 from refold.tests.s3_server import S3Server

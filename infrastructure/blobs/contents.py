@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from refold.domain.errors import BadInput, BlobDiffers, NoSuchBlob, TooLarge, WrongHash
 from refold.domain.ports import Blob, Blobs
@@ -70,6 +70,20 @@ def bring(source: Blobs, target: Blobs, sha256: str) -> None:
     """Have a blob of `source` in `target` too, where that is another place."""
     if target is not source:
         target.put(source.get(sha256), expected=sha256)
+
+
+@runtime_checkable
+class InBucket(Protocol):
+    """Blobs that are objects of a bucket."""
+
+    def location(self, sha256: str) -> tuple[str, str]:
+        """Return the bucket and the key where a content is, or would be."""
+        ...
+
+
+def location(blobs: Blobs, sha256: str) -> tuple[str | None, str | None]:
+    """Return the bucket and the key where a content is, or would be; None twice on disk."""
+    return blobs.location(sha256) if isinstance(blobs, InBucket) else (None, None)
 
 
 def is_whole(blobs: Blobs, sha256: str) -> bool:

@@ -9,7 +9,7 @@ from refold.domain.ports import Blob, Valued
 from refold.domain.texts import check_sha256
 from refold.domain.uploads import CONTENT, check_id
 from refold.infrastructure import clock
-from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.blobs.contents import is_whole, location
 from refold.infrastructure.requests.request import Fields, Situation
 from refold.infrastructure.store import Store
 
@@ -63,8 +63,6 @@ class StoreMedia(_OfMedia):
     mime_type: str
     uploader: str
     uploaded_at: str | None = None
-    bucket: str | None = None
-    s3_key: str | None = None
 
     def found_by(self) -> tuple[str, str]:
         check_id(ID, self.id)
@@ -80,21 +78,17 @@ class StoreMedia(_OfMedia):
             blob.size,
             self.uploader,
             time(self.uploaded_at, now.store),
-            self.bucket,
-            self.s3_key,
+            *location(now.store.blobs, blob.sha256),
         )
         return media.store(state(now.events), new)
 
 
 class MoveMedia(_OfMedia):
-    """Say where the bytes are from now on. They are read there first, and have to be right."""
-
-    bucket: str | None = None
-    s3_key: str | None = None
+    """Say where the bytes are now, in this store's blobs. They are read first, and are right."""
 
     def decide(self, now: Situation) -> Sequence[object]:
         found = state(now.events)
-        moved = media.move(found, self.id, self.bucket, self.s3_key)
+        moved = media.move(found, self.id, *location(now.store.blobs, found.content_hash))
         if moved and not is_whole(now.store.blobs, found.content_hash):
             raise NoSuchBlob(found.content_hash)
         return moved

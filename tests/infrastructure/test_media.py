@@ -27,10 +27,10 @@ from refold.domain.ports import Appended, Claim, Command, Write
 from refold.domain.texts import IllFormedText, NotASha256
 from refold.domain.uploads import InvalidId, InvalidMimeType
 from refold.infrastructure import attachments, commands
+from refold.infrastructure.blobs.contents import InBucket
 from refold.infrastructure.blobs.s3 import S3Blobs
 from refold.infrastructure.commands import Done
 from refold.infrastructure.media import (
-    InBucket,
     Media,
     find_media,
     open_media,
@@ -321,17 +321,23 @@ def test_a_content_whose_media_were_deleted_has_a_new_id(store: Store) -> None:
         put(store, [b"other"], id="01A", mime_type="a/b", uploader="ada")
 
 
-def test_media_move_only_where_their_bytes_are_right(store: Store) -> None:
+def test_media_move_only_where_their_bytes_are_right(store: Store, s3: S3Server) -> None:
     kept = hello(store, "01A")
+    blobs = S3Blobs(s3.place(f"{secrets.token_hex(6)}/"))
+    elsewhere = replace(store, place_for_blobs=blobs)
 
-    run(store, "media.move", id="01A", bucket="uploads", s3_key=f"media/{HASH}")
+    with pytest.raises(NoSuchBlob, match=HASH):
+        run(elsewhere, "media.move", id="01A")
+    assert show_media(store, "01A") == kept
+    blobs.put([HELLO])
+    run(elsewhere, "media.move", id="01A")
 
-    moved = kept._replace(bucket="uploads", s3_key=f"media/{HASH}")
+    bucket, key = blobs.location(HASH)
+    moved = kept._replace(bucket=bucket, s3_key=key)
     assert show_media(store, "01A") == moved
     assert rows(store) == [moved]
-    store.blobs.delete(HASH)
-    with pytest.raises(NoSuchBlob, match=HASH):
-        run(store, "media.move", id="01A")
+    run(store, "media.move", id="01A")  # and back, where they still are
+    assert show_media(store, "01A") == kept
     with pytest.raises(media.UnknownMedia):
         run(store, "media.move", id="01B")
 

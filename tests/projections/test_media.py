@@ -55,7 +55,6 @@ def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrateg
 STEPS = st.one_of(
     asked("media.store", id=ID, content_hash=HASH, mime_type=TYPE, uploader=PERSON),
     asked("media.store", id=ID, content_hash=HASH, mime_type=TYPE, uploader=PERSON),
-    asked("media.move", id=ID, bucket=st.just("b"), s3_key=st.sampled_from(["k", "é"])),
     asked("media.move", id=ID),
     asked("media.delete", id=ID),
     asked(

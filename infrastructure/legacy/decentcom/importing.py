@@ -10,6 +10,7 @@ from refold.domain import attachment, media, streams, times
 from refold.domain.errors import Refused
 from refold.domain.ports import Blobs
 from refold.domain.uploads import CONTENT, id_of
+from refold.infrastructure.blobs.contents import location
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.decentcom import records, source
 from refold.infrastructure.legacy.decentcom.media import State
@@ -139,6 +140,7 @@ class _Reading:
             row.size_bytes,
             row.uploader_id,
             row.created_at.text,
+            *location(self._store.blobs, row.content_hash),
         )
         media.import_row(media.Media(), found)  # one that is refused is nobody's first
         first = self._first_id(row)
