@@ -18,7 +18,7 @@ from refold.domain.errors import BadInput, Refused, Unreadable
 from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.postgres.rows import ANALYST
+from refold.infrastructure.postgres.rows import let_analysts_read
 from refold.infrastructure.sqlite.rows import tables_in_memory
 from refold.infrastructure.store import Store
 from refold.projections import catalog, views
@@ -173,16 +173,9 @@ def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
             now.execute(table.insert(), list(map(dict, some)))
             count += len(some)
         if now.dialect.name == "postgresql":
-            _let_analysts_read(now, table)
+            place = now.dialect.identifier_preparer.format_table(table)
+            let_analysts_read(now, table.schema, place)
     return count
-
-
-def _let_analysts_read(connection: sa.Connection, table: sa.Table) -> None:
-    usage = sa.func.has_schema_privilege(ANALYST, table.schema, "USAGE")
-    roles = sa.table("pg_roles", sa.column("rolname"), schema="pg_catalog")
-    if connection.scalar(sa.select(usage).where(roles.c.rolname == ANALYST)):
-        place = connection.dialect.identifier_preparer.format_table(table)
-        connection.exec_driver_sql(f"GRANT SELECT ON {place} TO {ANALYST}")
 
 
 def _check_name(name: str) -> None:
