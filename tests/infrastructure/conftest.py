@@ -7,19 +7,14 @@ import pytest
 
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
+from refold.tests.infrastructure.addresses import new_url
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of a store of each engine."""
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-    match request.param:
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            return str(request.getfixturevalue("postgres_url"))
-        case _:
-            return "memory:"
+    return new_url(request, tmp_path, request.param)
 
 
 @pytest.fixture

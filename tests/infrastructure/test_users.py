@@ -47,6 +47,7 @@ from refold.infrastructure.users import (
 )
 from refold.projections import devices, public_keys, users
 from refold.projections.projection import Projection
+from refold.tests.infrastructure.addresses import new_url
 from refold.tests.infrastructure.test_canaries import found, tables_of
 
 SAMPLE = Path(__file__).parents[1] / "data" / "git-proxy" / "small" / "mongo" / "users.json"
@@ -68,16 +69,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store, one of each engine."""
     with open_store(new_url(request, tmp_path, request.param), create=True) as store:
         yield store
-
-
-def new_url(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -> str:
-    match engine:
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            return str(request.getfixturevalue("postgres_url"))
-        case _:
-            return "memory:"
 
 
 # --- documents --------------------------------------------------------------------

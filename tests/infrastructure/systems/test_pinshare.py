@@ -28,6 +28,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import list_files, search
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.pinshare import MetadataStore
+from refold.tests.infrastructure.addresses import new_url
 
 TESTS: Final = Path(__file__).parents[2]
 SMALL: Final = TESTS.parent / "scripts" / "demo-data" / "metadata.small.json"
@@ -578,7 +579,7 @@ with open_store(url, create=True) as store:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 def test_survive_restart(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -> None:
-    url = url_of(request, engine, tmp_path)
+    url = new_url(request, tmp_path, engine)
     program = [sys.executable, "-c", WORK_AND_WAIT, url, SHA]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -612,7 +613,7 @@ def test_concurrent_votes_add_up(store: Store) -> None:
 
 def test_two_stores_on_one_place_add_up(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     path = tmp_path / "metadata.json"
-    url = url_of(request, "sqlite", tmp_path)
+    url = new_url(request, tmp_path, "sqlite")
     with open_store(url, create=True) as one, open_store(url) as other:
         daemon, cli = MetadataStore(one), MetadataStore(other)
         daemon.add_file(PAPER)
@@ -1052,17 +1053,6 @@ def sum_of(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def url_of(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> str:
-    """The address of no store yet."""
-    match engine:
-        case "sqlite":
-            return f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            return str(request.getfixturevalue("postgres_url"))
-        case _:
-            return "memory:"
-
-
 def opened(request: pytest.FixtureRequest, engine: str, tmp_path: Path) -> Store:
     """A new store."""
-    return open_store(url_of(request, engine, tmp_path), create=True)
+    return open_store(new_url(request, tmp_path, engine), create=True)
