@@ -5,6 +5,7 @@ The bytes are written once and never again: keys sorted, UTF-8, no white space, 
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -60,6 +61,14 @@ class _Entry(NamedTuple):
 
 Stored = Recorded | _Entry
 _past = partial(tuple.__new__, Past)  # `Past._make` in two thirds of the time
+
+
+class Written(dict[str, Any]):
+    """A document for a field of an event, with its canonical JSON. Change nothing in it."""
+
+    def __init__(self, document: Json, text: bytes) -> None:
+        super().__init__(document)
+        self.text = text
 
 
 class NotStorable(Refused):
@@ -254,23 +263,24 @@ def canonical(value: object) -> bytes:
 
     Lone surrogates stand as escapes, integers of any size as digits.
     """
-    fast = without_floats(value)
-    if fast is not None:
-        return fast
+    if _check_shape(value):
+        with suppress(ValueError):  # a lone surrogate, or too many digits
+            return _ENCODER.encode(value)
     try:
         return canonical_json(value).encode()
     except (TypeError, ValueError):
         raise NotStorable(_what_has_no_json(value)) from None
 
 
-def without_floats(value: object) -> bytes | None:
-    """Return what `canonical` does, but None for a value with floats, or with odd texts."""
-    if not _check_shape(value):
-        return None
-    try:
-        return _ENCODER.encode(value)
-    except ValueError:  # a lone surrogate, or too many digits
-        return None
+def written(document: Json) -> Written | None:
+    """Return `document` with its text, None where that has floats, or odd texts.
+
+    Raises `NotStorable`.
+    """
+    if _check_shape(document, depth=2):
+        with suppress(ValueError):
+            return Written(document, _ENCODER.encode(document))
+    return None
 
 
 def parse(data: bytes) -> Any:
@@ -290,6 +300,7 @@ _DECODER: Final = msgspec.json.Decoder()
 
 
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
+_EXACT: Final = _SCALARS | {msgspec.Raw}
 
 
 def _check_shape(value: object, depth: int = 1) -> bool:
@@ -302,7 +313,7 @@ def _check_shape(value: object, depth: int = 1) -> bool:
             raise NotStorable("a key of a document is not a text")
         value = value.values()
     elif not isinstance(value, list | tuple):
-        return type(value) in _SCALARS
+        return type(value) in _EXACT
     if value and depth >= DEEPEST:
         raise NotStorable(f"a document is nested deeper than {DEEPEST} levels")
     is_exact = True
@@ -435,14 +446,16 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _plain(value: Any) -> Json:
-    """Return a dataclass as a dict, nested ones included."""
+    """Return a dataclass as a dict, nested ones and what is written included."""
     if isinstance(value, Sealed):
         return {MARK: value.box}
-    return {
-        name: inner if type(inner) in _SCALARS or not is_dataclass(inner) else _plain(inner)
-        for name in value.__dataclass_fields__
-        for inner in [getattr(value, name)]
-    }
+    named = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    for name, inner in named.items():
+        if type(inner) is Written:
+            named[name] = msgspec.Raw(inner.text)
+        elif type(inner) not in _SCALARS and is_dataclass(inner):
+            named[name] = _plain(inner)
+    return named
 
 
 EVENTS: Final = Codec(

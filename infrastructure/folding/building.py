@@ -9,6 +9,7 @@ broken off goes on with the parts that are missing.
 
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +61,13 @@ class Part:
     files: tuple[Path, ...]
 
 
-Job = Stretch | Part
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """All that is in the log and not sealed, or not in the live tables."""
+
+
+Piece = Stretch | Part
+Job = Piece | CatchUp
 
 
 class Workers(Protocol):
@@ -71,8 +78,12 @@ class Workers(Protocol):
         """Return how many there are."""
         ...
 
-    def do(self, jobs: Iterable[Job], here: Callable[[Job], None]) -> Iterator[None]:
+    def do(self, jobs: Iterable[Piece], here: Callable[[Piece], None]) -> Iterator[None]:
         """Do all of `jobs`, some of them by `here` in this process, and yield once for each."""
+        ...
+
+    def begin(self, job: Job) -> Future[None]:
+        """Let another process do `job`, and return at once."""
         ...
 
 
@@ -108,7 +119,7 @@ class Builder:
         for plan, group in groups.items():
             self._carry_out(plan, group, progress)
 
-    def do(self, job: Job) -> None:
+    def do(self, job: Piece) -> None:
         """Do a part of the work that `fill` has split."""
         with without_collection():
             match job:

@@ -1,4 +1,4 @@
-"""Processes that fill generations together, each with the store open for itself.
+"""Processes that fold together, each with the store open for itself.
 
 A worker is this module run as a program. It takes pickles on its stdin, an address and then jobs,
 and answers each job on its stdout with None or with an error. It ends with its stdin: none
@@ -9,15 +9,18 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from os import cpu_count
 from queue import SimpleQueue
 from typing import IO, cast
 
 from refold.domain.errors import Unavailable
+from refold.infrastructure import chain
 from refold.infrastructure.address import Address, Memory
-from refold.infrastructure.folding.building import Job
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.building import CatchUp, Job, Piece
+from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
 
@@ -35,14 +38,12 @@ class ProcessWorkers:
         self._started: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
 
-    def do(self, jobs: Iterable[Job], here: Callable[[Job], None]) -> Iterator[None]:
+    def do(self, jobs: Iterable[Piece], here: Callable[[Piece], None]) -> Iterator[None]:
         """Let the others do `jobs` from the first on, and `here` from the last; yield for each.
 
         Raises what a worker raised, and `Unavailable` when one was killed.
         """
-        while len(self._started) < self.number - 1:
-            self._started.append(_Worker(self._address))
-            self._idle.put(self._started[-1])
+        self._start(self.number - 1)
         threads = ThreadPoolExecutor(self.number - 1)
         doing = {threads.submit(self._do, job): job for job in jobs}
         try:
@@ -58,6 +59,19 @@ class ProcessWorkers:
             self._started, self._idle = [], SimpleQueue()
             raise
         threads.shutdown()
+
+    def begin(self, job: Job) -> Future[None]:
+        """Let another process do `job`, and return at once."""
+        self._start(1)
+        thread = ThreadPoolExecutor(1)
+        doing = thread.submit(self._do, job)
+        thread.shutdown(wait=False)
+        return doing
+
+    def _start(self, number: int) -> None:
+        while len(self._started) < number:
+            self._started.append(_Worker(self._address))
+            self._idle.put(self._started[-1])
 
     def _do(self, job: Job) -> None:
         worker = self._idle.get()
@@ -129,16 +143,25 @@ def helping(store: Store, number: int | None = None) -> Iterator[None]:
 def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
     """Answer jobs until there are no more."""
     with suppress(EOFError), open_at(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
-        builder = store.rebuilder.builder
         while True:
             job = pickle.load(jobs)  # noqa: S301
             error = None
             try:
-                builder.do(job)
+                _do(store, job)
             except Exception as raised:
                 error = raised
             pickle.dump(error, answers)
             answers.flush()
+
+
+def _do(store: Store, job: Job) -> None:
+    match job:
+        case CatchUp():
+            with without_collection():
+                chain.seal(store.log, PARTITION, store.advance.head())
+                store.folder.catch_up()
+        case _:
+            store.rebuilder.builder.do(job)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,7 @@ from refold.infrastructure.address import Postgres
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
 from refold.infrastructure.commands import ATTEMPTS, blinded, carry_out, prepared
 from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.folding.building import CatchUp
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
@@ -94,7 +95,8 @@ class Importer:
     """Imports records of one `source`, in batches of one commit each.
 
     While a server appends one batch the next one is decided, by what is in the log then: a record
-    that depends on the batch before it is decided again.
+    that depends on the batch before it is decided again. Where the store has `workers`, one of them
+    folds meanwhile what is in the log.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Importer:
         self._progress = progress
         self._started = monotonic()
         self._late: list[tuple[Record, Claimed]] = []
+        self._folding: Future[None] | None = None
         place = store.address  # in this process, one would only get in the other's way
         self._is_served = isinstance(place, Postgres) and place.connecting.max_size > 1
         self.report = Report()
@@ -121,6 +124,8 @@ class Importer:
             for batch in _batches(records):
                 decided = self._decide_batch(batch)
                 self._take(self._settle(news, outcomes.result()))
+                if news:
+                    self._fold_beside()
                 news, outcomes = decided, appending.submit(self._append, decided)
                 if not self._is_served:
                     outcomes.result()
@@ -130,6 +135,8 @@ class Importer:
     def finish(self) -> Report:
         """Seal the full blocks of the log and fold the tables; return what became of all."""
         log = self._store.log
+        if self._folding:
+            wait([self._folding])  # what it raised, if anything, is raised again below
         chain.seal(log, PARTITION, log.heads()[PARTITION].position)
         self._store.folder.catch_up(progress=self._progress)
         self.report.seconds = monotonic() - self._started
@@ -171,6 +178,11 @@ class Importer:
 
     def _append(self, news: News) -> Sequence[Outcome]:
         return self._store.log.append([command for _, command in news])
+
+    def _fold_beside(self) -> None:
+        """Let another process fold what is in the log, unless it is at it or there is none."""
+        if self._store.workers and (self._folding is None or self._folding.done()):
+            self._folding = self._store.workers.begin(CatchUp())
 
     def _settle(self, news: News, outcomes: Sequence[Outcome]) -> list[Record]:
         """Report what became of `news`; return those that another got in the way of."""

@@ -109,7 +109,12 @@ class SqliteLog:
         return self._records("read_streams", json.dumps(list(streams)))
 
     def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        return {claim: stream for claim in claims for (stream,) in self._read("read_claim", *claim)}
+        with self._reading, available(self._path):
+            return {
+                claim: stream
+                for claim in claims
+                for (stream,) in self._reader.execute(_SQL["read_claim"], claim)
+            }
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])

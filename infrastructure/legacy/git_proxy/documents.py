@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from refold.domain.errors import Refused
-from refold.infrastructure.codec import DEEPEST, NotStorable, canonical, without_floats
+from refold.infrastructure.codec import DEEPEST, NotStorable, canonical, written
 from refold.infrastructure.legacy.importing import Refusal
 
 COLLECTIONS: Final = ("users", "repos", "pushes", "user_session", "migrations")
@@ -92,10 +92,12 @@ def document(collection: str, value: Json, file: str, line: int) -> Document | R
         return Refusal("", file, line, NO_ID if absent else "the _id is no text and no ObjectId")
     try:
         data: Json = {name: part for name, part in value.items() if name != "_id"}
-        text = None
+        as_it_is = None
         with suppress(NotStorable):  # it may be less deep without the marks
-            text = without_floats(data)
-        if text is None or b'"$' in text or "_lastStepIndex" in data:
+            as_it_is = written(data)
+        if as_it_is is not None and b'"$' not in as_it_is.text and "_lastStepIndex" not in data:
+            data, text = as_it_is, as_it_is.text
+        else:
             data = plain(data)
             if collection == "pushes":
                 data = _with_last_step(data)

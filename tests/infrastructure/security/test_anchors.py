@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -172,7 +173,7 @@ def test_a_file_that_cannot_be_written_is_unavailable(url: str, tmp_path: Path) 
 
 
 def test_anchors_are_kept_in_a_bucket(url: str, forge: Forge, s3: S3Server) -> None:
-    place = S3Object(s3.place(), f"anchors/{id(url)}")
+    place = S3Object(s3.place(), f"anchors/{uuid4().hex}")
     nowhere = S3Object(replace(s3.place(), bucket="nowhere"), "x")
     with open_store(url, create=True) as store:
         for _ in range(2):
