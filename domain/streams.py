@@ -4,6 +4,7 @@ The *kind* is the text before the first `-`, plus the first part's name if there
 `file/tag_vote`. The *family* is everything before the first `/`: a file and all its votes.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from zlib import crc32
@@ -46,6 +47,7 @@ def family(stream: str) -> str:
     return stream.partition("/")[0]
 
 
+@lru_cache(maxsize=1)  # several tables ask in turn
 def family_key(stream: str) -> str:
     """Return the key of the family as it stands in the name (encoded): `ab` for `file-ab/…`."""
     return stream.partition("/")[0].partition("-")[2]

@@ -1,7 +1,7 @@
 """What a query table is: a name, a version, the streams it folds, and a pure fold per key."""
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -95,6 +95,7 @@ class Folded(NamedTuple):
 
 _Keys = Callable[[Event], Iterable[Key]]
 _Apply = Callable[[Any, Any, Event], Any]
+_Add = Callable[[Iterable[Key]], None]
 
 
 def fold(tables: Iterable[Folded], events: Iterable[tuple[str, Event]]) -> None:
@@ -126,12 +127,25 @@ def fold(tables: Iterable[Folded], events: Iterable[tuple[str, Event]]) -> None:
                     parked[key] = Parked(event.recorded.position, _where(error))
 
 
-def touched(projection: Projection, event: Event) -> Iterable[Key]:
-    """Return the keys of all rows that `event` touches. Raises `Unfoldable`."""
-    try:
-        return projection.keys(event)
-    except Exception as error:
-        raise _unfoldable(projection, event, error) from error
+def touched(
+    projections: Sequence[Projection], events: Iterable[tuple[str, Event]]
+) -> list[set[Key]]:
+    """Return, for each projection, the keys of all rows that `events` touch.
+
+    Raises `Unfoldable`.
+    """
+    found: list[set[Key]] = [set() for _ in projections]
+    asked: dict[str, list[tuple[Projection, _Keys, _Add]]] = {}
+    for projection, touching in zip(projections, found, strict=True):
+        for kind in projection.KINDS:
+            asked.setdefault(kind, []).append((projection, projection.keys, touching.update))
+    for kind, event in events:
+        for projection, keys, add in asked.get(kind, ()):
+            try:
+                add(keys(event))
+            except Exception as error:
+                raise _unfoldable(projection, event, error) from error
+    return found
 
 
 def _unfoldable(projection: Projection, event: Event, error: Exception) -> Unfoldable:

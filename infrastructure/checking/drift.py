@@ -74,16 +74,13 @@ def _touched_keys(
     store: Store, projections: Sequence[Projection], sample: int, chance: Random
 ) -> dict[str, set[Key]]:
     """Return the keys that events at random positions of the log touched."""
-    keys: dict[str, set[Key]] = {each.NAME: set() for each in projections}
-    standing = live.live_rows(store, dict.fromkeys(keys, ()))
+    names = [projection.NAME for projection in projections]
+    standing = live.live_rows(store, dict.fromkeys(names, ()))
     last = max(each.position for each in standing.values())
     positions = sorted(chance.sample(range(last), min(sample, last)))
     records = (record for after in positions for record in store.log.page(PARTITION, after, 1))
-    for kind, event in store.codec.decode_kinds(records, kinds(projections)):
-        for projection in projections:
-            if kind in projection.KINDS:
-                keys[projection.NAME].update(touched(projection, event))
-    return keys
+    events = store.codec.decode_kinds(records, kinds(projections))
+    return dict(zip(names, touched(projections, events), strict=True))
 
 
 def _live_keys(store: Store, projection: Projection, sample: int, chance: Random) -> list[Key]:

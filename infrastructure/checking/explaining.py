@@ -131,11 +131,11 @@ def _explained(store: Store, projection: Projection, key: Key, family: str) -> E
     events, stopped = _readable(store, family, projection)
     for kind, event in events:
         try:
-            is_touched = key in touched(projection, event)
+            [keys] = touched([projection], [(kind, event)])
         except Unfoldable as error:
             stopped = _stop(event.recorded, error)
             break
-        if is_touched:
+        if key in keys:
             before = folded.rows.get(key)
             fold([folded], [(kind, event)])
             steps.append(_step(folded, key, before, event))

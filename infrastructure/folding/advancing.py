@@ -39,8 +39,8 @@ Stops = dict[str, Failure]
 """Why projections, by name, do not go on."""
 
 KindAndEvent = tuple[str, Event]
-Own = tuple[list[KindAndEvent], set[Key]]
-"""The events of a page that are new to a projection, and the keys of the rows that they touch."""
+News = tuple[list[KindAndEvent], list[set[Key]]]
+"""Events that are new to projections, and for each of those the keys of the rows they touch."""
 
 
 class Advance:
@@ -95,18 +95,22 @@ class Advance:
         page = pages.read(start, until)
         if not page:
             return until
-        page, own, stopped = self._read(page, generations, checkpoints)
+        page, news, stopped = self._read(page, generations, checkpoints)
         if stopped:
             if stops is None:
                 raise next(iter(stopped.values()))
             stops.update(stopped)
             return start
         last = page[-1]
-        for generation, checkpoint, (events, keys) in zip(
-            generations, checkpoints, own, strict=True
-        ):
-            if keys:
-                self._fold_into(connection, generation, events, keys, last.position)
+        for position, (events, keys) in news.items():
+            together = [
+                generation
+                for generation, checkpoint in zip(generations, checkpoints, strict=True)
+                if checkpoint.position == position
+            ]
+            touching = [each for each in zip(together, keys, strict=True) if each[1]]
+            self._fold_into(connection, touching, events, last.position)
+        for checkpoint in checkpoints:
             if checkpoint.position < last.position:
                 self.tables.save_checkpoint(
                     connection,
@@ -117,18 +121,20 @@ class Advance:
     def _fold_into(
         self,
         connection: sa.Connection,
-        generation: Generation,
+        touching: Sequence[tuple[Generation, Collection[Key]]],
         events: Sequence[KindAndEvent],
-        keys: Collection[Key],
         position: int,
     ) -> None:
-        projection = generation.projection
-        parked = self.tables.parked(connection, generation)
-        rows = self.tables.load(connection, generation, list(keys))
-        before = Folded(projection, dict(rows), parked)
-        after = Folded(projection, dict(rows), dict(parked))
-        fold([after], events)
-        self.tables.keep(connection, generation, before, after, position)
+        """Fold events into generations, of each of which the rows of some keys are touched."""
+        before, after = [], []
+        for generation, keys in touching:
+            parked = self.tables.parked(connection, generation)
+            rows = self.tables.load(connection, generation, list(keys))
+            before.append(Folded(generation.projection, dict(rows), parked))
+            after.append(Folded(generation.projection, dict(rows), dict(parked)))
+        fold(after, events)
+        for (generation, _), was, now in zip(touching, before, after, strict=True):
+            self.tables.keep(connection, generation, was, now, position)
 
     # --- what can be read -----------------------------------------------------------
 
@@ -137,8 +143,8 @@ class Advance:
         page: list[Recorded],
         generations: Sequence[Generation],
         checkpoints: Sequence[Checkpoint],
-    ) -> tuple[list[Recorded], list[Own], Stops]:
-        """Return the page, up to before an event that cannot be read, and what is whose of it.
+    ) -> tuple[list[Recorded], dict[int, News], Stops]:
+        """Return the page, up to before an event that cannot be read, and what is new of it.
 
         When that is its first one, return what it stops, and why.
         """
@@ -147,36 +153,36 @@ class Advance:
             for generation, checkpoint in zip(generations, checkpoints, strict=True)
         ]
         try:
-            return page, self._own(page, asked), {}
+            return page, self._news(page, asked), {}
         except UNREADABLE:
             last = page[-1].position
             behind = [projection for projection, position in asked if position < last]
             number, stopped = next(self.stops(page, behind))
         if number:
-            return page[:number], self._own(page[:number], asked), {}
-        return [], [], stopped
+            return page[:number], self._news(page[:number], asked), {}
+        return [], {}, stopped
 
-    def _own(self, page: Sequence[Recorded], asked: Sequence[tuple[Projection, int]]) -> list[Own]:
-        """Return, for each projection and its position, its new events and the keys they touch."""
-        last = page[-1].position
-        wanted = kinds(projection for projection, position in asked if position < last)
-        events = self.codec.decode_kinds(page, wanted)
-        own = []
+    def _news(
+        self, page: Sequence[Recorded], asked: Sequence[tuple[Projection, int]]
+    ) -> dict[int, News]:
+        """Return what is new to projections that stand before the end of a page, by position."""
+        behind: dict[int, list[Projection]] = {}
         for projection, position in asked:
-            new = [
-                (kind, event)
-                for kind, event in events
-                if kind in projection.KINDS and event.recorded.position > position
-            ]
-            own.append((new, {key for _, event in new for key in touched(projection, event)}))
-        return own
+            if position < page[-1].position:
+                behind.setdefault(position, []).append(projection)
+        found = {}
+        for position, projections in behind.items():
+            new = page[max(0, position + 1 - page[0].position) :]
+            events = self.codec.decode_kinds(new, kinds(projections))
+            found[position] = events, touched(projections, events)
+        return found
 
     def stops(
         self, page: Sequence[Recorded], projections: Sequence[Projection]
     ) -> Iterator[tuple[int, Stops]]:
         """Yield the number in the page of each event that cannot be read, and what it stops."""
         try:
-            self._own(page, [(projection, 0) for projection in projections])
+            self._news(page, [(projection, 0) for projection in projections])
             return
         except UNREADABLE:
             pass  # one by one, then
@@ -186,7 +192,7 @@ class Advance:
             for projection in projections:
                 try:
                     if kind in projection.KINDS:
-                        self._own([record], [(projection, 0)])
+                        self._news([record], [(projection, 0)])
                 except UNREADABLE as error:
                     stopped[projection.NAME] = error
             if stopped:

@@ -64,13 +64,8 @@ class Comparison:
             until = ours.position or 0
             for page in pages(self._carrier.source.log, PARTITION, self.position, until):
                 events = self._carrier.source.codec.decode_kinds(page, kinds(catalog.ALL))
-                for projection in catalog.ALL:
-                    keys = {
-                        key
-                        for kind, event in events
-                        if kind in projection.KINDS
-                        for key in touched(projection, event)
-                    }
+                found = touched(catalog.ALL, events)
+                for projection, keys in zip(catalog.ALL, found, strict=True):
                     if keys and ours.load(projection, keys) != theirs.load(projection, keys):
                         self._carrier.differences.append(f"table {projection.NAME} differs")
                     self.touched += len(keys)
