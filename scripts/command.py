@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import starmap
+from textwrap import fill
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -16,18 +18,26 @@ from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
 
+
+def _fields(name: str, model: type[BaseModel]) -> str:
+    """Return a line about a command, or more where it has many fields."""
+    listed = ", ".join(model.model_fields)
+    return fill(f"{name:<23}{listed}", width=76, subsequent_indent=" " * 23)
+
+
 HELP = """Carry out a command; its fields are a JSON object on stdin.
 
 With the same --command-id a command is done once, however often it is asked for. With --expected
 it is done only if its stream is at that version. With --lines, stdin is one {"name", "data",
 "command_id"?, "expected"?, "actor"?} a line, and stdout one outcome a line, refusals included.
 
-Commands: {commands}.
+\b
+{commands}
 
 Example: echo '{"sha256": "2cf24dba…", "code": 3}' | refold command file.ban
 """.replace(
     "{commands}",
-    "; ".join(f"{name} ({', '.join(model.model_fields)})" for name, model in REQUESTS.items()),
+    "\n".join(starmap(_fields, REQUESTS.items())),
 )
 
 

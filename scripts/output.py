@@ -4,7 +4,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +22,9 @@ from rich.text import Text
 
 STDOUT = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000)
 STDERR = Console(stderr=True)
+
+PAUSE: Final = 10.0
+"""Seconds between two lines about a long task."""
 
 
 def document(value: Any) -> None:
@@ -50,9 +54,18 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
+Advance = Callable[[str, int, int | None], None]
+
+
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show how far a long task is, with the time that is left, if stderr is a terminal."""
+def progress() -> Iterator[Advance]:
+    """Show on stderr how far a long task is, how fast it goes, and the time that is left.
+
+    That is a bar on a terminal, and a line now and then elsewhere.
+    """
+    if not STDERR.is_terminal:
+        yield lines(monotonic, STDERR.print)
+        return
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -60,7 +73,6 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
         _Rate(),
         TimeRemainingColumn(),
         console=STDERR,
-        disable=not STDERR.is_terminal,
         transient=True,
     )
     tasks: dict[str, Any] = {}
@@ -72,3 +84,25 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
     with bars:
         yield advance
+
+
+def lines(clock: Callable[[], float], say: Callable[[str], None]) -> Advance:
+    """Return what tells `say` every `PAUSE` seconds how far a task is."""
+    began: dict[str, tuple[float, int]] = {}
+    last = clock()
+
+    def advance(what: str, done: int, total: int | None) -> None:
+        nonlocal last
+        now = clock()
+        since, before = began.setdefault(what, (now, done))
+        if now - last < PAUSE:
+            return
+        last = now
+        rate = (done - before) / (now - since) if now > since else 0.0
+        parts = [f"{what}: {done:,}" if total is None else f"{what}: {done:,} of {total:,}"]
+        if rate:
+            parts.append(f"{rate:,.0f}/s")
+            parts += [] if total is None else [f"{(total - done) / rate:,.0f} s left"]
+        say(", ".join(parts))
+
+    return advance

@@ -13,6 +13,8 @@ from refold.infrastructure.sqlite.log import SqliteLog
 
 METADATA: Final = encode_metadata(Metadata("ada"))
 EVENTS_A_FILE: Final = 3
+SESSION: Final = {"sid": "canary-of-a-session-id", "body": '{"canary": "in-a-session-body"}'}
+"""What nobody may be told: conftest searches for the word."""
 
 
 def open_log(url: str) -> Log:

@@ -39,6 +39,10 @@ class Finished:
         return json.loads(self.stdout)
 
 
+told: Final[list[str]] = []
+"""What `refold` printed in this process."""
+
+
 def refold(*arguments: str | Path) -> Finished:
     """Run the command line in this process."""
     stdout, stderr = io.StringIO(), io.StringIO()
@@ -52,7 +56,9 @@ def refold(*arguments: str | Path) -> Finished:
             cli.main()
         except SystemExit as end:
             code = int(end.code or 0)
-    return Finished(code, stdout.getvalue(), stderr.getvalue())
+    finished = Finished(code, stdout.getvalue(), stderr.getvalue())
+    told.extend((finished.stdout, finished.stderr))
+    return finished
 
 
 def start_refold(*arguments: str, output: Path) -> BaseProcess:
@@ -79,6 +85,7 @@ def _refold_into(output: Path, *arguments: str) -> None:
             patches.enter_context(patch.object(owner, name, SMALL_PAGE))
         finished = refold(*arguments)
     output.write_text(finished.stdout)
+    output.with_name(f"{output.name}-errors").write_text(finished.stderr)
     sys.exit(finished.code)
 
 

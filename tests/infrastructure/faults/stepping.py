@@ -22,12 +22,13 @@ from refold.infrastructure import sessions
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
+from refold.tests.infrastructure.faults.events import SESSION
 
 
 def main(url: str) -> None:
     global ahead
     soon = times.text((_real() + HOUR // 2) // 1_000)
-    session = {"sid": "sid", "body": "{}", "expires_at": soon}
+    session = {**SESSION, "expires_at": soon}
     with open_store(url) as store:
         run(store, "session.set", session, command_id="set", actor="web")
         _step(store, "now")
@@ -44,7 +45,7 @@ def _step(store: Store, name: str) -> None:
     clock = time.time_ns() // 1_000
     fields = {"sha256": f"{len(name):064x}", "cid": "cid"}
     done = run(store, "file.register", fields, command_id=name, actor="ada")
-    alive = sessions.show_session(store, "sid") is not None
+    alive = sessions.show_session(store, SESSION["sid"]) is not None
     said = {"step": name, "clock": clock, "alive": alive, "position": done.position}
     print(json.dumps(said), flush=True)
 

@@ -19,6 +19,7 @@ from refold.infrastructure.queries import status
 from refold.infrastructure.sessions import show_session
 from refold.infrastructure.store import Store
 from refold.projections import catalog
+from refold.tests.infrastructure.faults.events import SESSION
 from refold.tests.infrastructure.faults.processes import PATIENCE, begin_together, started, succeed
 
 WRITERS: Final = 3
@@ -52,8 +53,8 @@ def test_two_daemons_beside_three_writers_apply_nothing_twice_and_stop_when_told
 def test_a_daemon_seals_and_ends_the_sessions_that_have_expired(url: str) -> None:
     with open_store(url) as store, _daemon(url, "--purge", "0") as daemon:
         soon = times.text(time_ns() // 1_000 + 300_000)
-        fields = {"sid": "secret-sid", "body": "secret-body", "expires_at": soon}
-        done = run(store, "session.set", fields, command_id="set", actor="web")
+        session = {**SESSION, "expires_at": soon}
+        done = run(store, "session.set", session, command_id="set", actor="web")
         for number in range(chain.GRID):
             data = {"sha256": f"{number:064x}", "cid": "cid"}
             run(store, "file.register", data, command_id=f"{number}", actor="ada")
@@ -62,9 +63,9 @@ def test_a_daemon_seals_and_ends_the_sessions_that_have_expired(url: str) -> Non
         said = _stopped(daemon)
 
         assert store.log.keys([done.stream])[0].wrapped is None
-        assert show_session(store, "secret-sid") is None
+        assert show_session(store, SESSION["sid"]) is None
         assert {"folded", "sealed", "purged"} <= {line["event"] for line in said}
-        assert "secret" not in json.dumps(said)
+        assert "canary" not in json.dumps(said)
 
 
 def test_a_daemon_says_that_its_store_is_away_and_goes_on_when_it_is_back() -> None:

@@ -20,6 +20,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from refold.domain.errors import BadInput
+from refold.infrastructure.folding import workers
+from refold.infrastructure.legacy import importing
 from refold.infrastructure.legacy.git_proxy.exporting import Format, export_git_proxy
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.legacy.git_proxy.writing import NotLoadable
@@ -528,6 +530,32 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
         assert everything(store) == everything(memory)
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["living", "killed"])
+def test_another_process_folds_what_an_import_has_appended(
+    url: str, tmp_path: Path, memory: Store, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 50)
+    path = written(tmp_path, "pushes", *(push(f"p{n}", _id=str(n)) for n in range(200)))
+    folding = list[int]()
+
+    def advance(what: str, done: int, total: int | None) -> None:
+        if what == "import" and done == 150:
+            wait_for(lambda: folded(store) > 0)
+            if killed:
+                [worker] = children()
+                os.kill(worker, signal.SIGKILL)
+        folding.append(folded(store))
+
+    with open_store(url, create=True) as store, workers.helping(store, 2):
+        report = import_git_proxy(store, [path], progress=advance)
+        import_git_proxy(memory, [path])
+
+        assert report.imported == 200
+        assert any(0 < position < head(store) for position in folding)
+        assert folded(store) == head(store)
+        assert everything(store) == everything(memory)
+
+
 def test_two_imports_at_once_import_each_document_once(url: str, store: Store) -> None:
     line_up = Barrier(2, timeout=60)
 
@@ -631,6 +659,25 @@ def joined(ids: Any) -> str:
 
 def head(store: Store) -> int:
     return store.log.heads()[0].position
+
+
+def folded(store: Store) -> int:
+    """How far all live tables are."""
+    with store.tables.reading() as connection:
+        live = store.tables.current(connection).values()
+        checkpoints = store.advance.checkpoints(connection, live)
+    return min((each.position for each in checkpoints), default=0)
+
+
+def children() -> list[int]:
+    """The processes that this one started, and that no other test left."""
+    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return [
+        int(pid)
+        for file in found
+        for pid in file.read_text().split()
+        if b"folding.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def contents(store: Store) -> list[tuple[object, ...]]:
