@@ -10,7 +10,9 @@ from refold.scripts.measure import (
     listings,
     loads,
     memory,
+    questions,
     rebuilds,
+    replays,
     tables,
 )
 from refold.scripts.measure.row import Row
@@ -19,10 +21,12 @@ ALL: Final[tuple[Row, ...]] = (
     *appends.ROWS,
     *groups.ROWS,
     *loads.ROWS,
+    *replays.ROWS,
     *rebuilds.ROWS,
     *tables.ROWS,
     *copies.ROWS,
     *imports.ROWS,
     *listings.ROWS,
+    *questions.ROWS,
     *memory.ROWS,
 )

@@ -51,6 +51,26 @@ def stream(site: Site) -> Measured:
     return measured
 
 
+def stream_on_sqlite(site: Site) -> Measured:
+    """Load and fold a stream of 100 events from a SQLite store: the median of all loads."""
+    loads = 300 if site.quick else 2_000
+    measured = Measured()
+    with open_store(f"sqlite:///{site.folder / 'streams.db'}", create=True) as store:
+        _fill(store)
+        numbers = cycle(range(STREAMS))
+        for _ in range(site.rounds):
+            taken = []
+            for number in islice(numbers, loads):
+                name = streams.name("file", f"bench{number}")
+                started = perf_counter()
+                found = state(store.history(name))
+                taken.append(perf_counter() - started)
+                if found.name != LAST_NAME:
+                    measured.differences.append(f"the file is called {found.name!r}")
+            measured.values.append(1_000 * median(taken))
+    return measured
+
+
 def session(site: Site) -> Measured:
     """Get a session by its id, one of a thousand, opened: from a SQLite store."""
     measured = Measured(figures={"sessions": SESSIONS})
@@ -86,6 +106,12 @@ ROWS: Final = (
         "PostgreSQL: load and fold a stream of 100 events, against SELECT by pgbench.",
         Goal("at least", 0.5),
         stream,
+    ),
+    Row(
+        "load-100-sqlite",
+        "SQLite: load and fold a stream of 100 events.",
+        Goal("at most", 0.15, "ms"),
+        stream_on_sqlite,
     ),
     Row(
         "session-get",
