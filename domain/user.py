@@ -77,11 +77,16 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The user is gone, and nobody can read any more who it was."""
+    """The user is gone, and nobody can read any more who it was.
+
+    `removed_blobs` are the SHA-256 of contents that only they used, and which no event before this
+    one needs any more.
+    """
 
     subject: str = field(metadata=FORGOTTEN)
     keys: tuple[str, ...]
     devices: tuple[str, ...]
+    removed_blobs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,14 +304,14 @@ def delete(user: User) -> list[Event]:
     return [Deleted(tuple(user.keys), tuple(user.devices))] if user.known else []
 
 
-def erase(user: User, id: str) -> list[Event]:
+def erase(user: User, id: str, removed_blobs: Sequence[str] = ()) -> list[Event]:
     """Destroy the key under which all is sealed that is known of a person, passwords included.
 
-    A user who was deleted can still be erased.
+    A user who was deleted can still be erased. The contents that go with them are needed no more.
     """
     if not user.subject:
         raise UnknownUser(f"user {id} is not known")
-    return [Erased(user.subject, tuple(user.keys), tuple(user.devices))]
+    return [Erased(user.subject, tuple(user.keys), tuple(user.devices), tuple(removed_blobs))]
 
 
 def import_record(

@@ -231,6 +231,19 @@ class Codec:
         referred: Json = parse(recorded.data)["blobs"]
         return referred.values()
 
+    def removed_blobs(self, recorded: Recorded) -> Iterable[str]:
+        """Return the SHA-256 of each blob that no event before this one needs any more."""
+        form = self._forms.get(recorded.type)
+        if form is None or not form.removes_blobs:
+            return ()
+        removed: Sequence[str] = parse(recorded.data).get("removed_blobs", ())
+        return removed
+
+    def follow_blobs(self, needed: set[str], recorded: Recorded) -> None:
+        """Bring the blobs that are `needed` by all events before one behind that one."""
+        needed.update(self.blobs(recorded))
+        needed.difference_update(self.removed_blobs(recorded))
+
 
 def encode_metadata(metadata: Metadata) -> bytes:
     """Return `metadata` as canonical JSON without what is absent; `origin` is called import."""
@@ -362,6 +375,7 @@ class _Form:
             self.readers = (self._read_stored, msgspec.json.Decoder(cls).decode)
         self._is_plain = not self.marks and _is_plain(cls)
         self.has_blobs = "blobs" in self._stored.__struct_fields__
+        self.removes_blobs = "removed_blobs" in self._stored.__struct_fields__
 
     def write(self, value: object) -> bytes:
         """Return the canonical JSON of `value`."""

@@ -18,6 +18,7 @@ from refold.scripts import (
     demo,
     doctor,
     drift,
+    erase,
     explain,
     exporting,
     importing,
@@ -54,6 +55,7 @@ app.add_typer(show.app, name="show")
 app.command()(explain.explain)
 app.command()(as_of.as_of)
 app.command()(drift.drift)
+app.add_typer(erase.app, name="erase")
 app.command()(rebuild.rebuild)
 app.command()(rehearse.rehearse)
 app.command()(retry.retry)

@@ -82,7 +82,7 @@ def verify(place: Archive, progress: Progress | None = None, over: Over | None =
                 report.position, report.chain = reading.position, reading.chain
                 for record in page:
                     report.types[record.type] += 1
-                    report.blobs.update(EVENTS.blobs(record))
+                    EVENTS.follow_blobs(report.blobs, record)
                 if over:
                     over(page)
                 if progress:

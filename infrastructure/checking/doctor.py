@@ -3,7 +3,7 @@
 It only reads: it folds nothing, seals nothing and makes nothing. The log is walked over once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -172,8 +172,7 @@ class _Examination:
                 page = page[: max(0, self.position + 1 - page[0].position)]
                 fold.over(page)
                 for record in page:
-                    for sha256 in _referred(store, record):
-                        blobs.setdefault(sha256, record.position)
+                    _follow_blobs(store, record, blobs)
                 if page:
                     self._progress("examine", page[-1].position, self.position)
         except BrokenLog as error:
@@ -258,11 +257,15 @@ def _opens(store: Store, key: Key) -> bool:
     return True
 
 
-def _referred(store: Store, record: Recorded) -> Iterable[str]:
+def _follow_blobs(store: Store, record: Recorded, blobs: dict[str, int]) -> None:
+    """Keep which blobs are needed behind an event, and which one was the first to need each."""
     try:
-        return list(store.codec.blobs(record))
+        for sha256 in store.codec.blobs(record):
+            blobs.setdefault(sha256, record.position)
+        for sha256 in store.codec.removed_blobs(record):
+            blobs.pop(sha256, None)
     except (ValueError, LookupError, TypeError, AttributeError):
-        return ()  # an altered event: its seal tells
+        return  # an altered event: its seal tells
 
 
 def _mended(difference: Difference) -> str:

@@ -98,12 +98,16 @@ class Carrier:
                 last.result()
 
     def _carry_blobs(self, page: list[Recorded]) -> None:
-        """Bring the blobs that events refer to over, before the events."""
-        blobs = self.source.codec.blobs
+        """Bring the blobs that events refer to over, before the events; removed ones go there."""
+        codec = self.source.codec
         for record in page:
-            for sha256 in blobs(record):
+            for sha256 in codec.blobs(record):
                 if sha256 not in self.blobs:
                     self.blobs[sha256] = self._carry_blob(sha256)
+            for sha256 in codec.removed_blobs(record):
+                self.blobs.pop(sha256, None)
+                if self.source.blobs.head(sha256) is None:  # else it was put again since
+                    self.target.blobs.delete(sha256)
 
     def _carry_blob(self, sha256: str) -> bool:
         """Bring a blob over unless it is there, whole, and tell whether it is now."""

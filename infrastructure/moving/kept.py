@@ -5,7 +5,7 @@ import os
 from base64 import b64decode, b64encode
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -17,7 +17,6 @@ from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.past import as_of
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -35,7 +34,15 @@ def check_key(key: Path | None) -> None:
         _private(key)
 
 
-def write(path: Path, certificate: Certificate, key: Path | None = None) -> None:
+class Told(Protocol):
+    """A certificate of any sort."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as it is kept."""
+        ...
+
+
+def write(path: Path, certificate: Told, key: Path | None = None) -> None:
     """Keep `certificate` in a file; with `key`, a PEM file of an Ed25519 private key, signed.
 
     The file is there whole or not at all. Raises `BadInput` for a key that is none, `Refused` when
@@ -98,7 +105,7 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
             walk.over(page)
             counted.update(record.type for record in page)
             for record in page:
-                blobs.update(store.codec.blobs(record))
+                store.codec.follow_blobs(blobs, record)
             if progress:
                 progress("verify", walk.position, position)
     except BrokenLog as broken:

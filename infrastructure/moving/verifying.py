@@ -85,13 +85,12 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     standing = store.log.seals(PARTITION)
     report.sealed_before = standing[-1].position if standing else 0
     walk = Walk(PARTITION, standing)
-    blobs = store.codec.blobs
     try:
         for page in pages(store.log, PARTITION, 0, max(head.position, report.sealed_before)):
             walk.over(page)
             report.types.update(record.type for record in page)
             for record in page:
-                report.blobs.update(blobs(record))
+                store.codec.follow_blobs(report.blobs, record)
             if progress:
                 progress("verify", walk.position, head.position)
         store.log.add_seals(walk.fresh)

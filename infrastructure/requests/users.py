@@ -147,6 +147,25 @@ class EraseUser(OfUser):
         return user.erase(self.found(now), self.named)
 
 
+class ForgetUser(NamedTuple):
+    """Forget who a user was, with the contents that only they used: see `erasing`."""
+
+    id: str
+    removed_blobs: Sequence[str] = ()
+
+    def stream(self) -> str:
+        return stream(self.id)
+
+    def found_by(self) -> None:
+        return None
+
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
+        return user.claims(user.after(*values))  # type: ignore[arg-type]
+
+    def decide(self, now: Situation) -> Sequence[object]:
+        return user.erase(state(now.events), self.id, self.removed_blobs)
+
+
 class ImportUser(NamedTuple):
     """Take over a legacy record: what is known of a user, with the keys that they push by."""
 

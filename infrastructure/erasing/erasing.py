@@ -1,0 +1,226 @@
+"""Erases a person: ends sessions, destroys keys, clears tables and files, and looks what is left.
+
+Broken off anywhere, it is asked for again: what cannot be read any more is then not sought.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+from uuid import uuid4
+
+from refold.domain import streams, times, uploads, user
+from refold.domain.errors import Conflict
+from refold.infrastructure.address import Archive, Postgres, Sqlite
+from refold.infrastructure.commands import ATTEMPTS, carry_out
+from refold.infrastructure.erasing import person, scanning, seeking
+from refold.infrastructure.erasing.certificate import Certificate
+from refold.infrastructure.erasing.clearing import clear
+from refold.infrastructure.erasing.person import Belongings, Person
+from refold.infrastructure.erasing.seeking import Seeker, Value
+from refold.infrastructure.failpoints import reach
+from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.requests.attachments import DeleteAttachment
+from refold.infrastructure.requests.media import DeleteMedia
+from refold.infrastructure.requests.request import Request
+from refold.infrastructure.requests.sessions import EndByHash
+from refold.infrastructure.requests.users import ForgetUser
+from refold.infrastructure.sqlite.compacting import compact
+from refold.infrastructure.store import Store
+
+NOT_SCANNED: Final = (
+    "contents of blobs",
+    "copies, backups, exports and archives that were not named",
+    "free space of disks",
+)
+"""Where nobody looks, on any engine."""
+
+
+def erase(
+    store: Store,
+    who: Person,
+    archives: Sequence[Archive] = (),
+    *,
+    actor: str,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Erase `who`, and return what was done and what is left of them; see `Certificate`.
+
+    Sessions end and roles go first; then one command destroys the key, releases the claims and
+    says which contents are needed no more; uploads, contents, tables and files are cleared behind
+    it. Of somebody who was erased before, what is left to do is done, and what can still be known
+    of them is sought. Raises what commands and folding raise, and `UnknownUser` for who goes away
+    meanwhile.
+    """
+    work = _Erasure(store, who, actor, progress or _quietly)
+    work.forget()
+    work.clean_up()
+    work.scan(archives)
+    return work.certificate
+
+
+class _Erasure:
+    def __init__(self, store: Store, who: Person, actor: str, progress: Progress) -> None:
+        self._store, self._who, self._actor, self._progress = store, who, actor, progress
+        self._values = set[Value]()
+        self._wrapped = set[bytes]()
+        self._subjects = set[str]()
+        self._gone: dict[str, set[str]] = {"user": set(), "session": set(), "media": set()}
+        self._removed = set[str]()
+        self._belongings = Belongings()
+        self.certificate = Certificate(
+            store.address.public, store.log.identity().log_id, who.stream, who.again
+        )
+
+    # --- the log --------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Destroy the keys, once everything that was sealed under them is known."""
+        for _ in range(ATTEMPTS):
+            self._collect()
+            self._take_away()
+            reach("erase: sessions ended")
+            if self._who.again:
+                break
+            try:
+                self._destroy()
+                break
+            except Conflict:  # somebody changed the user: read what they wrote
+                self._who = person.find_by_id(self._store, self._who.id)
+        self._place_erasure()
+        reach("erase: key destroyed")
+
+    def _collect(self) -> None:
+        """Note all that is sealed of them, and what is theirs."""
+        store, who = self._store, self._who
+        theirs = person.belongings(store, who.names, self._progress)
+        self._belongings = theirs
+        self._values |= set(person.values(store, who, theirs.sessions))
+        self._values |= {
+            Value(seeking.EMAIL, store.vault.blind(user.EMAIL, value.text))  # as claims hold it
+            for value in self._values
+            if value.what == seeking.EMAIL
+        }
+        living = {who.state.subject} if who.again else set()
+        self._subjects |= (who.subjects | theirs.subjects) - living
+        for key in store.log.keys(sorted(self._subjects)):
+            if key.wrapped is not None:
+                self._wrapped.add(key.wrapped)
+
+    def _take_away(self) -> None:
+        """End their sessions, and take their roles: who gets the name gets none of them."""
+        for stream in sorted(self._belongings.sessions):
+            hash = streams.family_key(stream)
+            self.certificate.sessions += self._run(EndByHash(hash=hash))
+            self._gone["session"].add(hash)
+        for asked in self._belongings.roles:
+            self.certificate.roles += self._run(asked)
+
+    def _destroy(self) -> None:
+        store, who, theirs = self._store, self._who, self._belongings
+        used = person.used_by_others(store, theirs.contents, who.names)
+        request = ForgetUser(who.id, sorted(theirs.contents - used))
+        command_id = person.next_command_id(store, who)
+        carry_out(
+            store,
+            request,
+            command_id=command_id,
+            actor=self._actor,
+            expected=len(who.history),
+        )
+
+    def _place_erasure(self) -> None:
+        """Note where the log says that they were erased, and what went with them."""
+        for record in self._store.log.stream(self._who.stream):
+            value = self._store.codec.decode(record).value
+            if isinstance(value, user.Erased):
+                self.certificate.position = record.position
+                self.certificate.erased_at = times.text(record.recorded_at)
+                self._removed |= set(value.removed_blobs)
+
+    def _run(self, request: Request) -> bool:
+        done = carry_out(self._store, request, command_id=uuid4().hex, actor=self._actor)
+        return done.outcome == "appended"
+
+    # --- behind the log -------------------------------------------------------------
+
+    def clean_up(self) -> None:
+        """Clear uploads, contents, tables and files."""
+        self._delete_uploads()
+        self._delete_contents()
+        self._gone["user"].add(streams.family_key(self._who.stream))
+        self.certificate.generations_dropped = clear(self._store, self._gone)
+        reach("erase: tables cleared")
+        address = self._store.address
+        if isinstance(address, Sqlite):
+            for path in (address.path, address.tables):
+                self._progress(f"compact {path.name}", 0, 1)
+                compact(path)
+
+    def _delete_uploads(self) -> None:
+        """Delete what they uploaded, but for media whose content others use: they may show it."""
+        theirs = self._belongings
+        used = person.used_by_others(self._store, theirs.contents, self._who.names)
+        for stream, content in sorted(theirs.uploads.items()):
+            id = uploads.id_of(stream)
+            if streams.kind(stream) == "attachment":
+                self.certificate.uploads += self._run(DeleteAttachment(id=id))
+            elif content not in used:
+                self.certificate.uploads += self._run(DeleteMedia(id=id))
+                self._gone["media"].add(id)
+
+    def _delete_contents(self) -> None:
+        """Remove what the log says nobody needs, unless somebody uploaded it again since."""
+        used = person.used_by_others(self._store, self._removed, self._who.names)
+        self.certificate.blobs_kept = len(
+            (self._belongings.contents - self._removed) | (self._removed & used)
+        )
+        for sha256 in sorted(self._removed - used):
+            if self._store.blobs.head(sha256):
+                self._store.blobs.delete(sha256)
+                self.certificate.blobs_removed += 1
+
+    # --- what is left ---------------------------------------------------------------
+
+    def scan(self, archives: Sequence[Archive]) -> None:
+        """Look everywhere for what is left."""
+        store, made = self._store, self.certificate
+        own = streams.family_key(self._who.stream)
+        shared = scanning.shared(store, self._values, own)
+        seeker = Seeker(self._values - shared)
+        made.sought, made.shared = seeker.counts(), len(shared)
+        events = scanning.log(store, seeker, self._progress)
+        made.pushes, made.named = list(events.pushes), events.named
+        made.add(events.found)
+        made.add(scanning.keys(store, self._subjects))
+        rows = scanning.Rows(store, seeker)
+        rows.scan()
+        made.add(rows.found)
+        made.scanned = {"events": events.count, "tables": rows.tables, "rows": rows.count}
+        self._scan_files(seeker, events.seen, rows.seen)
+        for place in archives:
+            made.scanned[place.public], found = scanning.archive(
+                place, seeker, self._subjects, self._progress
+            )
+            made.add(found)
+        made.not_scanned = _not_scanned(store)
+
+    def _scan_files(
+        self, seeker: Seeker, in_events: Collection[Value], in_rows: Collection[Value]
+    ) -> None:
+        address = self._store.address
+        if not isinstance(address, Sqlite):
+            return
+        for path, seen in ((address.path, in_events), (address.tables, in_rows)):
+            for file in (path, path.with_name(f"{path.name}-wal")):
+                size, found = scanning.file(file, seeker, self._wrapped, seen)
+                self.certificate.scanned[str(file)] = size
+                self.certificate.add(found)
+
+
+def _not_scanned(store: Store) -> Sequence[str]:
+    if isinstance(store.address, Postgres):
+        return ("PostgreSQL's write-ahead log, dead rows and backups", *NOT_SCANNED)
+    return NOT_SCANNED
+
+
+def _quietly(what: str, done: int, total: int | None) -> None:
+    """Report nothing."""

@@ -1,0 +1,31 @@
+"""Rewrites a SQLite file without its free pages, and empties its write-ahead log."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from refold.infrastructure.patience import Passing, patiently
+from refold.infrastructure.sqlite.connection import BUSY_SECONDS, available
+
+
+def compact(path: Path) -> None:
+    """Leave nothing in a file and its write-ahead log but what its tables hold now.
+
+    Others may have the file open. It takes room for the file twice. Raises `Unavailable` when
+    somebody reads or writes for so long that it cannot be done.
+    """
+    with available(path), closing(_connect(path)) as connection:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("VACUUM")
+
+        def truncate() -> None:
+            [busy, *_] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise Passing(f"the write-ahead log of {path} is being read")
+
+        patiently(truncate)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Return a connection that may do what VACUUM does: attach a file of its own."""
+    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
