@@ -4,6 +4,7 @@ Broken off anywhere, it is asked for again: what cannot be read any more is then
 """
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from refold.infrastructure.erasing.person import Belongings, Person
 from refold.infrastructure.erasing.seeking import Seeker, Value
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.patience import patiently
 from refold.infrastructure.requests.attachments import DeleteAttachment
 from refold.infrastructure.requests.media import DeleteMedia
 from refold.infrastructure.requests.request import Request
@@ -147,13 +149,15 @@ class _Erasure:
         self._delete_uploads()
         self._delete_contents()
         self._gone["user"].add(streams.family_key(self._who.stream))
-        self.certificate.generations_dropped = clear(self._store, self._gone)
+        clearing = partial(clear, self._store, self._gone)
+        self.certificate.generations_dropped = patiently(clearing)
         reach("erase: tables cleared")
         address = self._store.address
         if isinstance(address, Sqlite):
             for path in (address.path, address.tables):
                 self._progress(f"compact {path.name}", 0, 1)
                 compact(path)
+                self.certificate.scanned[f"{path.absolute()}-wal"] = 0  # it was emptied
 
     def _delete_uploads(self) -> None:
         """Delete what they uploaded, but for media whose content others use: they may show it."""
@@ -191,10 +195,9 @@ class _Erasure:
         made.pushes, made.named = list(events.pushes), events.named
         made.add(events.found)
         made.add(scanning.keys(store, self._subjects))
-        rows = scanning.Rows(store, seeker)
-        rows.scan()
+        rows = patiently(partial(scanning.rows, store, seeker))
         made.add(rows.found)
-        made.scanned = {"events": events.count, "tables": rows.tables, "rows": rows.count}
+        made.scanned |= {"events": events.count, "tables": rows.tables, "rows": rows.count}
         self._scan_files(seeker, events.seen, rows.seen)
         for place in archives:
             made.scanned[place.public], found = scanning.archive(
@@ -210,10 +213,9 @@ class _Erasure:
         if not isinstance(address, Sqlite):
             return
         for path, seen in ((address.path, in_events), (address.tables, in_rows)):
-            for file in (path, path.with_name(f"{path.name}-wal")):
-                size, found = scanning.file(file, seeker, self._wrapped, seen)
-                self.certificate.scanned[str(file)] = size
-                self.certificate.add(found)
+            size, found = scanning.file(path, seeker, self._wrapped, seen)
+            self.certificate.scanned[str(path.absolute())] = size
+            self.certificate.add(found)
 
 
 def _not_scanned(store: Store) -> Sequence[str]:

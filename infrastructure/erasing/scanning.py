@@ -1,9 +1,8 @@
 """Looks for what is left of a person: in the log, the tables, search indexes, archives, files."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from mmap import ACCESS_READ, mmap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -15,13 +14,21 @@ from refold.infrastructure.archive import verifying
 from refold.infrastructure.codec import parse
 from refold.infrastructure.erasing import seeking
 from refold.infrastructure.erasing.certificate import Finding, Naming
-from refold.infrastructure.erasing.seeking import IN_EVIDENCE, IN_THE_CLEAR, LONG, Seeker, Value
+from refold.infrastructure.erasing.seeking import (
+    IN_EVIDENCE,
+    IN_THE_CLEAR,
+    LONG,
+    NOWHERE,
+    Seeker,
+    Value,
+)
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import SEARCH
+from refold.infrastructure.sqlite.compacting import pages
 from refold.infrastructure.store import Store
-from refold.projections import push_aliases, pushes, users
+from refold.projections import devices, public_keys, push_aliases, pushes, users
 from refold.projections.query import parse as query
 
 OF_THE_LOG: Final = frozenset(
@@ -48,21 +55,31 @@ ROWS_AT_ONCE: Final = 1_000
 
 
 def shared(store: Store, values: Collection[Value], own: str) -> set[Value]:
-    """Return those of `values` that another user has in the same field; `own` is the erased's key.
+    """Return those of `values` that another user has, too; `own` is the key of who is erased.
 
-    They tell nobody apart: to be found there is no leftover.
+    They tell nobody apart: where they stand there is no leftover.
     """
+    wanted, theirs = set(values), set[Value]()
     with store.tables.reading() as connection:
-        generation = store.tables.current(connection).get(users.NAME)
-        if generation is None or "profile" not in generation.table.c:
-            return set()
-        table = generation.table
-        found = sa.select(table.c.profile).where(table.c.id != own)
-        rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(found).scalars()
-        theirs = set(values)
-        return {
-            value for row in rows for value in seeking.of_profile(parse(row.encode()))
-        }.intersection(theirs)
+        current = store.tables.current(connection)
+        for projection, read in _OF_USERS.items():
+            generation = current.get(projection)
+            if generation is None or not generation.is_of_this_version:
+                continue
+            table = generation.table
+            found = sa.select(table).where(table.primary_key.columns[0] != own)
+            rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(found)
+            for row in rows.mappings():
+                theirs.update(set(read(row)).intersection(wanted))
+    return theirs
+
+
+_OF_USERS: Final[Mapping[str, Callable[[Mapping[Any, Any]], Iterable[Value]]]] = {
+    users.NAME: lambda row: seeking.of_profile(parse(row["profile"].encode())),
+    public_keys.NAME: lambda row: seeking.of_key(parse(row["record"].encode())),
+    devices.NAME: lambda row: seeking.of_device(row["device_id"], dict(row)),
+}
+"""Tables of what users have, and what values a row holds."""
 
 
 # --- the log ----------------------------------------------------------------------------
@@ -94,22 +111,22 @@ class Events:
                 self._sort(record, texts, values)
 
     def _sort(self, record: Recorded, texts: dict[str, str], values: Collection[Value]) -> None:
-        kept = IN_THE_CLEAR
-        if streams.kind(record.stream) == "push":
-            kept = _ALL - {seeking.PASSWORD, seeking.SESSION}
-            if any(value.what in IN_EVIDENCE for value in values):
-                self.pushes[record.stream] = None
-        elif public := {value.what for value in values} & IN_THE_CLEAR:
+        is_push = streams.kind(record.stream) == "push"
+        public = {value.what for value in values if value.what in IN_THE_CLEAR}
+        if is_push and any(value.what in IN_EVIDENCE for value in values):
+            self.pushes[record.stream] = None
+        elif public and not is_push:
             naming = self.named.setdefault(record.type, Naming(record.position))
             naming.events += 1
             naming.what |= public
-        left = {value for value in values if value.what not in kept}
+        left = {
+            value
+            for value in values
+            if (value.what in NOWHERE if is_push else value.what not in IN_THE_CLEAR)
+        }
         for column, text in texts.items() if left else ():
             for what in sorted({value.what for value in self._seeker.find([text]) & left}):
                 self.found.append(Finding(what, self._place, column, (str(record.position),)))
-
-
-_ALL: Final = frozenset({*IN_EVIDENCE, seeking.PASSWORD, seeking.SESSION, seeking.OTHER})
 
 
 def _texts(record: Recorded) -> dict[str, str]:
@@ -166,6 +183,13 @@ def archive(
 
 
 # --- tables -----------------------------------------------------------------------------
+
+
+def rows(store: Store, seeker: Seeker) -> "Rows":
+    """Look into every text of every row. Raises `Unavailable`."""
+    found = Rows(store, seeker)
+    found.scan()
+    return found
 
 
 class Rows:
@@ -253,9 +277,7 @@ def file(
 
     `seen` are values that rows of it hold, `wrapped` the keys that were destroyed.
     """
-    if not path.exists() or not path.stat().st_size:
-        return 0, []
-    with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
+    with pages(path) as data:
         left = {value.what for value in seeker.find_in_bytes(data).difference(seen)}
         if any(data.find(key) >= 0 for key in wrapped):
             left.add("key")

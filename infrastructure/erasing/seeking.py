@@ -33,6 +33,9 @@ IN_THE_CLEAR: Final = frozenset({NAME, KEY, DEVICE})
 IN_EVIDENCE: Final = frozenset({*FIELDS.values(), DEVICE})
 """What tells that a push is about somebody."""
 
+NOWHERE: Final = frozenset({PASSWORD, SESSION})
+"""What is not even evidence."""
+
 LONG: Final = 6
 """Characters from which a text is sought anywhere; a shorter one only as a whole."""
 

@@ -1,8 +1,11 @@
 """Rewrites a SQLite file without its free pages, and empties its write-ahead log."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from refold.infrastructure.patience import Passing, patiently
 from refold.infrastructure.sqlite.connection import BUSY_SECONDS, available
@@ -24,6 +27,23 @@ def compact(path: Path) -> None:
                 raise Passing(f"the write-ahead log of {path} is being read")
 
         patiently(truncate)
+
+
+@contextmanager
+def pages(path: Path) -> Iterator[mmap]:
+    """Give all pages of a file as they are, free ones too, from a copy that is gone afterwards.
+
+    The file itself must not be opened: closing it would let go of SQLite's locks in this process.
+    """
+    with NamedTemporaryFile(dir=path.parent, prefix=".refold-") as file:
+        with (
+            available(path),
+            closing(_connect(path)) as connection,
+            closing(sqlite3.connect(file.name)) as copy,
+        ):
+            connection.backup(copy)
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            yield data
 
 
 def _connect(path: Path) -> sqlite3.Connection:
