@@ -68,6 +68,7 @@ def test_all_tasks_are_there() -> None:
         "as-of",
         "drift",
         "retry",
+        "erase user",
         "run",
         "copy",
         "move",
