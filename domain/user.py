@@ -77,16 +77,18 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The user is gone, and nobody can read any more who it was.
-
-    `removed_blobs` are the SHA-256 of contents that only they used, and which no event before this
-    one needs any more.
-    """
+    """The user is gone, and nobody can read any more who it was."""
 
     subject: str = field(metadata=FORGOTTEN)
     keys: tuple[str, ...]
     devices: tuple[str, ...]
-    removed_blobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsRemoved:
+    """Contents that only this user used go with them, by SHA-256: no event before needs them."""
+
+    removed_blobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,20 @@ STORED_NAMES: Final = {  # stored forever: add lines, never edit or remove one
     "user.deleted": Deleted,
     "user.erased": Erased,
     "user.imported": Imported,
+    "user.contents_removed": ContentsRemoved,
 }
 
-Event = Registered | Changed | KeyAdded | KeyRemoved | DeviceAdded | Deleted | Erased | Imported
+Event = (
+    Registered
+    | Changed
+    | KeyAdded
+    | KeyRemoved
+    | DeviceAdded
+    | Deleted
+    | Erased
+    | Imported
+    | ContentsRemoved
+)
 
 # --- state --------------------------------------------------------------------
 
@@ -164,6 +177,8 @@ def evolve(user: User, event: Event) -> User:
             return User(erasures=user.erasures, subject=user.subject)
         case Erased():
             return User(erasures=user.erasures + 1)
+        case ContentsRemoved():
+            return user
         case Imported(id, subject, profile, password, keys):
             by_id = {key_id(record): record for record in keys}
             return User(id, user.erasures, subject, parsed(profile), password, by_id, user.devices)
@@ -304,14 +319,16 @@ def delete(user: User) -> list[Event]:
     return [Deleted(tuple(user.keys), tuple(user.devices))] if user.known else []
 
 
-def erase(user: User, id: str, removed_blobs: Sequence[str] = ()) -> list[Event]:
+def erase(user: User, id: str, contents: Sequence[str] = ()) -> list[Event]:
     """Destroy the key under which all is sealed that is known of a person, passwords included.
 
-    A user who was deleted can still be erased. The contents that go with them are needed no more.
+    `contents`, by SHA-256, are those that nobody else uses, and go with them. A user who was
+    deleted can still be erased.
     """
     if not user.subject:
         raise UnknownUser(f"user {id} is not known")
-    return [Erased(user.subject, tuple(user.keys), tuple(user.devices), tuple(removed_blobs))]
+    erased = Erased(user.subject, tuple(user.keys), tuple(user.devices))
+    return [ContentsRemoved(tuple(contents)), erased] if contents else [erased]
 
 
 def import_record(

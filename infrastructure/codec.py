@@ -236,7 +236,7 @@ class Codec:
         form = self._forms.get(recorded.type)
         if form is None or not form.removes_blobs:
             return ()
-        removed: Sequence[str] = parse(recorded.data).get("removed_blobs", ())
+        removed: Sequence[str] = parse(recorded.data)["removed_blobs"]
         return removed
 
     def follow_blobs(self, needed: set[str], recorded: Recorded) -> None:

@@ -133,10 +133,11 @@ class _Erasure:
         """Note where the log says that they were erased, and what went with them."""
         for record in self._store.log.stream(self._who.stream):
             value = self._store.codec.decode(record).value
-            if isinstance(value, user.Erased):
+            if isinstance(value, user.ContentsRemoved):
+                self._removed.update(value.removed_blobs)
+            elif isinstance(value, user.Erased):
                 self.certificate.position = record.position
                 self.certificate.erased_at = times.text(record.recorded_at)
-                self._removed |= set(value.removed_blobs)
 
     def _run(self, request: Request) -> bool:
         done = carry_out(self._store, request, command_id=uuid4().hex, actor=self._actor)

@@ -151,7 +151,7 @@ class ForgetUser(NamedTuple):
     """Forget who a user was, with the contents that only they used: see `erasing`."""
 
     id: str
-    removed_blobs: Sequence[str] = ()
+    contents: Sequence[str] = ()
 
     def stream(self) -> str:
         return stream(self.id)
@@ -163,7 +163,7 @@ class ForgetUser(NamedTuple):
         return user.claims(user.after(*values))  # type: ignore[arg-type]
 
     def decide(self, now: Situation) -> Sequence[object]:
-        return user.erase(state(now.events), self.id, self.removed_blobs)
+        return user.erase(state(now.events), self.id, self.contents)
 
 
 class ImportUser(NamedTuple):

@@ -19,6 +19,7 @@ from refold.domain.user import (
     PUBLIC_KEY,
     STORED_NAMES,
     Changed,
+    ContentsRemoved,
     Deleted,
     DeviceAdded,
     EmptyField,
@@ -321,6 +322,13 @@ def test_an_erasure_names_the_subject_that_is_forgotten() -> None:
     assert event == Erased(STREAM, (FINGERPRINT,), ("d1",))
     assert forgotten(event) == [STREAM]
     assert after(*history, event) == User(erasures=1)
+
+
+def test_contents_that_only_they_used_go_with_who_is_erased() -> None:
+    gone = ContentsRemoved(("ab" * 32,))
+
+    assert erase(after(ADA), ID, ["ab" * 32]) == [gone, GONE]
+    assert after(ADA, gone) == after(ADA)
 
 
 def test_who_was_deleted_can_still_be_erased() -> None:

@@ -1,10 +1,10 @@
 """Whatever happened to users: what was sealed of one who is erased is in no byte of their store."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +18,9 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.infrastructure.users import show_user
 from refold.projections import devices, public_keys, sessions, users
+from refold.projections.projection import Projection
 
-TABLES = (users, public_keys, devices, sessions)
+TABLES: Final[Sequence[Projection]] = (users, public_keys, devices, sessions)
 IDS = ("one", "two", "three")
 LATER = "2990-01-01T00:00:00Z"
 
