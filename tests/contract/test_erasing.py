@@ -9,7 +9,7 @@ import pytest
 
 from refold.domain.sealing import ERASED, Sealed
 from refold.domain.user import UnknownUser
-from refold.infrastructure import media, past
+from refold.infrastructure import attachments, media, past
 from refold.infrastructure.commands import Done, run
 from refold.infrastructure.erasing import person
 from refold.infrastructure.erasing.certificate import Certificate, Finding
@@ -19,9 +19,11 @@ from refold.infrastructure.moving.verifying import compare, verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.infrastructure.users import find_user, list_users, show_user
-from refold.projections import catalog, repo_permissions, sessions, users
-from refold.projections.projection import Row
+from refold.projections import media as media_table
+from refold.projections import public_keys, repo_permissions, sessions, users
+from refold.projections.projection import Projection, Row
 
+OF_PEOPLE: Sequence[Projection] = (users, public_keys, sessions, repo_permissions, media_table)
 LATER = "2990-01-01T00:00:00Z"
 ADA = {
     "username": "ada.lovelace",
@@ -68,11 +70,8 @@ def test_what_was_sealed_of_a_person_is_gone_and_others_stay_as_they_were(people
     assert (made.blobs_removed, made.blobs_kept) == (1, 1)
     assert made.pushes == ["push-a__b"]
     assert {"session.started", "repo.access_granted"} <= made.named.keys()
-    assert {key.subject for key in store.log.keys() if key.wrapped} == {
-        *("~vault", "user-2"),
-        *(key.subject for key in store.log.keys() if key.subject.startswith("session-bo")),
-        *live_sessions(store),
-    }
+    live = {f"session-{row[0]}" for row in tables(store)["sessions"]}
+    assert {key.subject for key in store.log.keys() if key.wrapped} == {"~vault", "user-2", *live}
     assert store.vault.open(old.password) is ERASED  # type: ignore[attr-defined]
     assert show_user(store, "1") is None
     assert [each["_id"] for each in list_users(store)] == ["2"]
@@ -86,26 +85,9 @@ def test_what_was_sealed_of_a_person_is_gone_and_others_stay_as_they_were(people
     assert_sound(store)
 
 
-def test_the_name_of_who_was_erased_can_be_taken_and_gives_nothing_of_theirs(
+def test_asked_again_it_looks_again_and_the_name_gives_nothing_to_who_takes_it(
     peopled: Store,
 ) -> None:
-    store = peopled
-    erase(store, person.find(store, "ada.lovelace"), actor="dpo")
-    do(store, "user.register", id="3", profile=ADA, password_hash="$2b$10$another")
-
-    assert [row[2] for row in tables(store)["repo_permissions"]] == ["bo"]
-    assert [row[1] for row in tables(store)["sessions"]] == ["bo"]
-    second = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
-
-    assert (second.stream, second.again, second.clean) == ("user-3", False, True)
-    third = person.find(store, "ada.lovelace")
-    assert (third.stream, third.again) == ("user-3", True)
-    assert person.find(store, "1").again
-    assert find_user(store, username="ada.lovelace") is None
-    assert_sound(store)
-
-
-def test_erasing_again_looks_again_and_nobody_is_told_of_who_never_was(peopled: Store) -> None:
     store = peopled
     first = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
     end = store.advance.head()
@@ -115,7 +97,7 @@ def test_erasing_again_looks_again_and_nobody_is_told_of_who_never_was(peopled: 
 
     assert store.advance.head() == end
     for again in by_name, by_id:
-        assert (again.again, again.clean) == (True, True)
+        assert (again.again, again.found) == (True, [])
         assert (again.position, again.erased_at) == (first.position, first.erased_at)
         assert (again.sessions, again.roles, again.uploads, again.blobs_removed) == (0, 0, 0, 0)
     assert "e-mail" not in by_name.sought
@@ -124,10 +106,21 @@ def test_erasing_again_looks_again_and_nobody_is_told_of_who_never_was(peopled: 
         with pytest.raises(UnknownUser, match="nobody of that name or id"):
             person.find(store, nobody)
 
+    do(store, "user.register", id="3", profile=ADA, password_hash="$2b$10$another")
+    store.folder.catch_up()
+    assert [row[2] for row in tables(store)["repo_permissions"]] == ["bo"]
+    assert [row[1] for row in tables(store)["sessions"]] == ["bo"]
+    second = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
+
+    assert (second.stream, second.again, second.found) == ("user-3", False, [])
+    third = person.find(store, "ada.lovelace")
+    assert (third.stream, third.again) == ("user-3", True)
+    assert person.find(store, "1").again
+
 
 def test_generations_that_are_not_live_are_cleared_too(peopled: Store) -> None:
     store = peopled
-    store.rebuilder.rebuild(catalog.ALL)
+    store.rebuilder.rebuild([users, sessions, repo_permissions])
     store.rebuilder.fill([users])
     do(store, "user.change", id="1", profile={"displayName": "Countess Lovelace"})
     stale(store, "sessions", "previous")
@@ -140,7 +133,6 @@ def test_generations_that_are_not_live_are_cleared_too(peopled: Store) -> None:
     rolled_back = store.rebuilder.roll_back([users, repo_permissions])
     assert len(rolled_back) == 2
     assert [each["_id"] for each in list_users(store)] == ["2"]
-    assert_sound(store)
 
 
 def test_rows_that_cannot_be_folded_go_as_well(
@@ -159,7 +151,7 @@ def test_rows_that_cannot_be_folded_go_as_well(
     assert made.found == []
     assert "ada" not in everything(store)
     store.rebuilder.build([sessions])
-    assert_sound(store)
+    assert all(each.is_equal for each in store.rebuilder.rebuild([users, sessions]))
 
 
 def test_what_is_left_is_named_without_saying_it(peopled: Store) -> None:
@@ -179,8 +171,6 @@ def test_what_is_left_is_named_without_saying_it(peopled: Store) -> None:
     assert Finding("display name", "files_1", "name", ("cd" * 32,)) in found
     [event] = {each for each in found if each.table == "events"}
     assert (event.what, event.column) == ("display name", "data")
-    told = str(made.document()).lower()
-    assert [text for text in ADA.values() if text.lower() in told] == [ADA["createdAt"]] * 0
     assert not is_told(made, [*ADA.values(), HASH, BODY])
 
 
@@ -222,8 +212,9 @@ def test_a_copy_that_was_made_before_follows_and_is_equal(
     assert followed.missing_blobs == 0
     assert compare(store, other).equal
     assert len(blobs) - len({blob.sha256 for blob in other.blobs.list()}) == 1
+    assert copy(store, new_at(engines[1])).equal
     again = erase(other, person.find(other, "ada.lovelace"), actor="dpo")
-    assert (again.again, again.clean) == (True, True)
+    assert (again.again, again.found) == (True, [])
     assert "ada" not in everything(other)
 
 
@@ -257,8 +248,6 @@ def people(store: Store) -> None:
 
 
 def attach(store: Store, content: bytes, id: str, uploader: str) -> None:
-    from refold.infrastructure import attachments
-
     attachments.create(
         store, [content], id=id, channel="c", uploader=uploader, filename="f", mime_type="a/b"
     )
@@ -292,11 +281,6 @@ def passwords(store: Store, stream: str) -> list[Sealed]:
     return [each for each in found if isinstance(each, Sealed)]
 
 
-def live_sessions(store: Store) -> set[str]:
-    store.folder.catch_up()
-    return {f"session-{row[0]}" for row in tables(store)["sessions"]}
-
-
 def tables(store: Store) -> dict[str, list[Row]]:
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
@@ -324,5 +308,6 @@ def is_told(made: Certificate, texts: Sequence[str]) -> bool:
 
 
 def assert_sound(store: Store) -> None:
+    """Seals, blobs and tables fit, and another fold makes the same rows."""
     assert verify(store).ok
-    assert all(each.is_equal for each in store.rebuilder.rebuild(catalog.ALL))
+    assert all(each.is_equal for each in store.rebuilder.rebuild(OF_PEOPLE))

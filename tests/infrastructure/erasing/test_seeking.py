@@ -1,0 +1,105 @@
+"""What counts as a text that is left, and where it is found that no row has it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from refold.domain.texts import canonical_json
+from refold.infrastructure import config, media
+from refold.infrastructure.checking import doctor
+from refold.infrastructure.commands import run
+from refold.infrastructure.erasing import person, scanning
+from refold.infrastructure.erasing.certificate import Finding
+from refold.infrastructure.erasing.erasing import erase
+from refold.infrastructure.erasing.seeking import Seeker, Value, of_profile, of_session
+from refold.infrastructure.open import open_store
+from refold.infrastructure.sqlite.compacting import compact
+from refold.projections.columns import storable
+
+LONG, SHORT = Value("display name", 'Ada "Ö" Lovelace'), Value("user name", "ada")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ada", {SHORT}),
+        ("ADA", {SHORT}),
+        ('{"user":"ada"}', {SHORT}),
+        ("adam", set()),
+        ("canada", set()),
+        (LONG.text, {LONG}),
+        (f"letters of {LONG.text.upper()}, 1843", {LONG}),
+        (canonical_json({"x": [LONG.text]}), {LONG}),
+        ("Ada Lovelace", set()),
+        ("", set()),
+    ],
+)
+def test_short_texts_are_sought_as_a_whole_and_long_ones_anywhere(
+    text: str, found: set[Value]
+) -> None:
+    assert Seeker([LONG, SHORT]).find(["before", text, "behind"]) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["nul\0 and \ud800", "line\nbreak", "x" * 9_000 + "y", "back\\slash \\"]
+)
+def test_odd_texts_are_found_as_columns_and_json_hold_them(text: str) -> None:
+    value = Value("profile field", text)
+    seeker = Seeker([value])
+
+    for written in (text, canonical_json({"x": text}), storable(text)):
+        assert seeker.find([written]) == {value}
+    assert seeker.find_in_bytes(canonical_json(text).encode()) == {value}
+
+
+def test_times_and_single_characters_tell_nobody_and_sessions_are_sought_by_their_parts() -> None:
+    profile = {"createdAt": "2024-10-25T15:57:49.883Z", "initial": "A", "admin": True, "n": 7}
+    body = '{"id":"short","token":"a-token-that-is-long","at":"2024-10-25T15:57:49.883Z"}'
+
+    assert list(of_profile(profile)) == []
+    assert [value.text for value in of_session(body)] == [body, "a-token-that-is-long"]
+
+
+def test_what_stands_on_a_free_page_is_found_until_the_file_is_compacted(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("CREATE TABLE t (x TEXT) STRICT")
+        connection.execute("INSERT INTO t VALUES (?), ('kept')", (LONG.text,))
+        connection.execute("DELETE FROM t WHERE x <> 'kept'")
+        seeker, wrapped = Seeker([LONG, SHORT]), [b"kept"]
+
+        _, before = scanning.file(path, seeker, [], ())
+        _, excused = scanning.file(path, seeker, [], {LONG})
+        compact(path)
+        size, after = scanning.file(path, seeker, wrapped, ())
+
+        assert before == [Finding("display name", "file.db", scanning.OUTSIDE, ())]
+        assert excused == []
+        assert after == [Finding("key", "file.db", scanning.OUTSIDE, ())]
+        assert size == path.stat().st_size
+        assert path.with_name("file.db-wal").stat().st_size == 0
+        assert connection.execute("SELECT x FROM t").fetchall() == [("kept",)]
+
+
+def test_a_content_that_was_removed_is_missing_to_nobody(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with open_store(url, create=True) as store:
+        profile = {"username": "ada"}
+        run(store, "user.register", {"id": "1", "profile": profile}, command_id="1", actor="a")
+        media.put(store, [b"hers"], id="m", mime_type="image/png", uploader="1")
+
+        assert erase(store, person.find(store, "ada"), actor="dpo").blobs_removed == 1
+
+        assert list(store.blobs.list()) == []
+    settings = config.read(url, None)
+    examined = doctor.examine(settings.address(), settings)
+    assert [each for each in examined.findings if each.check == "blobs"] == []
+    with open_store(url) as store:
+        again = media.put(store, [b"hers"], id="n", mime_type="image/png", uploader="2")
+        assert again.media_id == "n"
+        assert erase(store, person.find_by_id(store, "1"), actor="dpo").blobs_removed == 0
+        assert len(list(store.blobs.list())) == 1
