@@ -20,6 +20,7 @@ from refold.infrastructure.erasing.seeking import Seeker, Value
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.requests import users
 from refold.infrastructure.requests.attachments import DeleteAttachment
 from refold.infrastructure.requests.media import DeleteMedia
 from refold.infrastructure.requests.request import Request
@@ -89,20 +90,34 @@ class _Erasure:
                 self._who = person.find_by_id(self._store, self._who.id)
         self._place_erasure()
         reach("erase: key destroyed")
+        if not self._who.again:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Take away what began since it was looked for, unless somebody has the name by now."""
+        holder = self._store.log.holder
+        free = {name for name in self._who.names if not holder(user.NAME, name.lower())}
+        self._who = self._who._replace(names=frozenset(free))
+        self._look()
+        self._take_away()
 
     def _collect(self) -> None:
         """Note all that is sealed of them, and what is theirs."""
-        store, who = self._store, self._who
-        theirs = person.belongings(store, who.names, self._progress)
-        self._belongings = theirs
-        self._values |= set(person.values(store, who, theirs.sessions))
+        self._look()
+        store = self._store
+        found = set(person.values(store, self._who, self._belongings.sessions))
+        self._values |= found
         self._values |= {
             Value(seeking.EMAIL, store.vault.blind(user.EMAIL, value.text))  # as claims hold it
-            for value in self._values
+            for value in found
             if value.what == seeking.EMAIL
         }
-        living = {who.state.subject} if who.again else set()
-        self._subjects |= (who.subjects | theirs.subjects) - living
+
+    def _look(self) -> None:
+        """Note what is theirs, and the keys of it."""
+        store, who = self._store, self._who
+        self._belongings = person.belongings(store, who.names, self._progress)
+        self._subjects |= who.subjects | self._belongings.subjects
         for key in store.log.keys(sorted(self._subjects)):
             if key.wrapped is not None:
                 self._wrapped.add(key.wrapped)
@@ -188,8 +203,7 @@ class _Erasure:
     def scan(self, archives: Sequence[Archive]) -> None:
         """Look everywhere for what is left."""
         store, made = self._store, self.certificate
-        own = streams.family_key(self._who.stream)
-        shared = scanning.shared(store, self._values, own)
+        shared = scanning.shared(store, self._values, self._own_key())
         seeker = Seeker(self._values - shared)
         made.sought, made.shared = seeker.counts(), len(shared)
         events = scanning.log(store, seeker, self._progress)
@@ -206,6 +220,11 @@ class _Erasure:
             )
             made.add(found)
         made.not_scanned = _not_scanned(store)
+
+    def _own_key(self) -> str:
+        """Return the key of their rows; nobody's when somebody else has the id by now."""
+        known = users.state(self._store.history(self._who.stream)).known
+        return "" if known else streams.family_key(self._who.stream)
 
     def _scan_files(
         self, seeker: Seeker, in_events: Collection[Value], in_rows: Collection[Value]

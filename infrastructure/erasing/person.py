@@ -21,7 +21,8 @@ from refold.infrastructure.store import Store
 class Person(NamedTuple):
     """A user to be erased, or one that was: then nothing that was sealed can be read any more.
 
-    `names` are what sessions, roles and uploads call them; `given` is how they were asked for.
+    `names` are what sessions, roles and uploads call them; `given` is how they were asked for. The
+    history of who was erased ends there, also when the id was taken since.
     """
 
     id: str
@@ -71,7 +72,18 @@ def _person(store: Store, given: str, stream: str, erased: str | None) -> Person
     if not (known.subject or known.erasures):
         raise user.UnknownUser("there is nobody of that name or id, and nobody was erased under it")
     again = erased is not None or not known.subject
-    return Person(_id(history), given, _names(store, given, history, again), history, again)
+    names = _names(store, given, history, again)
+    return Person(_id(history), given, names, _erased_part(history) if again else history, again)
+
+
+def _erased_part(history: Sequence[Past]) -> Sequence[Past]:
+    """Return a history up to the last erasure."""
+    ends = [number for number, event in enumerate(history, 1) if _is_erasure(event)]
+    return history[: ends[-1]]
+
+
+def _is_erasure(event: Past) -> bool:
+    return isinstance(event.value, user.Erased)
 
 
 def command_id(store: Store, name: str, number: int) -> str:

@@ -113,8 +113,10 @@ def test_asked_again_it_looks_again_and_the_name_gives_nothing_to_who_takes_it(
     second = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
 
     assert (second.stream, second.again, second.found) == ("user-3", False, [])
-    third = person.find(store, "ada.lovelace")
-    assert (third.stream, third.again) == ("user-3", True)
+    do(store, "user.register", id="3", profile={"username": "cy", "displayName": "Ada Lovelace"})
+    third = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
+    assert (third.stream, third.again, third.found) == ("user-3", True, [])
+    assert (show_user(store, "3") or {})["username"] == "cy"
     assert person.find(store, "1").again
 
 

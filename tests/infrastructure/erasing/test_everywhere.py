@@ -94,7 +94,7 @@ class History:
         self.do("session.set", sid=f"session of {id}", body=body, expires_at=LATER, user=id)
 
 
-@settings(max_examples=max(5, settings().max_examples // 5))
+@settings(max_examples=max(4, settings().max_examples // 6))
 @given(before=steps, fold=st.booleans(), after=steps)
 def test_no_byte_holds_what_was_sealed_of_who_was_erased(
     before: list[tuple[str, str, str]], fold: bool, after: list[tuple[str, str, str]]
