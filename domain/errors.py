@@ -3,7 +3,7 @@
     Failure
     ├── Refused        tell the person: asking again gives the same answer
     │   ├── BadInput
-    │   ├── Claimed, CommandIdTaken, KeyErased
+    │   ├── AlreadyTracked, Claimed, CommandIdTaken, KeyErased
     │   ├── NoVaultKey, WrongVaultKey, NoPlaceForBlobs
     │   ├── Filling, Moved, ForeignTarget
     │   ├── NoSuchBlob, TooLarge, WrongHash
@@ -69,6 +69,19 @@ class KeyErased(Refused):
     def __init__(self, subject: str) -> None:
         super().__init__(f"what was sealed for {subject} is erased, and stays so")
         self.subject = subject
+
+
+class AlreadyTracked(Refused):
+    """Events of another application were processed before, up to this position or beyond it."""
+
+    def __init__(self, application: str, position: int, stands: int) -> None:
+        super().__init__(
+            f"events of {application} are processed up to position {stands} already, so event"
+            f" {position} is not processed again"
+        )
+        self.application = application
+        self.position = position
+        self.stands = stands
 
 
 class NoVaultKey(Refused):

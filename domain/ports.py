@@ -113,11 +113,26 @@ class Key(NamedTuple):
         return f"Key(subject={self.subject!r}, erased_at={self.erased_at!r})"
 
 
+class Tracking(NamedTuple):
+    """Up to which position the events of another application's log have been processed here."""
+
+    application: str
+    position: int
+
+
+class Tracked(NamedTuple):
+    """The tracking of an application as it stands, and the command that it came with."""
+
+    application: str
+    position: int
+    command_id: str
+
+
 class Command(NamedTuple):
-    """What goes in as a whole or not at all. It has at least one write, and each an event.
+    """What goes in as a whole or not at all: at least one write, each with an event, or a tracking.
 
     All its streams belong to one partition. Claims are released before others are taken. `keys`
-    are new ones, and erased ones of subjects that are to be forgotten.
+    are new ones, and erased ones of subjects that are to be forgotten. Trackings only go forward.
     """
 
     id: str
@@ -125,12 +140,14 @@ class Command(NamedTuple):
     takes: tuple[Claim, ...] = ()
     releases: tuple[Claim, ...] = ()
     keys: tuple[Key, ...] = ()
+    trackings: tuple[Tracking, ...] = ()
 
 
 class Appended(NamedTuple):
     """A command is in the log; these are the facts of its last event.
 
-    `again` tells that the command was in the log before: this is its first outcome.
+    `again` tells that the command was in the log before: this is its first outcome. That of
+    trackings alone names no stream, and where the log ends.
     """
 
     partition: int
@@ -152,17 +169,18 @@ class EventLog(Protocol):
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         """Append each command whole or not at all and return one outcome for each, in order.
 
-        A member that conflicts or is refused (`Claimed`, `CommandIdTaken`, `KeyErased`, `Moved`,
-        `Filling`) does not disturb the others; a later member sees what an earlier one did. A
-        command whose id is in the log already gives its first outcome, whatever else it holds.
+        A member that conflicts or is refused (`Claimed`, `CommandIdTaken`, `KeyErased`,
+        `AlreadyTracked`, `Moved`, `Filling`) does not disturb the others; a later member sees what
+        an earlier one did. A command whose id is in the log already gives its first outcome,
+        whatever else it holds. Trackings alone are known again as long as they stand.
 
         Raises `Unavailable` when the store stays silent: the same commands may then be in the
         log or not, and appending them again tells which.
         """
         ...
 
-    def stream(self, stream: str) -> list[Recorded]:
-        """Return the events of `stream` in the order of their versions."""
+    def stream(self, stream: str, after: int = 0) -> list[Recorded]:
+        """Return the events of `stream` behind version `after`, in the order of their versions."""
         ...
 
     def history(self, stream: str) -> History:
@@ -191,6 +209,10 @@ class EventLog(Protocol):
 
     def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the holders of those claims, each a kind and a value, that somebody holds."""
+        ...
+
+    def tracked(self, application: str) -> Tracked | None:
+        """Return the tracking of an application, None when none of its events was processed."""
         ...
 
 
@@ -288,6 +310,38 @@ class Keys(Protocol):
         ...
 
 
+class Snapshot(NamedTuple):
+    """The state of an aggregate at a version of its stream; it can be made of the events again."""
+
+    stream: str
+    version: int
+    type: str
+    data: bytes
+
+
+class Snapshots(Protocol):
+    """A cache of states, which no copy carries."""
+
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> bool:
+        """Keep all of `snapshots`; none, and tell so, where there is one of a version already."""
+        ...
+
+    def snapshots(self, stream: str, after: int, until: int, limit: int) -> list[Snapshot]:
+        """Return up to `limit` snapshots, newest first, with `after` < version <= `until`."""
+        ...
+
+
+class Beside(NamedTuple):
+    """What a store keeps beside its events, and the heads at that instant.
+
+    Claims are in the order of kind and value, trackings in that of their applications.
+    """
+
+    heads: list[Head]
+    claims: list[Claim]
+    trackings: list[Tracked]
+
+
 class Replica(Protocol):
     """What a copy reads and writes beside the events."""
 
@@ -299,19 +353,21 @@ class Replica(Protocol):
         """
         ...
 
-    def claims(self) -> tuple[list[Head], list[Claim]]:
-        """Return the heads and all claims, in the order of kind and value, at one instant."""
+    def claims(self) -> Beside:
+        """Return the heads, all claims and all trackings at one instant."""
         ...
 
-    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
-        """Make `claims` the only ones if the log ends at `position`, and tell whether it does.
+    def replace_claims(
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+    ) -> bool:
+        """Make these the only claims and trackings if the log ends at `position`, and tell so.
 
         Raises `Refused` unless the store is filling.
         """
         ...
 
 
-class Log(EventLog, Place, Sealed, Keys, Replica, Protocol):
+class Log(EventLog, Place, Sealed, Keys, Snapshots, Replica, Protocol):
     """Everything that a backend of the log offers."""
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ The *kind* is the text before the first `-`, plus the first part's name if there
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
+from urllib.parse import unquote
 from zlib import crc32
 
 from refold.domain.texts import check_text
@@ -34,6 +35,11 @@ def part(text: str) -> str:
     if len(encoded.encode()) > LONGEST_PART:
         return "~" + sha256(text.encode()).hexdigest()
     return encoded
+
+
+def text(part: str) -> str | None:
+    """Return the text that a part of a stream's name is of, None where it is only its hash."""
+    return None if part.startswith("~") else unquote(part, errors="strict")
 
 
 def kind(stream: str) -> str:

@@ -69,7 +69,18 @@ def open_at(place: Address, *, create: bool = False, settings: Settings | None =
             return _open_postgres(place, settings, create=create)
 
 
-def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
+def open_log(place: Address, *, create: bool = False) -> Log:
+    """Return the log of the store at an address, and nothing beside it; see `open_store`."""
+    match place:
+        case Memory():
+            return MemoryLog()
+        case Sqlite():
+            return _sqlite_log(place, create=create)
+        case Postgres():
+            return _postgres_log(place, create=create)
+
+
+def _sqlite_log(place: Sqlite, *, create: bool) -> SqliteLog:
     if not create and not place.path.exists():
         raise NoSuchStore(place.public)
     engine = sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
@@ -77,19 +88,10 @@ def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
         if create:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         _prepare(connection, place, None, create=create)
-    with ExitStack() as unless_opened:
-        log = SqliteLog(place.path)
-        unless_opened.callback(log.close)
-        tables = sqlite_rows.tables_in(place.tables)
-        unless_opened.callback(tables.close)
-        key = given_key(settings) or KeyFile(place.vault_key)
-        blobs = place_for_blobs(settings, place.blobs)
-        store = assembled(place, log, tables, key, blobs, settings)
-        unless_opened.pop_all()
-    return store
+    return SqliteLog(place.path)
 
 
-def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Store:
+def _postgres_log(place: Postgres, *, create: bool) -> PostgresLog:
     way = place.connecting
     check(place.url, way)
     engine = sa.create_engine(
@@ -102,10 +104,27 @@ def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Stor
             if not sa.inspect(connection).has_schema(place.schema):
                 connection.execute(sa.schema.CreateSchema(place.schema))
         _prepare(connection, place, place.schema, create=create)
+    return PostgresLog(place.url, place.schema, way)
+
+
+def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
     with ExitStack() as unless_opened:
-        log = PostgresLog(place.url, place.schema, way)
+        log = _sqlite_log(place, create=create)
         unless_opened.callback(log.close)
-        tables = postgres_rows.tables_in(place.url, place.schema, way)
+        tables = sqlite_rows.tables_in(place.tables)
+        unless_opened.callback(tables.close)
+        key = given_key(settings) or KeyFile(place.vault_key)
+        blobs = place_for_blobs(settings, place.blobs)
+        store = assembled(place, log, tables, key, blobs, settings)
+        unless_opened.pop_all()
+    return store
+
+
+def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Store:
+    with ExitStack() as unless_opened:
+        log = _postgres_log(place, create=create)
+        unless_opened.callback(log.close)
+        tables = postgres_rows.tables_in(place.url, place.schema, place.connecting)
         unless_opened.callback(tables.close)
         key = given_key(settings) or NoKey()
         blobs = place_for_blobs(settings, None)

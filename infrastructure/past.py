@@ -102,8 +102,8 @@ class _LogUpTo:
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         return self._log.page(partition, after, max(0, min(limit, self._position - after)))
 
-    def stream(self, stream: str) -> list[Recorded]:
-        return [each for each in self._log.stream(stream) if each.position <= self._position]
+    def stream(self, stream: str, after: int = 0) -> list[Recorded]:
+        return [each for each in self._log.stream(stream, after) if each.position <= self._position]
 
     def history(self, stream: str) -> History:
         whole = self._log.history(stream)

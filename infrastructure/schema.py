@@ -1,6 +1,7 @@
 """Brings the log's schema of a store up to date, or says that it is newer than this refold."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from refold.domain.errors import NewerSchema
 _SCRIPTS: Final = Path(next(iter(refold.migrations.__path__)))
 NEWEST: Final = max(path.name[:4] for path in (_SCRIPTS / "versions").glob("[0-9]*.py"))
 """The version of the log's schema that this refold works with."""
+
+_ALEMBIC: Final = Lock()
+"""Held while Alembic runs: where it is lies in variables of its modules."""
 
 
 def found(connection: sa.Connection, schema: str | None) -> str | None:
@@ -36,4 +40,5 @@ def upgrade(connection: sa.Connection, schema: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes.update(connection=connection, schema=schema)
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from refold.domain import streams
 from refold.domain.errors import (
+    AlreadyTracked,
     Claimed,
     CommandIdTaken,
     Conflict,
@@ -27,6 +28,7 @@ from refold.domain.ports import (
     Outcome,
     Recorded,
     State,
+    Tracked,
 )
 
 
@@ -41,7 +43,7 @@ class Known(NamedTuple):
 class Facts:
     """What a backend knows, under the head's lock, of all that a batch mentions.
 
-    A stream, command, claim or key that is not there is missing from its mapping.
+    A stream, command, claim, key or tracking that is not there is missing from its mapping.
     """
 
     head: Head
@@ -50,6 +52,7 @@ class Facts:
     commands: dict[str, Known] = field(default_factory=dict)
     claims: dict[tuple[str, str], str] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    trackings: dict[str, Tracked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Sorted:
     released: list[Claim]
     taken: list[Claim]
     keys: list[Key]
+    trackings: list[Tracked]
 
 
 def sort(commands: Sequence[Command], facts: Facts, now: int) -> Sorted:
@@ -79,6 +83,9 @@ def sort(commands: Sequence[Command], facts: Facts, now: int) -> Sorted:
         ),
         taken=_claims((key, holder) for key, holder in after.items() if before.get(key) != holder),
         keys=[key for subject, key in batch.keys.items() if facts.keys.get(subject) != key],
+        trackings=[
+            each for name, each in batch.trackings.items() if facts.trackings.get(name) != each
+        ],
     )
 
 
@@ -104,6 +111,8 @@ def by_partition(
 
 
 def _home(command: Command, partitions: int) -> int:
+    if command.trackings and not command.writes:
+        return 0
     homes = {streams.partition(stream, partitions) for stream, _, _ in command.writes}
     if len(homes) != 1 or () in [events for _, _, events in command.writes]:
         raise Refused(
@@ -168,17 +177,21 @@ class _Batch:
         self.commands = dict(facts.commands)
         self.claims = dict(facts.claims)
         self.keys = dict(facts.keys)
+        self.trackings = dict(facts.trackings)
         self.records: list[Recorded] = []
 
     def decide(self, command: Command) -> Outcome:
         known = self.commands.get(command.id)
         if known:
-            if known.stream != command.writes[0].stream:
+            if not command.writes or known.stream != command.writes[0].stream:
                 return CommandIdTaken(command.id, known.stream)
             return known.outcome._replace(again=True)
+        if not command.writes and self._stands(command):
+            return self._end()._replace(again=True)
         refusal = (
             closed(self.head)
             or self._conflict(command)
+            or self._tracked(command)
             or self._claimed(command)
             or self._erased(command)
         )
@@ -192,6 +205,20 @@ class _Batch:
                 return Conflict(write.stream, write.expected, version)
             ahead[write.stream] = version + len(write.events)
         return None
+
+    def _tracked(self, command: Command) -> AlreadyTracked | None:
+        for application, position in command.trackings:
+            stands = self.trackings.get(application)
+            if stands and stands.position >= position:
+                return AlreadyTracked(application, position, stands.position)
+        return None
+
+    def _stands(self, command: Command) -> bool:
+        """Tell whether all trackings of a command stand as it brought them."""
+        return all(
+            self.trackings.get(each.application) == (*each, command.id)
+            for each in command.trackings
+        )
 
     def _claimed(self, command: Command) -> Claimed | None:
         free = {(claim.kind, claim.value) for claim in command.releases if self._holds(claim)}
@@ -226,6 +253,10 @@ class _Batch:
             known = self.keys.get(key.subject)
             if known is None or (key.wrapped is None and known.wrapped is not None):
                 self.keys[key.subject] = key
+        for each in command.trackings:
+            self.trackings[each.application] = Tracked(*each, command.id)
+        if not command.writes:
+            return self._end()
         partition, number = self.head.partition, 0
         for stream, _, events in command.writes:
             version = self.versions.get(stream, 0)
@@ -250,6 +281,10 @@ class _Batch:
         outcome = Appended(partition, last.position, last.stream, last.version)
         self.commands[command.id] = Known(command.writes[0].stream, outcome)
         return outcome
+
+    def _end(self) -> Appended:
+        """Return the outcome of trackings alone: where the log ends."""
+        return Appended(self.head.partition, self.head.position + len(self.records), "", 0)
 
 
 def _claims(held: Iterable[tuple[tuple[str, str], str]]) -> list[Claim]:

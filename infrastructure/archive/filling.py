@@ -304,10 +304,11 @@ class _Filling:
     def _carry_claims(self) -> None:
         """Fold the claims of all streams, and make them the target's only ones."""
         self._claims = self._folded_claims()
-        if self._target.log.claims()[1] == self._claims:
+        _, claims, trackings = self._target.log.claims()
+        if claims == self._claims:
             return
         if head(self._target).state is State.FILLING:
-            self._target.log.replace_claims(self._claims, self._report.position)
+            self._target.log.replace_claims(self._claims, trackings, self._report.position)
         else:
             self.differences.append("the claims differ")
 

@@ -76,6 +76,11 @@ def write(
     sealed_before = standing[-1].position if standing else 0
     if there.state is State.FILLING:
         raise Filling
+    if source.log.claims().trackings:
+        raise Refused(
+            "an archive cannot keep up to where other applications' events are processed, and this"
+            " store says so of some: copy it to another store"
+        )
     if sealed_before > there.position:
         raise BrokenLog(PARTITION, there.position + 1, sealed_before, "sealed events are missing")
     with archives.failures(place), ExitStack() as cleanup:

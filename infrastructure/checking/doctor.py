@@ -157,7 +157,7 @@ class _Examination:
         """Return the claims at the position that the walk is to end at; None when locked."""
         if any(each.check == "lock" for each in self.findings):
             return None
-        [head], claims = store.log.claims()
+        [head], claims, _ = store.log.claims()
         self.position = head.position
         return claims
 

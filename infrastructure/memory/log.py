@@ -12,6 +12,7 @@ from uuid import uuid4
 from refold.domain import streams
 from refold.domain.ports import (
     Appended,
+    Beside,
     Claim,
     Command,
     Expected,
@@ -22,7 +23,9 @@ from refold.domain.ports import (
     Outcome,
     Recorded,
     Seal,
+    Snapshot,
     State,
+    Tracked,
 )
 from refold.infrastructure.sorting import (
     Facts,
@@ -49,6 +52,8 @@ class MemoryLog:
         self._commands: dict[str, list[Recorded]] = {}
         self._claims: dict[tuple[str, str], str] = {}
         self._keys: dict[str, Key] = {}
+        self._trackings: dict[str, Tracked] = {}
+        self._snapshots: dict[tuple[str, int], Snapshot] = {}
         self._seals: dict[tuple[int, int], bytes] = {}
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
@@ -63,6 +68,7 @@ class MemoryLog:
             for claim in result.taken:
                 self._claims[claim.kind, claim.value] = claim.stream
             self._keys.update((key.subject, key) for key in result.keys)
+            self._trackings.update((each.application, each) for each in result.trackings)
         return result.outcomes
 
     def _facts(self, partition: int, commands: Sequence[Command]) -> Facts:
@@ -93,6 +99,12 @@ class MemoryLog:
                 for key in command.keys
                 if key.subject in self._keys
             },
+            trackings={
+                application: self._trackings[application]
+                for command in commands
+                for application, _ in command.trackings
+                if application in self._trackings
+            },
         )
 
     def _keep(self, records: Sequence[Recorded]) -> None:
@@ -105,9 +117,9 @@ class MemoryLog:
                 self._heads[record.partition], position=record.position
             )
 
-    def stream(self, stream: str) -> list[Recorded]:
+    def stream(self, stream: str, after: int = 0) -> list[Recorded]:
         with self._lock:
-            return list(self._streams.get(stream, ()))
+            return self._streams.get(stream, [])[after:]
 
     def history(self, stream: str) -> History:
         return History(*zip(*map(_HISTORY, self.stream(stream)), strict=True))
@@ -136,6 +148,27 @@ class MemoryLog:
     def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
         with self._lock:
             return {claim: self._claims[claim] for claim in claims if claim in self._claims}
+
+    def tracked(self, application: str) -> Tracked | None:
+        with self._lock:
+            return self._trackings.get(application)
+
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> bool:
+        new = {(each.stream, each.version): each for each in snapshots}
+        with self._lock:
+            if len(new) < len(snapshots) or new.keys() & self._snapshots.keys():
+                return False
+            self._snapshots.update(new)
+            return True
+
+    def snapshots(self, stream: str, after: int, until: int, limit: int) -> list[Snapshot]:
+        with self._lock:
+            found = [
+                each
+                for (name, version), each in self._snapshots.items()
+                if name == stream and after < version <= until
+            ]
+        return sorted(found, reverse=True)[:limit]
 
     def identity(self) -> Identity:
         return self._identity
@@ -197,16 +230,19 @@ class MemoryLog:
     def _last(self, head: Head) -> Recorded | None:
         return self._events[head.partition][-1] if head.position else None
 
-    def claims(self) -> tuple[list[Head], list[Claim]]:
+    def claims(self) -> Beside:
         with self._lock:
             claims = [Claim(*key, stream) for key, stream in sorted(self._claims.items())]
-            return list(self._heads), claims
+            return Beside(list(self._heads), claims, sorted(self._trackings.values()))
 
-    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
+    def replace_claims(
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+    ) -> bool:
         with self._lock:
             if not ends_at(self._heads, position):
                 return False
             self._claims = {(claim.kind, claim.value): claim.stream for claim in claims}
+            self._trackings = {each.application: each for each in trackings}
             return True
 
     def close(self) -> None:

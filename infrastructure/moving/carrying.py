@@ -19,12 +19,12 @@ from refold.domain.errors import (
     NoSuchBlob,
     Refused,
 )
-from refold.domain.ports import Claim, Head, Key, Recorded, State
+from refold.domain.ports import Claim, Head, Key, Recorded, State, Tracked
 from refold.infrastructure.blobs.contents import is_whole
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.certificate import VaultProof
+from refold.infrastructure.moving.certificate import TrackingProof, VaultProof
 from refold.infrastructure.store import Store
 
 PAGES_UNDER_WAY: Final = 2
@@ -46,6 +46,7 @@ class Carrier:
         """Those that events refer to, and whether they are whole at the target."""
         self.vault = VaultProof.of([])
         self.claims = 0
+        self.trackings = TrackingProof.of([])
         standing = source.log.seals(PARTITION)
         self.sealed_before = standing[-1].position if standing else 0
         _check_tail(source, self.sealed_before)
@@ -207,16 +208,26 @@ class Carrier:
         if self.vault.keys and VaultProof.of(self.target.log.keys()) != self.vault:
             self.differences.append("the vaults differ")
 
-    def carry_claims(self, claims: Sequence[Claim], position: int) -> None:
-        """Make `claims`, those of the source at `position`, the target's if that ends there."""
-        self.claims = len(claims)
+    def carry_claims(
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+    ) -> None:
+        """Make those that the source has at `position` the target's if that ends there."""
+        self.claims, self.trackings = len(claims), TrackingProof.of(trackings)
         if self.differences:
             return
-        there = head(self.target)
-        if there.state is State.FILLING:
-            self._has_claims = self.target.log.replace_claims(claims, position)
-        elif there.position == position and self.target.log.claims()[1] != claims:
+        there = self.target.log.claims()
+        if there.heads[PARTITION].position == position and _lacks(there.trackings, trackings):
+            self._fill(position)
+        if head(self.target).state is State.FILLING:
+            self._has_claims = self.target.log.replace_claims(claims, trackings, position)
+            there = self.target.log.claims()
+        if there.heads[PARTITION].position != position:
+            return
+        if there.claims != claims:
             self.differences.append("the claims differ")
+        goes_on = head(self.source).state is State.SEALED  # where it moved to
+        if there.trackings != trackings and not goes_on:
+            self.differences.append("the trackings differ")
 
     def check_blobs(self) -> None:
         """Tell as a difference how many blobs are not whole at the target."""
@@ -270,6 +281,12 @@ def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
             f"{address} goes on to position {to_head.position}, the source ends at"
             f" {from_head.position}"
         )
+
+
+def _lacks(there: Sequence[Tracked], trackings: Sequence[Tracked]) -> bool:
+    """Tell whether some of `trackings` are missing `there`, or behind."""
+    stands = {each.application: each.position for each in there}
+    return any(stands.get(each.application, -1) < each.position for each in trackings)
 
 
 def _check_tail(source: Store, sealed: int) -> None:

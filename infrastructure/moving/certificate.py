@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from time import time_ns
 from typing import Any
 
 from refold.domain import times
-from refold.domain.ports import Key
+from refold.domain.ports import Key, Tracked
+from refold.domain.texts import canonical_json
 from refold.infrastructure.folding.folder import Digest
 from refold.infrastructure.vault import digest
 
@@ -41,6 +43,24 @@ class VaultProof:
         return {"keys": self.keys, "digest": self.digest}
 
 
+@dataclass(frozen=True, slots=True)
+class TrackingProof:
+    """Up to where other applications' events are processed: how many, and the SHA-256 over them."""
+
+    applications: int
+    digest: str
+
+    @classmethod
+    def of(cls, trackings: Sequence[Tracked]) -> "TrackingProof":
+        """Return the proof of trackings in the order of their applications."""
+        text = canonical_json([list(each) for each in trackings])
+        return cls(len(trackings), sha256(text.encode()).hexdigest())
+
+    def document(self) -> dict[str, int | str]:
+        """Return the proof as `--json` prints it."""
+        return {"applications": self.applications, "digest": self.digest}
+
+
 @dataclass(slots=True)
 class Certificate:
     """The comparison of two stores up to one position.
@@ -70,6 +90,7 @@ class Certificate:
     touched: int = 0
     claims: int = 0
     vault: VaultProof | None = None
+    trackings: TrackingProof | None = None
     blobs: int = 0
     missing_blobs: int = 0
     differences: list[str] = field(default_factory=list)
@@ -109,6 +130,7 @@ class Certificate:
             "rows_touched_since": self.touched,
             "claims": self.claims,
             "vault": self.vault.document() if self.vault else None,
+            "trackings": self.trackings.document() if self.trackings else None,
             "blobs": {"count": self.blobs, "missing": self.missing_blobs},
             "differences": self.differences,
             "seconds": round(self.seconds, 3),

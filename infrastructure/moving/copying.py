@@ -26,9 +26,9 @@ def certified(source: Store, target: Store, progress: Progress | None = None) ->
     began = monotonic()
     carrier = Carrier(source, target, progress)
     comparison = Comparison(carrier)
-    [head], claims = source.log.claims()
+    [head], claims, trackings = source.log.claims()
     carrier.carry(head.position)
-    carrier.carry_claims(claims, head.position)
+    carrier.carry_claims(claims, trackings, head.position)
     carrier.carry_keys()
     carrier.check_keys()
     if not carrier.differences:
@@ -56,6 +56,7 @@ def certificate(
         tables_at=comparison.compared_at,
         touched=comparison.touched,
         claims=carrier.claims,
+        trackings=carrier.trackings,
         vault=carrier.vault,
         blobs=len(carrier.blobs),
         missing_blobs=sum(not is_there for is_there in carrier.blobs.values()),

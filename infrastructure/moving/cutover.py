@@ -208,7 +208,7 @@ def _finish(carrier: Carrier, comparison: Comparison) -> None:
 
 
 def _carry_all(carrier: Carrier) -> None:
-    [there], claims = carrier.source.log.claims()
+    [there], claims, trackings = carrier.source.log.claims()
     carrier.carry(there.position)
-    carrier.carry_claims(claims, there.position)
+    carrier.carry_claims(claims, trackings, there.position)
     carrier.carry_keys()  # also those that were erased without an event behind it

@@ -12,7 +12,12 @@ from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.folder import Digest
-from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
+from refold.infrastructure.moving.certificate import (
+    Certificate,
+    TableProof,
+    TrackingProof,
+    VaultProof,
+)
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -34,6 +39,7 @@ class Report:
     store: str
     log_id: str
     vault: VaultProof
+    trackings: TrackingProof
     position: int = 0
     chain: bytes = b""
     sealed_before: int = 0
@@ -70,6 +76,7 @@ class Report:
             if bad
             else None,
             "vault": self.vault.document(),
+            "trackings": self.trackings.document(),
             "blobs": {"count": len(self.blobs), "missing": len(self.missing)},
             "unfoldable": str(self.unfoldable) if self.unfoldable else None,
             "seconds": round(self.seconds, 3),
@@ -80,7 +87,8 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     """Walk over the whole log, compare all seals, and seal what is not sealed yet."""
     started = monotonic()
     vault = VaultProof.of(store.log.keys())
-    report = Report(store.address.public, store.log.identity().log_id, vault)
+    trackings = TrackingProof.of(store.log.claims().trackings)
+    report = Report(store.address.public, store.log.identity().log_id, vault, trackings)
     head = store.log.heads()[PARTITION]
     standing = store.log.seals(PARTITION)
     report.sealed_before = standing[-1].position if standing else 0
@@ -134,6 +142,8 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         differences.append("the claims differ")
     if ours.vault != theirs.vault:
         differences.append("the vaults differ")
+    if ours.trackings != theirs.trackings:
+        differences.append("the trackings differ")
     comparable = ours.position == theirs.position
     originals = dict(ours.tables) if comparable else {}
     tables = [TableProof(name, digest, originals.get(name)) for name, digest in theirs.tables]
@@ -157,6 +167,7 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         tables_at=theirs.position,
         claims=len(others),
         vault=theirs.vault,
+        trackings=theirs.trackings,
         blobs=len(theirs.blobs),
         missing_blobs=len(theirs.missing),
         differences=differences,

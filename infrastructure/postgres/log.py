@@ -12,6 +12,7 @@ from psycopg_pool import ConnectionPool
 
 from refold.domain.ports import (
     Appended,
+    Beside,
     Claim,
     Command,
     Expected,
@@ -22,7 +23,9 @@ from refold.domain.ports import (
     Outcome,
     Recorded,
     Seal,
+    Snapshot,
     State,
+    Tracked,
 )
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.exact import Exact, exact, outcomes
@@ -136,6 +139,8 @@ class PostgresLog:
             self._change_claims(connection, result.released, result.taken)
             if result.keys:
                 connection.execute(self._sql["merge_keys"], _columns(result.keys, 3))
+            if result.trackings:
+                connection.execute(self._sql["keep_trackings"], _columns(result.trackings, 3))
         return result.outcomes
 
     def _change_claims(
@@ -157,6 +162,7 @@ class PostgresLog:
         }
         ids = [command.id for command in commands]
         subjects = [key.subject for command in commands for key in command.keys]
+        applications = [each.application for command in commands for each in command.trackings]
         return Facts(
             Head(partition, position, State(state), successor),
             recorded_at,
@@ -181,13 +187,21 @@ class PostgresLog:
                     else ()
                 )
             },
+            trackings={
+                row[0]: Tracked(*row)
+                for row in (
+                    connection.execute(self._sql["read_trackings"], (applications, applications))
+                    if applications
+                    else ()
+                )
+            },
         )
 
     def _row(self, connection: Connection, name: str, *parameters: object) -> Any:
         return connection.execute(self._sql[name], parameters).fetchone()
 
-    def stream(self, stream: str) -> list[Recorded]:
-        return self._records("read_stream", stream)
+    def stream(self, stream: str, after: int = 0) -> list[Recorded]:
+        return self._records("read_stream", stream, after)
 
     def history(self, stream: str) -> History:
         return History(*zip(*self._read("read_history", stream), strict=True))
@@ -211,6 +225,24 @@ class PostgresLog:
     def holders(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
         rows = self._read("read_holders", *_columns(claims, 2))
         return {(kind, value): stream for kind, value, stream in rows}
+
+    def tracked(self, application: str) -> Tracked | None:
+        rows = self._read("read_trackings", [application], [application])
+        return next(map(Tracked._make, rows), None)
+
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> bool:
+        rows = _columns(snapshots, 4)
+        try:
+            self._patiently(
+                lambda connection: connection.execute(self._sql["keep_snapshots"], rows)
+            )
+        except UniqueViolation:
+            return False
+        return True
+
+    def snapshots(self, stream: str, after: int, until: int, limit: int) -> list[Snapshot]:
+        rows = self._read("read_snapshots", stream, after, until, limit)
+        return list(map(Snapshot._make, rows))
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -283,16 +315,22 @@ class PostgresLog:
 
         self._patiently(write)
 
-    def claims(self) -> tuple[list[Head], list[Claim]]:
-        def read(connection: Connection) -> tuple[list[Head], list[Claim]]:
+    def claims(self) -> Beside:
+        def read(connection: Connection) -> Beside:
             with connection.transaction():
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                heads = [_head(row) for row in connection.execute(self._sql["read_heads"])]
-                return heads, [Claim(*row) for row in connection.execute(self._sql["read_claims"])]
+                trackings = connection.execute(self._sql["read_trackings"], (None, None))
+                return Beside(
+                    [_head(row) for row in connection.execute(self._sql["read_heads"])],
+                    [Claim(*row) for row in connection.execute(self._sql["read_claims"])],
+                    [Tracked(*row) for row in trackings],
+                )
 
         return self._patiently(read)
 
-    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
+    def replace_claims(
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+    ) -> bool:
         def replace(connection: Connection) -> bool:
             with connection.transaction():
                 connection.execute(self._sql["lock_heads"])
@@ -300,6 +338,8 @@ class PostgresLog:
                     return False
                 before = {Claim(*row) for row in connection.execute(self._sql["read_claims"])}
                 self._change_claims(connection, before.difference(claims), set(claims) - before)
+                connection.execute(self._sql["forget_trackings"])
+                connection.execute(self._sql["keep_trackings"], _columns(trackings, 3))
             return True
 
         return self._patiently(replace)

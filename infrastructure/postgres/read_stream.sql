@@ -1,2 +1,2 @@
--- The events of a stream. Parameter: stream (text).
-SELECT * FROM refold.events WHERE stream = %b ORDER BY version
+-- The events of a stream behind a version. Parameters: stream (text), version (bigint).
+SELECT * FROM refold.events WHERE stream = %b AND version > %b ORDER BY version

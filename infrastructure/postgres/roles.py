@@ -48,7 +48,10 @@ _SETTINGS: Final = {
 }
 """What holds for a session of `refold_analyst`."""
 
-_LOG: Final = ("alembic_version", "claims", "events", "heads", "keys", "seals", "store")
+_LOG: Final = (
+    *("alembic_version", "claims", "events", "heads", "keys", "seals", "snapshots", "store"),
+    "trackings",
+)
 """The tables that `migrations/` makes."""
 
 _APPEND: Final = (
@@ -67,6 +70,8 @@ _GRANTS: Final = (
     ("INSERT, DELETE", "claims", (WRITER,)),
     ("INSERT, UPDATE (key, erased_at)", "keys", (WRITER,)),
     ("INSERT", "seals", (PROJECTOR,)),
+    ("INSERT", "snapshots", (WRITER,)),
+    ("INSERT, UPDATE (position, command_id)", "trackings", (WRITER,)),
 )
 """What the roles may do that own nothing of the log."""
 

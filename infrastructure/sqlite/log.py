@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from refold.domain.ports import (
     Appended,
+    Beside,
     Claim,
     Command,
     Expected,
@@ -21,7 +22,9 @@ from refold.domain.ports import (
     Outcome,
     Recorded,
     Seal,
+    Snapshot,
     State,
+    Tracked,
 )
 from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.sorting import (
@@ -83,10 +86,11 @@ class SqliteLog:
         writer.executemany(_SQL["release_claim"], result.released)
         writer.executemany(_SQL["take_claim"], result.taken)
         writer.executemany(_SQL["merge_key"], result.keys)
+        writer.executemany(_SQL["keep_tracking"], result.trackings)
         return result.outcomes
 
-    def stream(self, stream: str) -> list[Recorded]:
-        return self._records("read_stream", stream)
+    def stream(self, stream: str, after: int = 0) -> list[Recorded]:
+        return self._records("read_stream", stream, after)
 
     def history(self, stream: str) -> History:
         return History(*zip(*self._read("read_history", stream), strict=True))
@@ -115,6 +119,19 @@ class SqliteLog:
                 for claim in claims
                 for (stream,) in self._reader.execute(_SQL["read_claim"], claim)
             }
+
+    def tracked(self, application: str) -> Tracked | None:
+        rows = self._read("read_trackings", json.dumps([application]))
+        return next(map(Tracked._make, rows), None)
+
+    def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> bool:
+        with suppress(sqlite3.IntegrityError):  # of one version there is one
+            self._write(lambda writer: writer.executemany(_SQL["keep_snapshot"], snapshots))
+            return True
+        return False
+
+    def snapshots(self, stream: str, after: int, until: int, limit: int) -> list[Snapshot]:
+        return list(map(Snapshot._make, self._read("read_snapshots", stream, after, until, limit)))
 
     def identity(self) -> Identity:
         return Identity(*self._read("read_identity")[0])
@@ -177,20 +194,27 @@ class SqliteLog:
 
         self._write(write)
 
-    def claims(self) -> tuple[list[Head], list[Claim]]:
-        def read(writer: sqlite3.Connection) -> tuple[list[Head], list[Claim]]:
-            heads = [_head(row) for row in writer.execute(_SQL["read_heads"])]
-            return heads, [Claim(*row) for row in writer.execute(_SQL["read_claims"])]
+    def claims(self) -> Beside:
+        def read(writer: sqlite3.Connection) -> Beside:
+            return Beside(
+                [_head(row) for row in writer.execute(_SQL["read_heads"])],
+                [Claim(*row) for row in writer.execute(_SQL["read_claims"])],
+                [Tracked(*row) for row in writer.execute(_SQL["read_trackings"], (None,))],
+            )
 
         return self._write(read)
 
-    def replace_claims(self, claims: Sequence[Claim], position: int) -> bool:
+    def replace_claims(
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+    ) -> bool:
         def replace(writer: sqlite3.Connection) -> bool:
             if not ends_at(map(_head, writer.execute(_SQL["read_heads"])), position):
                 return False
             before = {Claim(*row) for row in writer.execute(_SQL["read_claims"])}
             writer.executemany(_SQL["release_claim"], before.difference(claims))
             writer.executemany(_SQL["take_claim"], set(claims) - before)
+            writer.execute(_SQL["forget_trackings"])
+            writer.executemany(_SQL["keep_tracking"], trackings)
             return True
 
         return self._write(replace)
@@ -281,6 +305,9 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
                 facts.claims[key] = holder[0]
     if subjects := [key.subject for command in commands for key in command.keys]:
         facts.keys.update((row[0], Key(*row)) for row in read("read_keys", subjects))
+    if applications := [each.application for command in commands for each in command.trackings]:
+        tracked = read("read_trackings", applications)
+        facts.trackings.update((row[0], Tracked(*row)) for row in tracked)
     return facts
 
 

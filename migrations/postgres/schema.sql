@@ -48,12 +48,27 @@ CREATE TABLE refold.seals (
     CONSTRAINT seals_pkey PRIMARY KEY (partition, "position")
 );
 
+CREATE TABLE refold.snapshots (
+    stream text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    data bytea NOT NULL,
+    CONSTRAINT snapshots_pkey PRIMARY KEY (stream, version)
+);
+
 CREATE TABLE refold.store (
     id integer NOT NULL,
     store_id text NOT NULL,
     log_id text NOT NULL,
     CONSTRAINT store_id_check CHECK ((id = 1)),
     CONSTRAINT store_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE refold.trackings (
+    application text COLLATE "C" NOT NULL,
+    "position" bigint NOT NULL,
+    command_id text COLLATE "C" NOT NULL,
+    CONSTRAINT trackings_pkey PRIMARY KEY (application)
 );
 
 CREATE UNIQUE INDEX events_command_id ON refold.events USING btree (command_id) WHERE (command_no = 0);

@@ -335,7 +335,7 @@ def test_claims_of_another_position_open_no_target(source: Store, target: Store)
     carrier = Carrier(source, target)
     carrier.close(head(target))
     carrier.carry(2)
-    carrier.carry_claims([], 1)
+    carrier.carry_claims([], [], 1)
 
     with pytest.raises(ForeignTarget, match="was filled further"):
         carrier.finish()

@@ -314,7 +314,7 @@ def test_a_claim_that_is_taken_is_refused_to_others(log: Log) -> None:
 
     assert claimed(outcomes[0]) == ("name", ADA)
     assert outcomes[1] == Appended(0, 2, "user-eve", 1)
-    assert log.claims() == (log.heads(), [mail("ada", "user-eve"), name("ada", ADA)])
+    assert log.claims() == (log.heads(), [mail("ada", "user-eve"), name("ada", ADA)], [])
     assert data(everything(log)) == [b"", b"other kind"]
 
 
@@ -436,12 +436,12 @@ def test_claims_are_replaced_while_a_store_is_being_filled(log: Log) -> None:
     log.append([command("1", write(ADA, 0, b""), takes=[name("x", ADA), name("y", ADA)])])
     log.change_state(State.FILLING)
 
-    log.replace_claims([name("y", BOB), mail("z", BOB)], 1)
+    log.replace_claims([name("y", BOB), mail("z", BOB)], [], 1)
 
     assert claims(log) == [mail("z", BOB), name("y", BOB)]
-    assert not log.replace_claims([name("x", BOB)], 2)  # those of another position
+    assert not log.replace_claims([name("x", BOB)], [], 2)  # those of another position
     assert claims(log) == [mail("z", BOB), name("y", BOB)]
-    assert log.replace_claims([], 1)
+    assert log.replace_claims([], [], 1)
     assert claims(log) == []
 
 
@@ -451,7 +451,7 @@ def test_claims_are_not_replaced_otherwise(log: Log, state: State) -> None:
     log.change_state(state, successor="elsewhere" if state is State.SEALED else None)
 
     with pytest.raises(Refused, match="only while a store is being filled"):
-        log.replace_claims([], 1)
+        log.replace_claims([], [], 1)
 
     assert claims(log) == [name("x", ADA)]
 
@@ -811,7 +811,7 @@ def test_claims_and_heads_are_told_of_one_instant(log: Log) -> None:
             writer.result()
 
     assert len(claims(log)) == 180
-    assert all(len(held) == heads[0].position for heads, held in told)
+    assert all(len(held) == heads[0].position for heads, held, _ in told)
 
 
 # --- seals ------------------------------------------------------------------------------

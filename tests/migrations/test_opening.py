@@ -16,7 +16,10 @@ from refold.domain.ports import Appended, Command, Head, NewEvent, State, Write
 from refold.infrastructure import schema
 from refold.infrastructure.open import open_store
 
-LOG_TABLES = ("store", "heads", "events", "claims", "keys", "seals", "alembic_version")
+LOG_TABLES = (
+    *("store", "heads", "events", "claims", "keys", "seals", "trackings", "snapshots"),
+    "alembic_version",
+)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,0 +1,178 @@
+"""The log of one application as its recorders use it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from threading import Condition
+from typing import Final
+from uuid import UUID, uuid4
+
+from eventsourcing.persistence import IntegrityError, Notification, StoredEvent, Tracking
+
+from refold.domain import ports
+from refold.domain.errors import Conflict
+from refold.domain.ports import Appended, Command, Log, Recorded, Snapshot, Write
+from refold.infrastructure import originators
+from refold.infrastructure.eventsourcing.errors import told
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.group_commit import GroupCommit
+
+MOST_KNOWN: Final = 100_000
+"""Aggregates whose versions count from 0 that are remembered: a save then needs no second try."""
+
+
+class Wakeups:
+    """Wakes whoever waits for something new in a store; what other processes do wakes nobody."""
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self.count = 0
+
+    def wake(self) -> None:
+        """Wake all who wait."""
+        with self._condition:
+            self.count += 1
+            self._condition.notify_all()
+
+    def wait(self, seen: int, seconds: float) -> None:
+        """Return after `seconds`, or once `count` is not `seen` any more."""
+        with self._condition:
+            if self.count == seen:
+                self._condition.wait(seconds)
+
+
+class ApplicationLog:
+    """The events, trackings and snapshots of an application; for many threads.
+
+    Its methods raise the library's errors. Appends of several threads share a commit.
+    """
+
+    def __init__(self, log: Log) -> None:
+        """Stand in front of `log`, whose only partition is the application's sequence."""
+        self._log = log
+        self._commits = GroupCommit(log)
+        self._from_zero: set[str] = set()
+        self.wakeups = Wakeups()
+
+    def append(self, events: Sequence[StoredEvent], tracking: Tracking | None) -> list[int]:
+        """Append all of `events` and move the tracking, or nothing; return the positions.
+
+        Each aggregate's versions go on by one and begin with 0 or 1. Raises `IntegrityError` where
+        a version is there already or one before it is missing, or the tracking is not ahead.
+        """
+        if not events and tracking is None:
+            return []
+        command_id = uuid4().hex
+        trackings = (
+            (ports.Tracking(tracking.application_name, tracking.notification_id),)
+            if tracking
+            else ()
+        )
+        with told():
+            while True:
+                writes = tuple(self._writes(events))
+                command = Command(command_id, writes, trackings=trackings)
+                [outcome] = self._commits.append([command])
+                if isinstance(outcome, Appended):
+                    break
+                if not (isinstance(outcome, Conflict) and self._counts_from_zero(outcome)):
+                    raise outcome
+        self._remember(
+            each.stream for each in writes if originators.start(each.events[0].metadata) == 0
+        )
+        self.wakeups.wake()
+        return list(range(outcome.position - len(events) + 1, outcome.position + 1))
+
+    def events(self, id: UUID | str, after: int) -> list[StoredEvent]:
+        """Return the events of an aggregate behind a version, in order."""
+        with told():
+            stream = originators.stream(id)
+            records = self._log.stream(stream, max(after, 0))
+        if records and originators.start(records[0].metadata) == 0:
+            self._remember([stream])
+        return [
+            StoredEvent(id, version, record.type, record.data)
+            for record in records
+            if (version := originators.origin(record).version) > after
+        ]
+
+    def notifications(self, after: int, limit: int) -> list[Notification]:
+        """Return up to `limit` events behind a position."""
+        with told():
+            return [_notification(each) for each in self._log.page(PARTITION, after, limit)]
+
+    def end(self) -> int:
+        """Return the position of the last event, 0 when there is none."""
+        with told():
+            return self._log.heads()[PARTITION].position
+
+    def tracked(self, application: str) -> int | None:
+        """Return up to which position an application's events were processed."""
+        with told():
+            found = self._log.tracked(application)
+        return found.position if found else None
+
+    def keep_snapshots(self, snapshots: Sequence[StoredEvent]) -> None:
+        """Keep all of `snapshots`, or raise `IntegrityError` when there is one of them already."""
+        with told():
+            kept = not snapshots or self._log.keep_snapshots(
+                [
+                    Snapshot(
+                        originators.stream(each.originator_id),
+                        each.originator_version,
+                        each.topic,
+                        each.state,
+                    )
+                    for each in snapshots
+                ]
+            )
+        if not kept:
+            raise IntegrityError("there is a snapshot of this aggregate's version already")
+
+    def snapshots(self, id: UUID | str, after: int, until: int, limit: int) -> list[StoredEvent]:
+        """Return up to `limit` snapshots of an aggregate, newest first."""
+        with told():
+            found = self._log.snapshots(originators.stream(id), after, until, limit)
+        return [StoredEvent(id, each.version, each.type, each.data) for each in found]
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._log.close()
+
+    def _writes(self, events: Iterable[StoredEvent]) -> Iterator[Write]:
+        """Yield the writes that `events` are, in their order."""
+        from_zero = set[str]()
+        for id, group in groupby(events, attrgetter("originator_id")):
+            own = list(group)
+            first, stream = own[0].originator_version, originators.stream(id)
+            if [each.originator_version for each in own] != list(range(first, first + len(own))):
+                raise IntegrityError(f"the versions of {id} do not go on by one from {first}")
+            if first == 0 or stream in self._from_zero:
+                from_zero.add(stream)
+            start = 0 if stream in from_zero else 1
+            metadata = originators.metadata(id, start)
+            yield Write(
+                stream,
+                first - start,
+                tuple(originators.event(each.topic, each.state, metadata) for each in own),
+            )
+
+    def _counts_from_zero(self, conflict: Conflict) -> bool:
+        """Tell whether a conflict is only about where versions count from, which is known now."""
+        if conflict.stream in self._from_zero:
+            return False
+        last = self._log.stream(conflict.stream, conflict.actual - 1)[:1]
+        if not last or originators.start(last[0].metadata):
+            return False
+        self._remember([conflict.stream])
+        return True
+
+    def _remember(self, from_zero: Iterable[str]) -> None:
+        if len(self._from_zero) > MOST_KNOWN:
+            self._from_zero = set()
+        self._from_zero.update(from_zero)
+
+
+def _notification(record: Recorded) -> Notification:
+    id, version = originators.origin(record)
+    return Notification(id, version, record.type, record.data, record.position)

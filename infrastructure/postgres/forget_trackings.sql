@@ -1,0 +1,2 @@
+-- Removes all trackings of a store that is filled.
+DELETE FROM refold.trackings
