@@ -45,11 +45,25 @@ CREATE TABLE seals (
     PRIMARY KEY (partition, position)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE snapshots (
+    stream  TEXT    NOT NULL,
+    version INTEGER NOT NULL,
+    type    TEXT    NOT NULL,
+    data    BLOB    NOT NULL,
+    PRIMARY KEY (stream, version)
+) STRICT;
+
 CREATE TABLE store (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     store_id TEXT NOT NULL,
     log_id   TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE trackings (
+    application TEXT    PRIMARY KEY,
+    position    INTEGER NOT NULL,
+    command_id  TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
 BEGIN

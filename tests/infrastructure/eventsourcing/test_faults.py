@@ -1,0 +1,245 @@
+"""What the library's own recorders get wrong is right here.
+
+Where it is cheap, a test first shows the fault: with the library's own recorder on PostgreSQL.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from threading import Thread
+from time import monotonic, sleep
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    IntegrityError,
+    PersistenceError,
+    StoredEvent,
+    Tracking,
+)
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment
+
+from refold.infrastructure.eventsourcing.factory import Factory
+from refold.infrastructure.eventsourcing.log import ApplicationLog
+from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.postgres.log import PostgresLog
+from refold.tests.infrastructure.faults.proxy import Cut, proxy
+
+New = Callable[[str], dict[str, str]]
+
+WRITERS = 8
+STARTS = 32
+
+
+def stored(version: int = 1, id: UUID | None = None) -> StoredEvent:
+    return StoredEvent(id or uuid4(), version, "topic", b"state")
+
+
+def library(url: str, **more: str) -> Environment:
+    """An environment of the library's own recorders on a PostgreSQL server."""
+    parts = urlsplit(url)
+    named = {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": parts.path.removeprefix("/"),
+        "POSTGRES_HOST": parts.hostname or "localhost",
+        "POSTGRES_PORT": str(parts.port or 5432),
+        "POSTGRES_USER": parts.username or os.environ.get("PGUSER", "postgres"),
+        "POSTGRES_PASSWORD": parts.password or "none",
+    }
+    return Environment("Tried", named | more)
+
+
+@contextmanager
+def made(environment: Environment) -> Iterator[InfrastructureFactory]:
+    factory = InfrastructureFactory.construct(environment)
+    try:
+        yield factory
+    finally:
+        factory.close()
+
+
+# --- a tailing reader -------------------------------------------------------------------
+
+
+def test_a_tailing_reader_misses_nothing_under_writers(kept_environment: dict[str, str]) -> None:
+    each = 40
+    with made(Environment("Tailed", kept_environment)) as factory:
+        recorder = factory.application_recorder()
+        expected = WRITERS * each * 2
+
+        def write(_: int) -> None:
+            for _ in range(each):
+                id = uuid4()
+                recorder.insert_events([stored(1, id), stored(2, id)])
+
+        with ThreadPoolExecutor(WRITERS) as pool, recorder.subscribe(gt=0) as subscription:
+            writing = [pool.submit(write, number) for number in range(WRITERS)]
+            ids = [next(subscription).id for _ in range(expected)]
+            for each_writer in writing:
+                each_writer.result()
+
+    assert ids == list(range(1, expected + 1))
+
+
+def test_a_tailing_reader_sees_what_other_processes_append(
+    kept_environment: dict[str, str],
+) -> None:
+    program = (
+        "from refold.tests.infrastructure.eventsourcing.examples import DogSchool\n"
+        "with DogSchool() as school:\n"
+        "    for number in range(5):\n"
+        "        school.register(f'dog {number}')\n"
+    )
+    with made(Environment("DogSchool", kept_environment)) as factory:
+        with factory.application_recorder().subscribe(gt=0) as subscription:
+            other = subprocess.Popen(
+                [sys.executable, "-c", program], env=os.environ | kept_environment
+            )
+            ids = [next(subscription).id for _ in range(5)]
+        assert other.wait(30) == 0
+
+    assert ids == [1, 2, 3, 4, 5]
+
+
+# --- an acknowledgement that was lost ---------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [Cut.APPEND_LOST, Cut.APPEND_UNANSWERED])
+def test_a_commit_whose_acknowledgement_was_lost_is_no_conflict(
+    postgres_url: str, cut: Cut
+) -> None:
+    Factory(Environment("", {"REFOLD_STORE": postgres_url})).close()
+    with proxy(postgres_url) as cutting:
+        log = PostgresLog(cutting.url, "refold_stored")
+        recording = ApplicationLog(log)
+        recording.append([stored()], None)
+        cutting.cut_next(cut)
+        positions = recording.append([stored(), stored()], None)
+        recording.close()
+
+    assert cutting.struck == {cut: 1}
+    assert positions == [2, 3]
+
+
+@pytest.mark.parametrize("cut", [Cut.COMMIT_LOST, Cut.COMMIT_UNANSWERED])
+@pytest.mark.parametrize("events", [0, 1])
+def test_a_tracking_whose_acknowledgement_was_lost_is_no_conflict(
+    postgres_url: str, cut: Cut, events: int
+) -> None:
+    Factory(Environment("", {"REFOLD_STORE": postgres_url})).close()
+    with proxy(postgres_url) as cutting:
+        recording = ApplicationLog(PostgresLog(cutting.url, "refold_stored"))
+        cutting.cut_next(cut)
+        positions = recording.append([stored() for _ in range(events)], Tracking("up", 5))
+        tracked = recording.tracked("up")
+        with pytest.raises(IntegrityError):
+            recording.append([], Tracking("up", 5))
+        recording.close()
+
+    assert cutting.struck == {cut: 1}
+    assert (positions, tracked) == ([1][:events], 5)
+
+
+# --- many applications at once ----------------------------------------------------------
+
+
+def test_many_applications_may_start_at_once(kept_environment: dict[str, str]) -> None:
+    def start(number: int) -> int:
+        with made(Environment(f"App{number % 4}", kept_environment)) as factory:
+            factory.process_recorder().insert_events([stored()])
+            return 1
+
+    with ThreadPoolExecutor(STARTS) as pool:
+        assert sum(pool.map(start, range(STARTS))) == STARTS
+
+
+# --- a server that restarts -------------------------------------------------------------
+
+
+def test_a_subscription_survives_a_restart_of_the_database() -> None:
+    with throwaway() as cluster, ExitStack() as closing:
+        environment = {"REFOLD_STORE": cluster.url}
+        ours = closing.enter_context(_factory(environment)).application_recorder()
+        theirs = closing.enter_context(made(library(cluster.url))).application_recorder()
+        own, other = ours.subscribe(gt=0), theirs.subscribe(gt=0)
+        for recorder in (ours, theirs):
+            recorder.insert_events([stored()])
+        assert (next(own).id, next(other).id) == (1, 1)
+
+        cluster.restart("immediate")
+        got = Thread(target=lambda: found.extend([next(own).id]), daemon=True)
+        found: list[int] = []
+        got.start()
+        sleep(0.2)
+        ours.insert_events([stored()])
+        _again(lambda: theirs.insert_events([stored()]))
+
+        got.join(20)
+        assert found == [2]
+        with pytest.raises((PersistenceError, StopIteration)):
+            next(other)
+        other.stop()
+        own.stop()
+
+
+@contextmanager
+def _factory(environment: dict[str, str]) -> Iterator[Factory]:
+    factory = Factory(Environment("Tried", environment | {"PERSISTENCE_MODULE": "unused"}))
+    try:
+        yield factory
+    finally:
+        factory.close()
+
+
+def _again(work: Callable[[], object]) -> None:
+    """Do what a pool of broken connections refuses, until it goes well."""
+    for _ in range(20):
+        try:
+            work()
+        except PersistenceError:
+            sleep(0.1)
+        else:
+            return
+
+
+# --- waiting ----------------------------------------------------------------------------
+
+
+def test_wait_returns_within_20_ms_of_an_event_being_processed(
+    kept_environment: dict[str, str],
+) -> None:
+    """The library's own looks every 100 ms, then every 200, 400 and 800."""
+    with (
+        made(Environment("Waited", kept_environment)) as factory,
+        made(Environment("Waited", kept_environment)) as elsewhere,
+    ):
+        here, there = factory.process_recorder(), elsewhere.process_recorder()
+        late = sorted(
+            _lateness(lambda: here.wait("up", number, timeout=5), there, number)
+            for number in range(1, 12)
+        )
+
+    assert late[len(late) // 2] < 0.02
+
+
+def _lateness(wait: Callable[[], None], recorder: object, number: int) -> float:
+    """Return how long after an event was processed somebody who waits for it knows."""
+    done: list[float] = []
+
+    def waiting() -> None:
+        wait()
+        done.append(monotonic())
+
+    thread = Thread(target=waiting)
+    thread.start()
+    sleep(0.03)
+    recorder.insert_tracking(Tracking("up", number))  # type: ignore[attr-defined]
+    processed = monotonic()
+    thread.join()
+    return done[0] - processed

@@ -1,0 +1,260 @@
+"""What refold's recorders keep beyond what the library's suites ask: ids, versions, bytes, names."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from eventsourcing.cipher import AESCipher
+from eventsourcing.persistence import (
+    DataError,
+    InfrastructureFactory,
+    InfrastructureFactoryError,
+    IntegrityError,
+    OperationalError,
+    StoredEvent,
+    Tracking,
+)
+from eventsourcing.popo import POPOApplicationRecorder, POPOTrackingRecorder
+from eventsourcing.utils import Environment, get_topic
+
+from refold.infrastructure import applications, config
+from refold.infrastructure.address import Memory, parse
+from refold.infrastructure.eventsourcing.factory import Factory
+from refold.infrastructure.eventsourcing.recorders import RefoldProcessRecorder
+from refold.infrastructure.open import open_at
+from refold.tests.infrastructure.eventsourcing.examples import DogSchool
+
+IDS: list[UUID | str] = [
+    uuid4(),
+    str(uuid4()),  # a text that looks like a UUID stays a text
+    uuid4().hex,
+    "",
+    "dog-1",
+    "a/b%2F~c",
+    "~tilde",
+    "%7E",
+    "é\U0001f600 \n",
+    "long " * 200,
+    '{"start":0}',
+]
+
+
+@pytest.fixture
+def factory(environment: dict[str, str]) -> Iterator[InfrastructureFactory[Any]]:
+    """The infrastructure of an application with an empty store."""
+    made = InfrastructureFactory[Any].construct(Environment("Kept", environment))
+    yield made
+    made.close()
+
+
+def stored(id: UUID | str, version: int, state: bytes = b"state") -> StoredEvent:
+    return StoredEvent(id, version, "topic", state)
+
+
+# --- ids and versions -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_ids_and_versions_come_back_as_they_went_in(
+    factory: InfrastructureFactory[Any], start: int
+) -> None:
+    recorder = factory.application_recorder()
+    events = [stored(id, start + n, bytes([n, 0, 255])) for id in IDS for n in range(3)]
+
+    positions = recorder.insert_events(events)
+
+    found = recorder.select_notifications(None, 100)
+    assert positions == [each.id for each in found] == list(range(1, len(events) + 1))
+    assert [stored(it.originator_id, it.originator_version, it.state) for it in found] == events
+    for id in IDS:
+        own = [each for each in events if each.originator_id == id]
+        assert recorder.select_events(id) == own
+        assert recorder.select_events(id, gt=start) == own[1:]
+        assert recorder.select_events(id, gt=start, lte=start + 1) == own[1:2]
+        assert recorder.select_events(id, desc=True, limit=2) == own[:0:-1]
+
+
+def test_who_did_not_see_where_an_aggregate_begins_can_go_on(
+    kept_environment: dict[str, str],
+) -> None:
+    one, other = (Factory(Environment("Kept", kept_environment)) for _ in range(2))
+    id = uuid4()
+    one.application_recorder().insert_events([stored(id, 0), stored(id, 1)])
+
+    other.application_recorder().insert_events([stored(id, 2)])
+    with pytest.raises(IntegrityError):
+        other.application_recorder().insert_events([stored(id, 2)])
+    one.application_recorder().insert_events([stored(id, 3)])
+
+    found = other.application_recorder().select_events(id)
+    one.close()
+    other.close()
+    assert [each.originator_version for each in found] == [0, 1, 2, 3]
+
+
+def test_several_aggregates_go_in_together_in_the_order_given(
+    factory: InfrastructureFactory[Any],
+) -> None:
+    recorder = factory.application_recorder()
+    events = [stored("a", 1), stored("b", 0), stored("a", 2), stored("b", 1), stored("c", 1)]
+
+    assert recorder.insert_events(events) == [1, 2, 3, 4, 5]
+    with pytest.raises(IntegrityError):
+        recorder.insert_events([stored("c", 2), stored("a", 2)])
+
+    assert [
+        (each.originator_id, each.originator_version)
+        for each in recorder.select_notifications(1, 9)
+    ] == [("a", 1), ("b", 0), ("a", 2), ("b", 1), ("c", 1)]
+
+
+@pytest.mark.parametrize("versions", [[3], [1, 3], [1, 1], [2, 1], [-1]])
+def test_a_version_that_does_not_go_on_by_one_is_a_conflict(
+    factory: InfrastructureFactory[Any], versions: list[int]
+) -> None:
+    recorder = factory.application_recorder()
+
+    with pytest.raises(IntegrityError):
+        recorder.insert_events([stored("a", version) for version in versions])
+
+    assert recorder.max_notification_id() is None
+
+
+@pytest.mark.parametrize("event", [stored("a\0", 1), StoredEvent("a", 1, "\ud800", b"")])
+def test_a_text_that_cannot_be_kept_is_refused_by_name(
+    factory: InfrastructureFactory[Any], event: StoredEvent
+) -> None:
+    with pytest.raises(DataError):
+        factory.application_recorder().insert_events([event])
+
+
+def test_an_event_of_any_topic_and_size_is_kept(factory: InfrastructureFactory[Any]) -> None:
+    event = StoredEvent("a", 1, "m:é" * 100, os.urandom(3 << 20))
+
+    factory.application_recorder().insert_events([event])
+
+    assert factory.application_recorder().select_events("a") == [event]
+
+
+# --- trackings and snapshots ------------------------------------------------------------
+
+
+def test_a_tracking_is_kept_by_whichever_recorder_is_given_it(
+    factory: InfrastructureFactory[Any],
+) -> None:
+    factory.application_recorder().insert_events([stored("a", 1)], tracking=Tracking("up", 7))
+
+    assert factory.process_recorder().max_tracking_id("up") == 7
+
+
+def test_snapshots_are_apart_from_events(factory: InfrastructureFactory[Any]) -> None:
+    snapshots = factory.aggregate_recorder("snapshots")
+    kept = [stored("a", version) for version in (0, 10, 20)]
+
+    snapshots.insert_events(kept)
+
+    assert snapshots.select_events("a") == kept
+    assert snapshots.select_events("a", limit=2) == kept[:2]
+    assert snapshots.select_events("a", gt=0, lte=20, desc=True, limit=1) == kept[2:]
+    assert factory.aggregate_recorder().select_events("a") == []
+    with pytest.raises(InfrastructureFactoryError, match="no secrets"):
+        factory.aggregate_recorder("secrets")
+
+
+# --- cipher and compressor --------------------------------------------------------------
+
+
+def test_what_the_library_seals_and_packs_is_kept_so(new_environment: Callable[..., Any]) -> None:
+    environment = new_environment("sqlite") | {
+        "COMPRESSOR_TOPIC": "zlib",
+        "CIPHER_TOPIC": get_topic(AESCipher),
+        "CIPHER_KEY": AESCipher.create_key(16),
+    }
+    with DogSchool(environment) as school:
+        fido = school.register("Fido the secretive")
+        school.teach(fido, "hide")
+        assert school.tricks(fido) == ["hide"]
+
+    below = config.of_environment().address(environment["REFOLD_STORE"])
+    with open_at(applications.place(below, "DogSchool")) as store:
+        records = store.log.page(0, 0, 10)
+    assert [each.type.rpartition(":")[2] for each in records] == [
+        "Dog.Registered",
+        "Dog.TrickAdded",
+    ]
+    assert not any(b"Fido" in each.data or b"hide" in each.data for each in records)
+
+
+# --- what is refused --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "make"),
+    [
+        ("APPLICATION_RECORDER_TOPIC", POPOApplicationRecorder, "application_recorder"),
+        ("PROCESS_RECORDER_TOPIC", POPOApplicationRecorder, "process_recorder"),
+        ("TRACKING_RECORDER_TOPIC", POPOTrackingRecorder, "tracking_recorder"),
+    ],
+)
+def test_recorders_of_other_databases_are_refused(
+    new_environment: Callable[..., Any], key: str, given: type, make: str
+) -> None:
+    factory = Factory(Environment("Kept", new_environment("memory") | {key: get_topic(given)}))
+
+    with pytest.raises(InfrastructureFactoryError, match="cannot stand on a refold store"):
+        getattr(factory, make)()
+
+
+def test_a_recorder_of_ones_own_may_build_on_refolds(new_environment: Callable[..., Any]) -> None:
+    named = {"PROCESS_RECORDER_TOPIC": get_topic(OwnRecorder)}
+    factory = Factory(Environment("Kept", new_environment("memory") | named))
+
+    assert type(factory.process_recorder()) is OwnRecorder
+
+
+class OwnRecorder(RefoldProcessRecorder):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ({}, "REFOLD_STORE names no store"),
+        ({"REFOLD_STORE": ""}, "REFOLD_STORE names no store"),
+        ({"REFOLD_STORE": "oracle://x"}, "a store's address starts with"),
+        ({"REFOLD_STORE": f"sqlite:///{__file__}"}, "applications need a folder"),
+    ],
+)
+def test_an_environment_without_a_place_is_told_so(named: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InfrastructureFactoryError, match=sentence):
+        Factory(Environment("Kept", named))
+
+
+def test_a_store_is_not_made_where_that_is_not_wanted(kept_environment: dict[str, str]) -> None:
+    without = kept_environment | {"CREATE_TABLE": "n"}
+
+    with pytest.raises(OperationalError, match="there is no store"):
+        Factory(Environment("Kept", without))
+
+    Factory(Environment("Kept", kept_environment)).close()
+    Factory(Environment("Kept", without)).close()
+
+
+# --- names ------------------------------------------------------------------------------
+
+
+def test_each_application_has_a_store_of_its_own() -> None:
+    postgres, sqlite = parse("postgresql:///db"), parse("sqlite:///shop")
+
+    assert applications.place(postgres, "Orders").public == "postgresql:///db?schema=refold_orders"
+    assert applications.place(sqlite, "Orders").public.endswith("/shop/orders.db")
+    assert applications.place(sqlite, "").public.endswith("/shop/stored.db")
+    assert applications.place(Memory(), "Orders") == Memory()
+
+
+@pytest.mark.parametrize("name", ["a-b", "../x", "é", "x" * 41])
+def test_a_name_that_names_no_store_is_refused(name: str) -> None:
+    with pytest.raises(InfrastructureFactoryError, match="application's name"):
+        Factory(Environment(name, {"REFOLD_STORE": "memory:"}))
