@@ -5,12 +5,21 @@ from dataclasses import replace
 from typing import Final
 
 from refold.domain.errors import BadInput
+from refold.domain.ports import Log
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
+from refold.infrastructure.open import open_log
 
 NAMELESS: Final = "stored"
 """What the library puts in the place of a name where an application has none."""
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,40}")
+
+
+def opened(place: Address, *, create: bool) -> Log:
+    """Return the log at a place, with `create` made if there is none; see `open_log`."""
+    if create and isinstance(place, Sqlite):
+        place.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open_log(place, create=create)
 
 
 def place(below: Address, name: str) -> Address:

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from refold.infrastructure import config as configuration
 from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.decentcom.importing import import_decentcom
+from refold.infrastructure.legacy.eventsourcing.importing import import_eventsourcing
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.legacy.importing import Progress, Report
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
@@ -106,6 +108,52 @@ def decentcom(
             progress=advance,
         )
     _show(report, json=json)
+
+
+@app.command()
+def eventsourcing(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="postgresql://…, with ?schema= if need be, or sqlite:///FILE."
+        ),
+    ],
+    application: Annotated[
+        str, typer.Option(help="Name of the application whose tables have none: stored_events.")
+    ] = "",
+    text_ids: Annotated[
+        bool,
+        typer.Option("--text-ids", help="Ids in SQLite are texts, though all look like UUIDs."),
+    ] = False,
+    store: options.Address = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Import the eventsourcing library's own tables: events, snapshots and trackings.
+
+    Each application, by the names of the tables, has a store below the address: a file in a folder,
+    or a schema. Again, only what is new is imported. Notification ids become positions without a
+    hole, and trackings follow them.
+
+    Example: refold import eventsourcing postgresql:///shop --store sqlite:///stores
+    """
+    settings = configuration.read(store, config)
+    with output.progress() as advance:
+        imported = import_eventsourcing(
+            settings.address(),
+            settings.address(url),
+            has_schema="schema=" in url,
+            named=application,
+            text_ids=text_ids,
+            progress=advance,
+        )
+    if json:
+        output.document({"applications": [each.document() for each in imported]})
+        return
+    for each in imported:
+        print(f"{each.name} into {each.store}: {each.snapshots} snapshots,", end=" ")
+        print(f"{len(each.trackings)} applications processed")
+        _show(each.report, json=False)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Makes the recorders of an application on its own store."""
 
+from threading import Lock
 from typing import Any, TypeVar
 
 from eventsourcing.persistence import (
@@ -13,7 +14,6 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 
 from refold.domain.errors import Refused
 from refold.infrastructure import applications, config
-from refold.infrastructure.address import Sqlite
 from refold.infrastructure.eventsourcing.errors import told
 from refold.infrastructure.eventsourcing.log import ApplicationLog
 from refold.infrastructure.eventsourcing.recorders import (
@@ -23,7 +23,6 @@ from refold.infrastructure.eventsourcing.recorders import (
     RefoldSnapshotRecorder,
     RefoldTrackingRecorder,
 )
-from refold.infrastructure.open import open_log
 
 R = TypeVar("R")
 
@@ -39,33 +38,40 @@ class Factory(InfrastructureFactory[RefoldTrackingRecorder]):
     CREATE_TABLE = "CREATE_TABLE"
 
     def __init__(self, env: Environment | EnvType | None) -> None:
-        """Open the application's store.
-
-        Raises `InfrastructureFactoryError` where the environment names none that can be, and
-        `OperationalError` when it cannot be reached.
-        """
+        """Raises `InfrastructureFactoryError` where the environment names no store that can be."""
         super().__init__(env)
+        self._lock = Lock()
+        self._opened: ApplicationLog | None = None
         address = self.env.get(self.REFOLD_STORE)
         if not address:
             raise InfrastructureFactoryError(
                 "REFOLD_STORE names no store: set it to sqlite:///FOLDER, postgresql://… or memory:"
             )
-        create = strtobool(self.env.get(self.CREATE_TABLE) or "yes")
         try:
             below = config.of_environment().address(address)
-            place = applications.place(below, self.env.name)
-            if create and isinstance(place, Sqlite):
-                place.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._place = applications.place(below, self.env.name)
         except Refused as error:
             raise InfrastructureFactoryError(str(error)) from error
+
+    @property
+    def _log(self) -> ApplicationLog:
+        """Return the log, opened once a recorder needs it: a follower wants its leader's mapper."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> ApplicationLog:
+        create = strtobool(self.env.get(self.CREATE_TABLE) or "yes")
         with told():
-            log = open_log(place, create=create)
+            log = applications.opened(self._place, create=create)
         if len(log.heads()) != 1:
             log.close()
             raise InfrastructureFactoryError(
-                f"{place.public} has several partitions; an application's events are one sequence"
+                f"{self._place.public} has several partitions; an application's events are one"
+                " sequence"
             )
-        self._log = ApplicationLog(log)
+        return ApplicationLog(log)
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """Return what keeps the `events` of aggregates, or their `snapshots`."""
@@ -101,7 +107,9 @@ class Factory(InfrastructureFactory[RefoldTrackingRecorder]):
 
     def close(self) -> None:
         """Let go of the store."""
-        self._log.close()
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
 
     def _named(self, key: str, ordinary: type[R]) -> type[R]:
         topic = self.env.get(key)

@@ -19,10 +19,10 @@ from eventsourcing.persistence import (
     InfrastructureFactory,
     IntegrityError,
     PersistenceError,
+    ProcessRecorder,
     StoredEvent,
     Tracking,
 )
-from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment
 
 from refold.infrastructure.eventsourcing.factory import Factory
@@ -114,7 +114,7 @@ def test_a_tailing_reader_sees_what_other_processes_append(
 def test_a_commit_whose_acknowledgement_was_lost_is_no_conflict(
     postgres_url: str, cut: Cut
 ) -> None:
-    Factory(Environment("", {"REFOLD_STORE": postgres_url})).close()
+    _make(postgres_url)
     with proxy(postgres_url) as cutting:
         log = PostgresLog(cutting.url, "refold_stored")
         recording = ApplicationLog(log)
@@ -132,7 +132,7 @@ def test_a_commit_whose_acknowledgement_was_lost_is_no_conflict(
 def test_a_tracking_whose_acknowledgement_was_lost_is_no_conflict(
     postgres_url: str, cut: Cut, events: int
 ) -> None:
-    Factory(Environment("", {"REFOLD_STORE": postgres_url})).close()
+    _make(postgres_url)
     with proxy(postgres_url) as cutting:
         recording = ApplicationLog(PostgresLog(cutting.url, "refold_stored"))
         cutting.cut_next(cut)
@@ -188,9 +188,14 @@ def test_a_subscription_survives_a_restart_of_the_database() -> None:
         own.stop()
 
 
+def _make(url: str) -> None:
+    with _factory({"REFOLD_STORE": url}) as factory:
+        factory.process_recorder()
+
+
 @contextmanager
 def _factory(environment: dict[str, str]) -> Iterator[Factory]:
-    factory = Factory(Environment("Tried", environment | {"PERSISTENCE_MODULE": "unused"}))
+    factory = Factory(Environment("", environment))
     try:
         yield factory
     finally:
@@ -220,26 +225,23 @@ def test_wait_returns_within_20_ms_of_an_event_being_processed(
         made(Environment("Waited", kept_environment)) as elsewhere,
     ):
         here, there = factory.process_recorder(), elsewhere.process_recorder()
-        late = sorted(
-            _lateness(lambda: here.wait("up", number, timeout=5), there, number)
-            for number in range(1, 12)
-        )
+        late = sorted(_lateness(here, there, number) for number in range(1, 12))
 
     assert late[len(late) // 2] < 0.02
 
 
-def _lateness(wait: Callable[[], None], recorder: object, number: int) -> float:
+def _lateness(here: ProcessRecorder, there: ProcessRecorder, number: int) -> float:
     """Return how long after an event was processed somebody who waits for it knows."""
     done: list[float] = []
 
     def waiting() -> None:
-        wait()
+        here.wait("up", number, timeout=5)
         done.append(monotonic())
 
     thread = Thread(target=waiting)
     thread.start()
     sleep(0.03)
-    recorder.insert_tracking(Tracking("up", number))  # type: ignore[attr-defined]
+    there.insert_tracking(Tracking("up", number))
     processed = monotonic()
     thread.join()
     return done[0] - processed

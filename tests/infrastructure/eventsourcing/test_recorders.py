@@ -1,4 +1,4 @@
-"""What refold's recorders keep beyond what the library's suites ask: ids, versions, bytes, names."""
+"""What refold's recorders keep beyond what the library's suites ask: ids, versions, bytes."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -236,10 +236,12 @@ def test_a_store_is_not_made_where_that_is_not_wanted(kept_environment: dict[str
     without = kept_environment | {"CREATE_TABLE": "n"}
 
     with pytest.raises(OperationalError, match="there is no store"):
-        Factory(Environment("Kept", without))
+        Factory(Environment("Kept", without)).process_recorder()
 
-    Factory(Environment("Kept", kept_environment)).close()
-    Factory(Environment("Kept", without)).close()
+    for named in (kept_environment, without):
+        factory = Factory(Environment("Kept", named))
+        assert factory.application_recorder().max_notification_id() is None
+        factory.close()
 
 
 # --- names ------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The eventsourcing library's own tables."""

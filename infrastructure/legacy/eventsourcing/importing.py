@@ -1,0 +1,208 @@
+"""Imports the eventsourcing library's own tables, each application into a store of its own."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from refold.domain.errors import BadInput, Conflict, Filling, Moved, Refused
+from refold.domain.ports import Appended, Command, Log, Snapshot, Tracking, Write
+from refold.infrastructure import applications, chain, originators
+from refold.infrastructure.address import Address
+from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.legacy.eventsourcing import tables
+from refold.infrastructure.legacy.eventsourcing.tables import Row, Tables
+from refold.infrastructure.legacy.importing import Progress, Refusal, Report
+
+BATCH: Final = 1_000
+"""Events that go in with one commit."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Application:
+    """What became of one application: its store, each of its events, and what is beside them.
+
+    `trackings` are those that stand after the import, by application.
+    """
+
+    name: str
+    store: str
+    report: Report = field(default_factory=Report)
+    snapshots: int = 0
+    trackings: dict[str, int] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        report = self.report
+        return {
+            "application": self.name,
+            "store": self.store,
+            "records": report.records,
+            "imported": report.imported,
+            "unchanged": report.unchanged,
+            "refused": [refusal._asdict() for refusal in report.refused],
+            "notes": [{"key": key, "note": note} for key, note in report.notes],
+            "events": report.events,
+            "snapshots": self.snapshots,
+            "trackings": self.trackings,
+            "seconds": round(report.seconds, 3),
+        }
+
+
+def import_eventsourcing(
+    below: Address,
+    source: Address,
+    *,
+    has_schema: bool = False,
+    named: str = "",
+    text_ids: bool = False,
+    progress: Progress | None = None,
+) -> list[Application]:
+    """Import the tables at `source`, each application into its store below `below`.
+
+    Events keep their order, ids and bytes, and get positions 1, 2, 3 …; trackings of applications
+    that are imported with them are told in positions, too. Again, only what is new is imported.
+    `named` is the application whose tables have no name. Raises `BadInput` and `Unavailable`.
+    """
+    with tables.opened(source, has_schema=has_schema, text_ids=text_ids) as found:
+        prefixes = found.applications()
+        if not prefixes:
+            raise BadInput(f"{source.public} holds no events of the eventsourcing library")
+        names = {
+            prefix: named or prefix if prefix == applications.NAMELESS else prefix
+            for prefix in prefixes
+        }
+        imports = {}
+        for prefix, name in names.items():
+            place = applications.place(below, name)
+            imports[name.lower()] = _Import(Application(name, place.public), prefix, place, found)
+        for each in imports.values():
+            each.bring_events(progress)
+        for each in imports.values():
+            each.bring_the_rest({name: one.position for name, one in imports.items()})
+        return [each.application for each in imports.values()]
+
+
+class _Import:
+    """One application's import; its store is open only while something goes in."""
+
+    def __init__(
+        self, application: Application, prefix: str, place: Address, found: Tables
+    ) -> None:
+        self.application = application
+        self._prefix, self._place, self._found = prefix, place, found
+        self._from_zero = set[str]()
+        self._numbers, self._positions = array("q"), array("q")
+
+    def position(self, number: int) -> int:
+        """Return the position of the last event whose notification id is at most `number`."""
+        index = bisect_right(self._numbers, number)
+        return self._positions[index - 1] if index else 0
+
+    def bring_events(self, progress: Progress | None) -> None:
+        """Append what the store does not have yet, and seal the full blocks of its log."""
+        began, report = monotonic(), self.application.report
+        self._with_log(lambda log: self._bring_events(log, progress))
+        report.seconds = monotonic() - began
+
+    def bring_the_rest(self, positions: Mapping[str, Callable[[int], int]]) -> None:
+        """Keep snapshots, and trackings told in the positions of those they are of."""
+        self._with_log(lambda log: self._bring_the_rest(log, positions))
+
+    def _with_log(self, work: Callable[[Log], None]) -> None:
+        with closing(applications.opened(self._place, create=True)) as log:
+            work(log)
+
+    def _bring_events(self, log: Log, progress: Progress | None) -> None:
+        for rows in _batches(self._found.events(self._prefix)):
+            self.application.report.records += len(rows)
+            self._append(log, rows)
+            if progress:
+                progress(self.application.name, self.application.report.records, None)
+        chain.seal(log, PARTITION, log.heads()[PARTITION].position)
+
+    def _append(self, log: Log, rows: list[Row]) -> None:
+        report, commands = self.application.report, list[tuple[Row, Command]]()
+        for row in rows:
+            try:
+                commands.append((row, self._command(row)))
+            except Refused as refusal:
+                self._refuse(row, str(refusal))
+        outcomes = log.append([command for _, command in commands])
+        for (row, _), outcome in zip(commands, outcomes, strict=True):
+            match outcome:
+                case Appended():
+                    report.unchanged += outcome.again
+                    report.imported += not outcome.again
+                    report.events += not outcome.again
+                    self._numbers.append(row.number)
+                    self._positions.append(outcome.position)
+                case Moved() | Filling():
+                    raise outcome
+                case Conflict():
+                    self._refuse(row, f"its aggregate stands at {outcome.actual} events")
+                case Refused():
+                    self._refuse(row, str(outcome))
+
+    def _command(self, row: Row) -> Command:
+        stream = originators.stream(row.id)
+        if row.version == 0:
+            self._from_zero.add(stream)
+        start = 0 if stream in self._from_zero else 1
+        if row.version < start:
+            raise BadInput(f"its version {row.version} is below {start}")
+        metadata = originators.metadata(row.id, start)
+        event = originators.event(row.topic, row.state, metadata)
+        said = (row.number, stream, row.version, row.topic)
+        digest = sha256("\0".join(map(str, said)).encode() + b"\0" + row.state).hexdigest()
+        return Command(f"import-{digest}", (Write(stream, row.version - start, (event,)),))
+
+    def _refuse(self, row: Row, reason: str) -> None:
+        key = f"{row.id} version {row.version}"
+        self.application.report.refused.append(
+            Refusal(key, f"{self._prefix}_events", row.number, reason)
+        )
+
+    def _bring_the_rest(self, log: Log, positions: Mapping[str, Callable[[int], int]]) -> None:
+        for rows in _batches(self._found.snapshots(self._prefix)):
+            kept = [
+                Snapshot(originators.stream(row.id), row.version, row.topic, row.state)
+                for row in rows
+            ]
+            if log.keep_snapshots(kept):
+                self.application.snapshots += len(kept)
+            else:
+                self.application.snapshots += sum(log.keep_snapshots([each]) for each in kept)
+        for upstream, number in self._found.trackings(self._prefix).items():
+            self._track(log, upstream, number, positions.get(upstream.lower()))
+
+    def _track(
+        self, log: Log, upstream: str, number: int, positions: Callable[[int], int] | None
+    ) -> None:
+        position = positions(number) if positions else number
+        if positions is None:
+            self.application.report.notes.append(
+                (upstream, f"is not in this database: {number} events are taken as processed")
+            )
+        id = sha256(f"{upstream}\0{position}".encode()).hexdigest()
+        if position:
+            [outcome] = log.append(
+                [Command(f"import-{id}", (), trackings=(Tracking(upstream, position),))]
+            )
+            if isinstance(outcome, Moved | Filling):
+                raise outcome
+        stands = log.tracked(upstream)
+        self.application.trackings[upstream] = stands.position if stands else 0
+
+
+def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
+    several = iter(rows)
+    while batch := list(islice(several, BATCH)):
+        yield batch

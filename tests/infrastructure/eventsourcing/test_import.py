@@ -1,0 +1,215 @@
+"""`refold import eventsourcing`: what applications kept in the library's own tables goes on here."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from eventsourcing.persistence import InfrastructureFactory, StoredEvent, Tracking
+from eventsourcing.system import SingleThreadedRunner
+from eventsourcing.utils import Environment
+
+from refold.domain.errors import BadInput
+from refold.infrastructure import applications
+from refold.infrastructure.address import parse
+from refold.infrastructure.legacy.eventsourcing.importing import import_eventsourcing
+from refold.infrastructure.moving import verifying
+from refold.infrastructure.open import open_at
+from refold.tests.infrastructure.eventsourcing.examples import SYSTEM, Counters, DogSchool
+from refold.tests.infrastructure.eventsourcing.test_faults import library
+
+New = Callable[[str], dict[str, str]]
+
+
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[tuple[DogSchool, Counters]]:
+    with SingleThreadedRunner[UUID](SYSTEM, env=environment) as runner:
+        yield runner.get(DogSchool), runner.get(Counters)
+
+
+def filled(environment: dict[str, str]) -> tuple[UUID, UUID]:
+    """Run the system on its own tables for a while; return two dogs."""
+    with running(environment) as (school, counters):
+        fido, rex = school.register("Fido"), school.register("Rex")
+        for trick in ("sit", "roll", "fetch"):
+            school.teach(fido, trick)
+        school.teach(rex, "sit")
+        assert counters.count("sit") == 2
+    return fido, rex
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def there(request: pytest.FixtureRequest, new_environment: New) -> dict[str, str]:
+    """An environment with an empty place on refold."""
+    return new_environment(request.param)
+
+
+# --- PostgreSQL: several applications in one database -------------------------------------
+
+
+def test_applications_go_on_where_their_own_tables_ended(
+    postgres_url: str, there: dict[str, str]
+) -> None:
+    own = library(postgres_url)
+    fido, rex = filled(dict(own))
+    with psycopg.connect(postgres_url) as server:  # numbers get lost when a transaction fails
+        server.execute("UPDATE dogschool_events SET notification_id = notification_id * 10")
+        server.execute(
+            "UPDATE counters_tracking SET notification_id = notification_id * 10"
+            " WHERE application_name = 'DogSchool'"
+        )
+
+    below, source = parse(there["REFOLD_STORE"]), parse(postgres_url)
+    first = import_eventsourcing(below, source)
+    again = import_eventsourcing(below, source)
+
+    assert [each.name for each in first] == ["counters", "dogschool"]
+    counters, school = (each.document() for each in first)
+    assert (school["records"], school["imported"], school["refused"]) == (6, 6, [])
+    assert (school["snapshots"], school["trackings"]) == (3, {})
+    assert (counters["imported"], counters["trackings"]) == (4, {"DogSchool": 6})
+    for each in again:
+        assert (each.report.imported, each.report.unchanged) == (0, each.report.records)
+        assert each.snapshots == 0
+    assert again[0].trackings == {"DogSchool": 6}
+    for name in ("counters", "dogschool"):
+        with open_at(applications.place(below, name)) as store:
+            assert verifying.verify(store).ok
+    with running(there) as (school_here, counters_here):
+        assert school_here.tricks(fido) == ["sit", "roll", "fetch"]
+        school_here.teach(rex, "roll")
+        assert counters_here.count("roll") == 2
+        assert [each.id for each in school_here.notification_log.select(1, 9)] == list(range(1, 8))
+
+
+def test_what_was_appended_meanwhile_is_imported_by_the_next_run(
+    postgres_url: str, new_environment: New
+) -> None:
+    environment = new_environment("sqlite")
+    own, below = dict(library(postgres_url)), parse(environment["REFOLD_STORE"])
+    fido, _ = filled(own)
+    import_eventsourcing(below, parse(postgres_url))
+    with running(own) as (school, _):
+        school.teach(fido, "jump")
+
+    counters, school_again = import_eventsourcing(below, parse(postgres_url))
+
+    assert (school_again.report.imported, school_again.report.unchanged) == (1, 6)
+    assert counters.trackings == {"DogSchool": 7}
+
+
+def test_ids_that_are_texts_stay_so_and_odd_ones_too(
+    postgres_url: str, new_environment: New
+) -> None:
+    ids = ["a/b", "", str(uuid4()), "x" * 999]
+    kept = [
+        StoredEvent(id, start + n, "t", bytes([0, n]))
+        for id in ids
+        for start in (0,)
+        for n in (0, 1)
+    ]
+    environment = library(postgres_url, ORIGINATOR_ID_TYPE="text")
+    environment.name = "Odd"
+    with closing(InfrastructureFactory.construct(environment)) as factory:
+        factory.application_recorder().insert_events(kept)
+
+    there = new_environment("sqlite")
+    import_eventsourcing(parse(there["REFOLD_STORE"]), parse(postgres_url))
+
+    with closing(InfrastructureFactory.construct(Environment("Odd", there))) as factory:
+        found = factory.application_recorder().select_notifications(1, 100)
+    assert [
+        StoredEvent(it.originator_id, it.originator_version, it.topic, it.state) for it in found
+    ] == kept
+
+
+# --- SQLite: one application in a file ----------------------------------------------------
+
+
+def test_a_file_is_one_application_whose_name_is_given(
+    tmp_path: Path, there: dict[str, str]
+) -> None:
+    own = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(tmp_path / "own.db")}
+    with closing(DogSchool(own)) as school:
+        fido = school.register("Fido")
+        school.teach(fido, "sit")
+
+    [imported] = import_eventsourcing(
+        parse(there["REFOLD_STORE"]), parse(f"sqlite:///{tmp_path / 'own.db'}"), named="DogSchool"
+    )
+
+    assert (imported.report.imported, imported.snapshots) == (2, 1)
+    with closing(DogSchool(there)) as school:
+        assert school.tricks(fido) == ["sit"]
+        school.teach(fido, "roll")
+
+
+def test_each_record_is_accounted_for(tmp_path: Path) -> None:
+    own = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(tmp_path / "own.db")}
+    a, b = uuid4(), uuid4()
+    with closing(InfrastructureFactory.construct(Environment("", own))) as factory:
+        recorder = factory.process_recorder()
+        recorder.insert_events(
+            [
+                StoredEvent(a, 1, "t", b"1"),
+                StoredEvent(b, 7, "t", b"7"),
+                StoredEvent(a, 3, "t", b"3"),
+            ],
+            tracking=Tracking("Elsewhere", 12),
+        )
+    place = parse(f"sqlite:///{tmp_path / 'stores'}")
+
+    [imported] = import_eventsourcing(place, parse(f"sqlite:///{tmp_path / 'own.db'}"))
+
+    report = imported.report
+    assert (report.records, report.imported, report.unchanged) == (3, 1, 0)
+    assert [(each.key, each.line) for each in report.refused] == [
+        (f"{b} version 7", 2),
+        (f"{a} version 3", 3),
+    ]
+    assert report.notes == [
+        ("Elsewhere", "is not in this database: 12 events are taken as processed")
+    ]
+    assert imported.trackings == {"Elsewhere": 12}
+
+
+@pytest.mark.parametrize("text_ids", [False, True])
+def test_texts_that_look_like_uuids_are_texts_where_that_is_said(
+    tmp_path: Path, text_ids: bool
+) -> None:
+    id = uuid4()
+    own = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(tmp_path / "own.db")}
+    with closing(InfrastructureFactory.construct(Environment("", own))) as factory:
+        factory.application_recorder().insert_events([StoredEvent(id, 1, "t", b"")])
+    place = parse(f"sqlite:///{tmp_path / 'stores'}")
+
+    import_eventsourcing(place, parse(f"sqlite:///{tmp_path / 'own.db'}"), text_ids=text_ids)
+
+    with open_at(applications.place(place, "")) as store:
+        [record] = store.log.page(0, 0, 9)
+    assert record.stream == f"aggregate-{id.hex if text_ids else id}"
+
+
+@pytest.mark.parametrize("made", ["nothing", "text", "empty", "other"])
+def test_what_is_none_of_the_librarys_databases_is_refused(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "other.db"
+    match made:
+        case "text":
+            path.write_text("no database at all, but long enough to be one " * 9)
+        case "empty":
+            path.touch()
+        case "other":
+            with closing(sqlite3.connect(path)) as file:
+                file.execute(
+                    "CREATE TABLE stored_events (originator_id) WITHOUT ROWID".replace(
+                        "(originator_id)", "(originator_id PRIMARY KEY)"
+                    )
+                )
+
+    with pytest.raises(BadInput):
+        import_eventsourcing(parse(f"sqlite:///{tmp_path / 'stores'}"), parse(f"sqlite:///{path}"))
+
+    assert not (tmp_path / "stores").exists()
