@@ -4,6 +4,7 @@ from typing import Final
 
 from refold.scripts.measure import (
     appends,
+    applications,
     copies,
     groups,
     imports,
@@ -20,6 +21,7 @@ from refold.scripts.measure.row import Row
 ALL: Final[tuple[Row, ...]] = (
     *appends.ROWS,
     *groups.ROWS,
+    *applications.ROWS,
     *loads.ROWS,
     *replays.ROWS,
     *rebuilds.ROWS,

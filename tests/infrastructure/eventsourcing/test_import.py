@@ -1,4 +1,4 @@
-"""`refold import eventsourcing`: what applications kept in the library's own tables goes on here."""
+"""`refold import eventsourcing`: what applications kept in the library's own tables goes on."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def test_applications_go_on_where_their_own_tables_ended(
     counters, school = (each.document() for each in first)
     assert (school["records"], school["imported"], school["refused"]) == (6, 6, [])
     assert (school["snapshots"], school["trackings"]) == (3, {})
-    assert (counters["imported"], counters["trackings"]) == (4, {"DogSchool": 6})
+    assert (counters["imported"], counters["trackings"]) == (7, {"DogSchool": 6})
     for each in again:
         assert (each.report.imported, each.report.unchanged) == (0, each.report.records)
         assert each.snapshots == 0
