@@ -219,6 +219,10 @@ def show(certificate: Certificate) -> None:
             ("events", ", ".join(f"{n} {type}" for type, n in sorted(certificate.types.items()))),
             ("claims", certificate.claims),
             ("keys", certificate.vault.keys if certificate.vault else "not compared"),
+            (
+                "applications processed",
+                certificate.trackings.applications if certificate.trackings else "not compared",
+            ),
             ("blobs", certificate.blobs),
             ("seconds", f"{certificate.seconds:.1f}"),
         ],

@@ -101,6 +101,8 @@ def _show(report: verifying.Report) -> None:
         ("table", "rows", "digest"),
         ((name, digest.rows, f"{digest.hex:.16}…") for name, digest in report.tables),
     )
+    if report.trackings.applications:
+        print(f"events of {report.trackings.applications} other applications are processed")
     if report.sealed_before < report.position:
         print(f"not sealed before this run from position {report.sealed_before + 1}")
     if report.unfoldable:
