@@ -22,7 +22,7 @@ def own(tmp_path: Path) -> str:
     events = [StoredEvent(id, version, "t", b"") for id, version in ((a, 1), (a, 2), (b, 9))]
     factory.process_recorder().insert_events(events, tracking=Tracking("Elsewhere", 5))
     factory.close()
-    return f"sqlite:///{path}"
+    return f"sqlite:///{tmp_path / 'own.db'}"
 
 
 def test_an_import_says_what_became_of_each_application(refold: Refold, own: str) -> None:

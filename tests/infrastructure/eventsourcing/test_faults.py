@@ -23,6 +23,7 @@ from eventsourcing.persistence import (
     StoredEvent,
     Tracking,
 )
+from eventsourcing.popo import POPOProcessRecorder
 from eventsourcing.utils import Environment
 
 from refold.infrastructure.eventsourcing.factory import Factory
@@ -149,6 +150,22 @@ def test_a_tracking_whose_acknowledgement_was_lost_is_no_conflict(
 # --- many applications at once ----------------------------------------------------------
 
 
+def test_the_librarys_own_recorders_fail_when_many_start_at_once(postgres_url: str) -> None:
+    def start(name: str) -> bool:
+        environment = library(postgres_url)
+        environment.name = name
+        try:
+            with made(environment) as factory:
+                factory.process_recorder()
+        except PersistenceError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(STARTS) as pool:
+        rounds = (all(pool.map(start, [f"App{number}"] * STARTS)) for number in range(5))
+        assert not all(rounds)
+
+
 def test_many_applications_may_start_at_once(kept_environment: dict[str, str]) -> None:
     def start(number: int) -> int:
         with made(Environment(f"App{number % 4}", kept_environment)) as factory:
@@ -219,7 +236,6 @@ def _again(work: Callable[[], object]) -> None:
 def test_wait_returns_within_20_ms_of_an_event_being_processed(
     kept_environment: dict[str, str],
 ) -> None:
-    """The library's own looks every 100 ms, then every 200, 400 and 800."""
     with (
         made(Environment("Waited", kept_environment)) as factory,
         made(Environment("Waited", kept_environment)) as elsewhere,
@@ -228,6 +244,12 @@ def test_wait_returns_within_20_ms_of_an_event_being_processed(
         late = sorted(_lateness(here, there, number) for number in range(1, 12))
 
     assert late[len(late) // 2] < 0.02
+
+
+def test_the_librarys_own_wait_looks_after_100_ms() -> None:
+    recorder = POPOProcessRecorder()
+
+    assert min(_lateness(recorder, recorder, number) for number in range(1, 4)) > 0.04
 
 
 def _lateness(here: ProcessRecorder, there: ProcessRecorder, number: int) -> float:
