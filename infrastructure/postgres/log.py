@@ -119,9 +119,11 @@ class PostgresLog:
     def _append_exact(self, connection: Connection, partition: int, batch: Exact) -> int | None:
         """Return the position before the first event; None where the locked path has to decide."""
         guards, rows = _columns(batch.guards, 2), _columns(batch.rows, 8)
+        trackings = _columns(batch.trackings, 3) if batch.trackings else ()
+        name = "append_tracked" if trackings else "append_exact"
         try:
             row = connection.execute(
-                self._sql["append_exact"], (partition, _now(), *guards, *rows)
+                self._sql[name], (partition, _now(), *guards, *rows, *trackings)
             ).fetchone()
         except UniqueViolation as error:
             if error.diag.constraint_name not in _TAKEN:

@@ -54,11 +54,15 @@ _LOG: Final = (
 )
 """The tables that `migrations/` makes."""
 
-_APPEND: Final = (
-    "append_exact(int, bigint, text[], bigint[], text[], bigint[], text[], int[], bytea[], bytea[],"
-    " text[], int[])"
+_EXACT: Final = (
+    "int, bigint, text[], bigint[], text[], bigint[], text[], int[], bytea[], bytea[], text[],"
+    " int[]"
 )
-_FUNCTIONS: Final = (_APPEND, "refuse_change()")
+_APPENDS: Final = (
+    f"append_exact({_EXACT})",
+    f"append_exact({_EXACT}, text[], bigint[], text[])",
+)
+_FUNCTIONS: Final = (*_APPENDS, "refuse_change()")
 
 _BESIDE: Final = ("projections", "checkpoints", "plans", "parked")
 """The tables that say how far the query tables are."""
@@ -193,7 +197,8 @@ class _Store:
             self._do(f"GRANT {right} ON {self._at}.{table} TO {', '.join(roles)}")
         for function in _FUNCTIONS:
             self._do(f"REVOKE ALL ON FUNCTION {self._at}.{function} FROM {_ALL_OTHERS}")
-        self._do(f"GRANT EXECUTE ON FUNCTION {self._at}.{_APPEND} TO {WRITER}")
+        for function in _APPENDS:
+            self._do(f"GRANT EXECUTE ON FUNCTION {self._at}.{function} TO {WRITER}")
         self._do(
             f"ALTER DEFAULT PRIVILEGES FOR ROLE {PROJECTOR} IN SCHEMA {self._at}"
             f" GRANT SELECT ON TABLES TO {WRITER}"

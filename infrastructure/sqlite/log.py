@@ -71,7 +71,7 @@ class SqliteLog:
 
     def _append_to(self, partition: int, commands: Sequence[Command]) -> list[Outcome]:
         batch = exact(commands)
-        if batch:
+        if batch and not batch.trackings:
             with suppress(sqlite3.IntegrityError):  # another was faster, or has the command's id
                 position = self._write(lambda writer: _append_exact(writer, partition, batch))
                 if position is not None:

@@ -107,6 +107,35 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION refold.append_exact(home integer, clock bigint, guard_streams text[], guard_versions bigint[], streams text[], versions bigint[], types text[], schemas integer[], datas bytea[], metadatas bytea[], command_ids text[], command_nos integer[], applications text[], positions bigint[], tracking_ids text[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    last bigint;
+BEGIN
+    PERFORM 1 FROM "refold".heads h WHERE h.partition = home FOR NO KEY UPDATE;
+    IF EXISTS (
+        SELECT 1 FROM unnest(applications, positions) AS n (application, position)
+        JOIN "refold".trackings t ON t.application = n.application AND t.position >= n.position
+    ) OR EXISTS (
+        SELECT 1 FROM "refold".events e WHERE e.command_id = ANY (tracking_ids) AND e.command_no = 0
+    ) THEN
+        RETURN NULL;
+    END IF;
+    last := "refold".append_exact(home, clock, guard_streams, guard_versions, streams, versions,
+        types, schemas, datas, metadatas, command_ids, command_nos);
+    IF last IS NOT NULL THEN
+        INSERT INTO "refold".trackings
+            SELECT * FROM unnest(applications, positions, tracking_ids)
+            ON CONFLICT (application)
+            DO UPDATE SET position = excluded.position, command_id = excluded.command_id;
+    END IF;
+    RETURN last;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION refold.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql

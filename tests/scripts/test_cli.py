@@ -50,6 +50,7 @@ def test_all_tasks_are_there() -> None:
         "import pinshare",
         "import git-proxy",
         "import decentcom",
+        "import eventsourcing",
         "export pinshare",
         "export git-proxy",
         "export csv",

@@ -128,7 +128,7 @@ def test_a_commit_whose_acknowledgement_was_lost_is_no_conflict(
     assert positions == [2, 3]
 
 
-@pytest.mark.parametrize("cut", [Cut.COMMIT_LOST, Cut.COMMIT_UNANSWERED])
+@pytest.mark.parametrize("cut", [Cut.APPEND_LOST, Cut.APPEND_UNANSWERED])
 @pytest.mark.parametrize("events", [0, 1])
 def test_a_tracking_whose_acknowledgement_was_lost_is_no_conflict(
     postgres_url: str, cut: Cut, events: int
