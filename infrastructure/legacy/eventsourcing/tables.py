@@ -107,10 +107,10 @@ class _InPostgres:
         ]
 
     def events(self, application: str) -> Iterator[Row]:
-        return self._rows(f"{application}_events", "notification_id", "notification_id")
+        return self._rows(f"{application}_events", _EVENTS_IN_ORDER)
 
     def snapshots(self, application: str) -> Iterator[Row]:
-        return self._rows(f"{application}_snapshots", "0", "originator_version")
+        return self._rows(f"{application}_snapshots", _SNAPSHOTS)
 
     def trackings(self, application: str) -> dict[str, int]:
         name = "notification" if application == NAMELESS else application
@@ -124,13 +124,9 @@ class _InPostgres:
         )
         return {name: number for name, number in rows if name != MIGRATION}
 
-    def _rows(self, table: str, number: str, order: str) -> Iterator[Row]:
+    def _rows(self, table: str, statement: SQL) -> Iterator[Row]:
         if table not in self._columns:
             return
-        statement = SQL(
-            "SELECT " + number + ", originator_id, originator_version, topic, state"
-            " FROM {} ORDER BY " + order
-        )
         with self._connection.cursor(name="refold_import", binary=True) as cursor:
             cursor.itersize = ROWS
             cursor.execute(statement.format(Identifier(self._schema, table)))
@@ -186,4 +182,11 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
+_EVENTS_IN_ORDER: Final = SQL(
+    "SELECT notification_id, originator_id, originator_version, topic, state FROM {}"
+    " ORDER BY notification_id"
+)
+_SNAPSHOTS: Final = SQL(
+    "SELECT 0, originator_id, originator_version, topic, state FROM {} ORDER BY originator_version"
+)
 _EVENTS: Final = frozenset({"originator_id", "originator_version", "topic", "state"})

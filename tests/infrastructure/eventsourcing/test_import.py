@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -174,6 +175,33 @@ def test_each_record_is_accounted_for(tmp_path: Path) -> None:
         ("Elsewhere", "is not in this database: 12 events are taken as processed")
     ]
     assert imported.trackings == {"Elsewhere": 12}
+
+
+def test_an_import_that_was_broken_off_goes_on(tmp_path: Path) -> None:
+    own = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(tmp_path / "own.db")}
+    id = uuid4()
+    with closing(InfrastructureFactory[Any].construct(Environment("", own))) as factory:
+        recorder = factory.process_recorder()
+        recorder.insert_events([StoredEvent(id, version, "t", b"") for version in range(2_500)])
+        recorder.insert_tracking(Tracking("stored", 2_499))
+    place, source = (
+        parse(f"sqlite:///{tmp_path / 'all'}"),
+        parse(f"sqlite:///{tmp_path / 'own.db'}"),
+    )
+
+    def break_off(what: str, done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_eventsourcing(place, source, progress=break_off)
+    [imported] = import_eventsourcing(place, source)
+
+    report = imported.report
+    assert (report.records, report.imported, report.unchanged) == (2_500, 1_500, 1_000)
+    assert imported.trackings == {"stored": 2_499}
+    with open_at(applications.place(place, "")) as store:
+        assert [each.position for each in store.log.seals(0)] == [1_000, 2_000]
+        assert verifying.verify(store).ok
 
 
 @pytest.mark.parametrize("text_ids", [False, True])

@@ -1,7 +1,10 @@
 """What refold's recorders keep beyond what the library's suites ask: ids, versions, bytes."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -242,6 +245,21 @@ def test_a_store_is_not_made_where_that_is_not_wanted(kept_environment: dict[str
         factory = Factory(Environment("Kept", named))
         assert factory.application_recorder().max_notification_id() is None
         factory.close()
+
+
+def test_a_store_of_several_partitions_is_refused(
+    new_environment: Callable[..., Any], tmp_path: Path
+) -> None:
+    environment = Environment("Kept", new_environment("sqlite"))
+    made = Factory(environment)
+    made.application_recorder()
+    made.close()
+    [path] = tmp_path.glob("*/kept.db")
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("INSERT INTO heads VALUES (1, 'open', NULL)")
+
+    with pytest.raises(InfrastructureFactoryError, match="has several partitions"):
+        Factory(environment).application_recorder()
 
 
 # --- names ------------------------------------------------------------------------------
