@@ -120,7 +120,7 @@ class PostgresLog:
         """Return the position before the first event; None where the locked path has to decide."""
         guards, rows = _columns(batch.guards, 2), _columns(batch.rows, 8)
         trackings = _columns(batch.trackings, 3) if batch.trackings else ()
-        name = "append_tracked" if trackings else "append_exact"
+        name = "track_and_append_exact" if trackings else "append_exact"
         try:
             row = connection.execute(
                 self._sql[name], (partition, _now(), *guards, *rows, *trackings)

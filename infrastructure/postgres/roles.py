@@ -60,7 +60,7 @@ _EXACT: Final = (
 )
 _APPENDS: Final = (
     f"append_exact({_EXACT})",
-    f"append_exact({_EXACT}, text[], bigint[], text[])",
+    f"track_and_append_exact({_EXACT}, text[], bigint[], text[])",
 )
 _FUNCTIONS: Final = (*_APPENDS, "refuse_change()")
 

@@ -17,10 +17,10 @@ CREATE TABLE refold.snapshots (
     PRIMARY KEY (stream, version)
 );
 
--- Appends as the function without trackings does, and moves trackings forward, each of another
+-- Appends as append_exact does, and moves trackings forward, each of another
 -- application. Returns null where the locked path has to decide: also where one is not ahead, or
 -- came with events whose command is in the log.
-CREATE FUNCTION refold.append_exact(
+CREATE FUNCTION refold.track_and_append_exact(
     home int, clock bigint, guard_streams text[], guard_versions bigint[],
     streams text[], versions bigint[], types text[], schemas int[],
     datas bytea[], metadatas bytea[], command_ids text[], command_nos int[],

@@ -107,7 +107,17 @@ END
 $function$
 ;
 
-CREATE OR REPLACE FUNCTION refold.append_exact(home integer, clock bigint, guard_streams text[], guard_versions bigint[], streams text[], versions bigint[], types text[], schemas integer[], datas bytea[], metadatas bytea[], command_ids text[], command_nos integer[], applications text[], positions bigint[], tracking_ids text[])
+CREATE OR REPLACE FUNCTION refold.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'the log is append-only' USING ERRCODE = 'restrict_violation';
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION refold.track_and_append_exact(home integer, clock bigint, guard_streams text[], guard_versions bigint[], streams text[], versions bigint[], types text[], schemas integer[], datas bytea[], metadatas bytea[], command_ids text[], command_nos integer[], applications text[], positions bigint[], tracking_ids text[])
  RETURNS bigint
  LANGUAGE plpgsql
 AS $function$
@@ -132,16 +142,6 @@ BEGIN
             DO UPDATE SET position = excluded.position, command_id = excluded.command_id;
     END IF;
     RETURN last;
-END
-$function$
-;
-
-CREATE OR REPLACE FUNCTION refold.refuse_change()
- RETURNS trigger
- LANGUAGE plpgsql
-AS $function$
-BEGIN
-    RAISE EXCEPTION 'the log is append-only' USING ERRCODE = 'restrict_violation';
 END
 $function$
 ;
