@@ -145,8 +145,7 @@ def log(store: Store, seeker: Seeker, progress: Progress) -> Events:
     for page in chain.pages(store.log, PARTITION, 0, until):
         events.over(page)
         progress("scan events", page[-1].position, until)
-    _, claims = store.log.claims()
-    for claim in claims:
+    for claim in store.log.claims().claims:
         for value in seeker.find([claim.value]):
             events.seen.add(value)
             events.found.append(Finding(value.what, "claims", "value", (claim.kind, ERASED)))
