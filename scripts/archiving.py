@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -10,12 +11,14 @@ from refold.infrastructure.archive import filling, verifying, writing
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
-from refold.scripts import output
+from refold.scripts import options, output
 
 
-def write(source: str, archive: Archive, *, with_keys: bool) -> writing.Written:
+def write(
+    source: str, config: Path | None, archive: Archive, *, with_keys: bool
+) -> writing.Written:
     """Bring an archive to where a store stands."""
-    with open_store(source) as there, output.progress() as advance:
+    with options.opened(source, config) as there, output.progress() as advance:
         return writing.write(there, archive, with_keys=with_keys, progress=advance)
 
 
@@ -42,7 +45,7 @@ def show(written: writing.Written, *, json: bool) -> None:
 
 @contextmanager
 def filled(
-    archive: Archive, target: str, *, without_keys: bool, damaged: bool
+    archive: Archive, target: str, config: Path | None, *, without_keys: bool, damaged: bool
 ) -> Iterator[tuple[Certificate, Store]]:
     """Bring a store to where an archive ends, and give it with the certificate.
 
@@ -50,7 +53,7 @@ def filled(
     """
     with output.progress() as advance:
         survey = filling.survey(archive, damaged=damaged, progress=advance)
-        with open_store(target, create=True) as here:
+        with options.opened(target, config, create=True) as here:
             yield filling.fill(survey, here, without_keys=without_keys, progress=advance), here
 
 

@@ -1,22 +1,42 @@
 """`refold copy`, `move` and `cutover`: bring a store to another place, with proof."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
 from refold.domain.errors import BadInput
 from refold.infrastructure.address import Sqlite, archive, parse
+from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.moving import copying, cutover, kept
 from refold.infrastructure.moving.certificate import Certificate
-from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.scripts import archiving, options, output, signals
+
+MOST_BLOBS: Final = 10
+"""Blobs that are told of by name; --json tells of all."""
 
 Source = Annotated[str, typer.Argument(help="Address of the store that is there.")]
 Target = Annotated[str, typer.Argument(help="Address to bring it to; made if there is none.")]
 
-
+SourceConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--source-config",
+        metavar="FILE",
+        help="A refold.toml that says how to reach the source, and where its blobs are.",
+    ),
+]
+TargetConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--target-config",
+        metavar="FILE",
+        help="A refold.toml that says how to reach the target, and where its blobs are to be.",
+    ),
+]
 Kept = Annotated[
     Path | None,
     typer.Option(
@@ -35,6 +55,8 @@ Key = Annotated[
 def copy(
     source: Source,
     target: Target,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
     certificate: Kept = None,
     sign_with: Key = None,
     with_keys: Annotated[
@@ -55,28 +77,29 @@ def copy(
     The source stays open; the copy is certified up to the position printed. Broken off, it goes
     on where it was. Either of the two may be archive:PATH, a file of the log alone: as a target,
     what is new is appended to it; a store that is filled from it gets its tables folded, and is
-    told which blobs it lacks. Exit code 3 when something differs.
+    told which blobs it lacks. Contents that are kept beside a store, its blobs, are brought where
+    --target-config wants them, a folder or a bucket; those that no event refers to stay behind,
+    and are named. Exit code 3 when something differs.
 
     Example: refold copy sqlite:///files.db postgresql://ada@localhost/files
     """
     _check_options(source, target, with_keys=with_keys, of_source=without_keys or damaged)
     kept.check_key(sign_with)
     if place := archive(target):
-        written = archiving.write(source, place, with_keys=with_keys)
+        written = archiving.write(source, source_config, place, with_keys=with_keys)
         if certificate:
             kept.write(certificate, written.certificate, sign_with)
         archiving.show(written, json=json)
         return
     if place := archive(source):
-        filled = archiving.filled(place, target, without_keys=without_keys, damaged=damaged)
+        filled = archiving.filled(
+            place, target, target_config, without_keys=without_keys, damaged=damaged
+        )
         with filled as (made, here):
             end(made, here, certificate, sign_with, json=json)
         return
-    with (
-        open_store(source) as there,
-        open_store(target, create=True) as here,
-        output.progress() as advance,
-    ):
+    both = _Both(source, source_config, target, target_config)
+    with both.opened() as (there, here), output.progress() as advance:
         made = copying.copy(there, here, advance)
     end(made, here, certificate, sign_with, json=json)
 
@@ -88,6 +111,8 @@ def move(
         bool,
         typer.Option("--follow", help="Keep copying what is appended; refold cutover ends it."),
     ] = False,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
     certificate: Kept = None,
     sign_with: Key = None,
     json: options.AsJson = False,
@@ -102,37 +127,46 @@ def move(
 
     Example: refold move sqlite:///files.db postgresql://ada@localhost/files
     """
+    both = _Both(source, source_config, target, target_config)
     if follow:
-        _follow(source, target, json=json)
+        _follow(both, json=json)
     else:
-        _move(source, target, certificate, sign_with, json=json)
+        _move(both, certificate, sign_with, json=json)
 
 
-def _move(
-    source: str, target: str, certificate: Path | None, sign_with: Path | None, *, json: bool
-) -> None:
+class _Both(NamedTuple):
+    """The two stores of a move, as they are named."""
+
+    source: str
+    source_config: Path | None
+    target: str
+    target_config: Path | None
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Store, Store]]:
+        """Open both; the target is made if there is none."""
+        with (
+            options.opened(self.source, self.source_config) as there,
+            options.opened(self.target, self.target_config, create=True) as here,
+        ):
+            yield there, here
+
+
+def _move(both: _Both, certificate: Path | None, sign_with: Path | None, *, json: bool) -> None:
     kept.check_key(sign_with)
-    with (
-        open_store(source) as there,
-        open_store(target, create=True) as here,
-        output.progress() as advance,
-    ):
+    with both.opened() as (there, here), output.progress() as advance:
         made = cutover.move(there, here, advance)
     end(made, here, certificate, sign_with, json=json)
 
 
-def _follow(source: str, target: str, *, json: bool) -> None:
-    with (
-        open_store(source) as there,
-        open_store(target, create=True) as here,
-        output.progress() as advance,
-    ):
+def _follow(both: _Both, *, json: bool) -> None:
+    with both.opened() as (there, here), output.progress() as advance:
         position, ended = cutover.follow(there, here, signals.stopped(), advance)
     if json:
         output.document({"position": position, "cut_over": ended})
     else:
-        both = f"{there.address.public} {here.address.public}"
-        rest = "the move is done" if ended else f"refold cutover {both} ends the move"
+        names = f"{there.address.public} {here.address.public}"
+        rest = "the move is done" if ended else f"refold cutover {names} ends the move"
         print(f"followed up to position {position}; {rest}")
 
 
@@ -149,6 +183,8 @@ def cut_over(
             help="With --abort: there is no target any more, and what only it had is given up.",
         ),
     ] = False,
+    source_config: SourceConfig = None,
+    target_config: TargetConfig = None,
     certificate: Kept = None,
     sign_with: Key = None,
     json: options.AsJson = False,
@@ -164,18 +200,19 @@ def cut_over(
     """
     if lost and not abort:
         raise BadInput("--target-is-lost is for --abort")
+    both = _Both(source, source_config, target, target_config)
     if abort:
-        _abort(source, target, lost=lost, json=json)
+        _abort(both, lost=lost, json=json)
     else:
-        _move(source, target, certificate, sign_with, json=json)
+        _move(both, certificate, sign_with, json=json)
 
 
-def _abort(source: str, target: str, *, lost: bool, json: bool) -> None:
-    with open_store(source) as there:
+def _abort(both: _Both, *, lost: bool, json: bool) -> None:
+    with options.opened(both.source, both.source_config) as there:
         if lost:
-            cutover.reopen(there, parse(target).public)
+            cutover.reopen(there, parse(both.target).public)
         else:
-            with open_store(target) as here:
+            with options.opened(both.target, both.target_config) as here:
                 cutover.abort(there, here)
     if json:
         output.document({"aborted": True})
@@ -223,7 +260,7 @@ def show(certificate: Certificate) -> None:
                 "applications processed",
                 certificate.trackings.applications if certificate.trackings else "not compared",
             ),
-            ("blobs", certificate.blobs),
+            ("blobs", counted(certificate.blobs)),
             ("seconds", f"{certificate.seconds:.1f}"),
         ],
     )
@@ -254,9 +291,30 @@ def show(certificate: Certificate) -> None:
         print(f"the source still holds {certificate.keys_left} keys of sealed fields")
     if certificate.sealed_before < certificate.position:
         print(f"not sealed before this run from position {certificate.sealed_before + 1}")
+    show_blobs(certificate.blobs)
     for difference in certificate.differences:
         print(f"difference: {difference}")
     print("equal" if certificate.equal else "NOT EQUAL")
+
+
+def counted(proof: BlobProof) -> str:
+    """Return how many blobs there are, and how large they are together."""
+    said = [f"{proof.count} of {proof.size} bytes"]
+    if proof.sent:
+        said.append(f"{proof.sent} sent")
+    if proof.orphaned:
+        said.append(f"{len(proof.orphaned)} more that no event refers to")
+    return ", ".join(said)
+
+
+def show_blobs(proof: BlobProof) -> None:
+    """Print the names of blobs that are not as they should be, but not too many of each kind."""
+    kinds = {"missing": proof.missing, "damaged": proof.damaged, "orphaned": proof.orphaned}
+    for kind, names in kinds.items():
+        for name in names[:MOST_BLOBS]:
+            print(f"{kind} blob: {name}")
+        if len(names) > MOST_BLOBS:
+            print(f"{kind} blobs besides: {len(names) - MOST_BLOBS}; --json tells of all")
 
 
 def _check_options(source: str, target: str, *, with_keys: bool, of_source: bool) -> None:

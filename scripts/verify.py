@@ -9,7 +9,6 @@ import typer
 from refold.infrastructure import anchors, config
 from refold.infrastructure.address import archive
 from refold.infrastructure.moving import kept, verifying
-from refold.infrastructure.open import open_store
 from refold.scripts import archiving, copying, options, output
 
 
@@ -34,26 +33,35 @@ def verify(
             "--anchor", metavar="FILE|s3://BUCKET/KEY", help="Anchors to check it against."
         ),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="A refold.toml for the store."),
+    ] = None,
+    other_config: Annotated[
+        Path | None,
+        typer.Option("--other-config", metavar="FILE", help="A refold.toml for the other one."),
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
     """Read every record, compare all seals, and say which block is damaged.
 
-    Blobs that events refer to are read as well. With a second store, compare the logs, claims,
-    keys of sealed fields, blobs and tables of both. With a certificate, check that the store still
-    is what a copy or move found; with anchors of refold seal, that its log still is what it was
-    then and ends nowhere before. Of an archive, check every block; with a store, compare the log
-    up to where the archive ends. Exit code 3 when something is damaged or differs.
+    Blobs that events refer to are read as well; those that none refers to are named. With a second
+    store, compare the logs, claims, keys of sealed fields, blobs and tables of both. With a
+    certificate, check that the store still is what a copy or move found; with anchors of refold
+    seal, that its log still is what it was then and ends nowhere before. Of an archive, check
+    every block; with a store, compare the log up to where the archive ends. --config and
+    --other-config say where blobs are. Exit code 3 when something is damaged or differs.
 
     Example: refold verify sqlite:///files.db
     """
     if (certificate or anchor) and (other or (certificate and anchor)):
         raise typer.BadParameter("--certificate or --anchor is checked against one store")
     if certificate:
-        _check(store, kept.read(certificate, public_key), json=json)
+        _check(store, config_file, kept.read(certificate, public_key), json=json)
         return
     if anchor:
         place = anchors.place(anchor, config.of_environment())
-        with open_store(store) as opened, output.progress() as advance:
+        with options.opened(store, config_file) as opened, output.progress() as advance:
             found = anchors.check(opened, place, advance)
         _tell(found, json=json)
         return
@@ -63,9 +71,9 @@ def verify(
     if second_archive := archive(other or ""):
         archiving.verify(second_archive, store, json=json)
         return
-    with open_store(store) as first, output.progress() as advance:
+    with options.opened(store, config_file) as first, output.progress() as advance:
         if other:
-            with open_store(other) as second:
+            with options.opened(other, other_config) as second:
                 compared = verifying.compare(first, second, advance)
             copying.report(compared, json=json)
             return
@@ -78,8 +86,8 @@ def verify(
         raise typer.Exit(3)
 
 
-def _check(store: str, certificate: dict[str, Any], *, json: bool) -> None:
-    with open_store(store) as opened, output.progress() as advance:
+def _check(store: str, file: Path | None, certificate: dict[str, Any], *, json: bool) -> None:
+    with options.opened(store, file) as opened, output.progress() as advance:
         differences = kept.check(opened, certificate, advance)
     _tell(differences, json=json)
 
@@ -107,8 +115,7 @@ def _show(report: verifying.Report) -> None:
         print(f"not sealed before this run from position {report.sealed_before + 1}")
     if report.unfoldable:
         print(f"TABLES: {report.unfoldable}")
-    for sha256 in report.missing:
-        print(f"MISSING OR DAMAGED BLOB: {sha256}")
+    copying.show_blobs(report.blobs)
     if report.bad:
         print(f"DAMAGED: {report.bad}")
     if report.ok:

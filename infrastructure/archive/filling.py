@@ -16,7 +16,7 @@ from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import verifying
 from refold.infrastructure.archive.reading import Reading, events, opened
 from refold.infrastructure.archive.verifying import Report
-from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.checking.claims import CLAIMING
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.commands import blinded
@@ -129,7 +129,8 @@ class _Filling:
         self._claiming: set[str] = set()
         self._claims: Sequence[Claim] = ()
         self._tables: Sequence[TableProof] = ()
-        self._missing = self._there = 0
+        self._there = 0
+        self._blobs = inventory(target, progress)
         self.differences: list[str] = []
 
     def check(self) -> None:
@@ -202,10 +203,8 @@ class _Filling:
             self._target.log.add_seals(self._seals)
             if head(self._target).state is not State.OPEN:
                 self._target.log.change_state(State.OPEN, expected=(State.FILLING, None))
-        for sha256 in sorted(self._report.blobs):
-            if not is_whole(self._target.blobs, sha256):
-                self._missing += 1
-                self.differences.append(f"blob {sha256} is missing or damaged")
+        self._blobs.add(sorted(self._report.blobs))
+        self.differences += self._blobs.proof().differences
 
     def certificate(self, seconds: float) -> Certificate:
         """Return what was found out; the archive has no tables to compare with."""
@@ -224,8 +223,7 @@ class _Filling:
             tables_at=report.position,
             claims=len(self._claims),
             vault=VaultProof.of(self._target.log.keys()),
-            blobs=len(report.blobs),
-            missing_blobs=self._missing,
+            blobs=self._blobs.proof(),
             differences=self.differences,
             seconds=seconds,
         )

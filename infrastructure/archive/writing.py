@@ -25,6 +25,7 @@ from refold.infrastructure.archive.format import (
     keys_frame,
 )
 from refold.infrastructure.archive.reading import Reading, Unfinished
+from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.chain import GRID, Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
@@ -268,5 +269,5 @@ def _certificate(
         types=dict(found.types),
         tables_at=walk.position,
         vault=None if keys is None else VaultProof.of(keys),
-        blobs=len(found.blobs),
+        blobs=BlobProof(len(found.blobs)),
     )

@@ -5,6 +5,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Final, TypedDict
@@ -24,6 +25,7 @@ from refold.infrastructure.blobs.presigning import (
     media_type,
 )
 from refold.infrastructure.blobs.s3_place import S3Place, client
+from refold.infrastructure.failpoints import reach
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -41,13 +43,15 @@ class S3Blobs:
     """`Blobs` and `PresignedBlobs` in a bucket that is there. Any number of processes may share it.
 
     A process that is killed during a large put leaves parts of it, which no listing of blobs shows:
-    let the bucket's lifecycle abort incomplete uploads after a day. A bucket that keeps versions
-    keeps what was deleted, too.
+    the next process that puts the same content removes them, if it may list uploads; let the
+    bucket's lifecycle abort incomplete ones after a day. A bucket that keeps versions keeps what
+    was deleted, too.
     """
 
     def __init__(self, place: S3Place) -> None:
         self._place = place
         self._host = "AWS"
+        self._since = datetime.now(UTC)
         with self._failures():
             self._client = client(place)
         self._host = urlsplit(self._client.meta.endpoint_url).netloc.rpartition("@")[2]
@@ -173,14 +177,31 @@ class S3Blobs:
         upload = self._client.create_multipart_upload(**at, ChecksumAlgorithm="SHA256")["UploadId"]
         try:
             pieces = enumerate(iter(lambda: content.read(size), b""), 1)
-            parts = [self._part(at, upload, number, piece) for number, piece in pieces]
+            parts = []
+            for number, piece in pieces:
+                parts.append(self._part(at, upload, number, piece))
+                reach("blobs: part sent")
             self._client.complete_multipart_upload(
                 **at, UploadId=upload, MultipartUpload={"Parts": parts}
             )
-        except BaseException:  # an interruption, too
+        except BaseException as error:  # an interruption, too
             with suppress(BotoCoreError, ClientError, HTTPError):
                 self._client.abort_multipart_upload(**at, UploadId=upload)
-            raise
+            if not _is_removed(error) or self.head(blob.sha256) != blob:
+                raise
+        self._remove_leftovers(at)
+
+    def _remove_leftovers(self, at: "_Address") -> None:
+        """Abort uploads of a content that is there now which began before this process.
+
+        Who is still at one after all sees that it is there.
+        """
+        now = datetime.now(UTC)
+        with suppress(BotoCoreError, ClientError, HTTPError):  # such as no right to list them
+            found = self._client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"])
+            for each in found.get("Uploads", ()):
+                if each.get("Key") == at["Key"] and each.get("Initiated", now) < self._since:
+                    self._client.abort_multipart_upload(**at, UploadId=each.get("UploadId", ""))
 
     def _part(
         self, at: "_Address", upload: str, number: int, piece: bytes
@@ -239,6 +260,10 @@ def _code(error: ClientError) -> str:
     """Return S3's code of an error, or the HTTP status: what else a server says may be anything."""
     code = str(error.response.get("Error", {}).get("Code"))
     return code if re.fullmatch("[A-Za-z0-9]{1,64}", code) else str(_status(error))
+
+
+def _is_removed(error: BaseException) -> bool:
+    return isinstance(error, ClientError) and _code(error) == "NoSuchUpload"
 
 
 def _status(error: ClientError) -> int:

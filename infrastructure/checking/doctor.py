@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from refold.domain.errors import (
-    BlobDiffers,
     BrokenLog,
     NewerSchema,
     NoPlaceForBlobs,
-    NoSuchBlob,
     NoSuchStore,
     NoVaultKey,
     Unavailable,
@@ -21,6 +19,7 @@ from refold.domain.errors import (
 from refold.domain.ports import Claim, Key, Recorded
 from refold.infrastructure import chain, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
+from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.checking.claims import CLAIMING, ClaimFold, Difference
 from refold.infrastructure.checking.finding import Checks, Finding
 from refold.infrastructure.checking.mends import GIVE_KEY, UPGRADE, Mends, sentence
@@ -149,9 +148,10 @@ class _Examination:
         claims = self._claims(store)
         kinds = [kind for kind in CLAIMING if can_open or kind != "user"]
         fold, blobs = ClaimFold(store, kinds), dict[str, int]()
-        if self._walk(store, fold, blobs) and claims is not None and checks:
+        all_there = self._walk(store, fold, blobs)
+        if all_there and claims is not None and checks:
             self._compare_claims(checks, list(fold.differences(claims)))
-        self._check_blobs(store, blobs)
+        self._check_blobs(store, blobs, all_there=all_there)
 
     def _claims(self, store: Store) -> Sequence[Claim] | None:
         """Return the claims at the position that the walk is to end at; None when locked."""
@@ -203,18 +203,22 @@ class _Examination:
             again = f"refold doctor{self.mends.at}"
             self._problem("claims", what, f"{again} (once those above are mended)")
 
-    def _check_blobs(self, store: Store, blobs: dict[str, int]) -> None:
-        for number, (sha256, position) in enumerate(sorted(blobs.items()), 1):
-            try:
-                for _ in store.blobs.get(sha256):
-                    pass
-            except NoPlaceForBlobs as error:
-                self._problem("blobs", str(error), "export REFOLD_BLOBS=FOLDER")
-                return
-            except (NoSuchBlob, BlobDiffers) as error:
-                what = f"{error}; event {position} refers to it"
-                self._problem("blobs", what, self.mends.from_another)
-            self._progress("read blobs", number, len(blobs))
+    def _check_blobs(self, store: Store, blobs: dict[str, int], *, all_there: bool) -> None:
+        """Read the blobs that events refer to; of other blobs tell only if the log is whole."""
+        found = inventory(store, self._progress)
+        try:
+            found.add(sorted(blobs))
+        except NoPlaceForBlobs as error:
+            self._problem("blobs", str(error), "export REFOLD_BLOBS=FOLDER")
+            return
+        for sha256, why in sorted(found.lacking.items()):
+            what = f"{why}; event {blobs[sha256]} refers to it"
+            self._problem("blobs", what, self.mends.from_another)
+        if all_there:
+            found.list_others(store.place_for_blobs)
+        if others := found.proof().orphaned:
+            what = f"no event refers to some blobs, in number {len(others)}, such as {others[0]}"
+            self.findings.append(Finding("blobs", "warning", what, self.mends.list_blobs))
 
 
 def _opened(place: Address, settings: Settings, *, has_tables: bool) -> Store:

@@ -46,6 +46,13 @@ class Mends:
         """Return what brings the blobs of a copy here."""
         return f"refold copy COPY {self._quoted}"
 
+    @property
+    def list_blobs(self) -> str:
+        """Return what tells of all blobs that no event refers to."""
+        return (
+            f"refold verify {self._quoted} --json (uploads that have no event yet are among them)"
+        )
+
     def rebuild(self, names: Sequence[str]) -> str:
         """Return what folds those tables from the first event."""
         chosen = "" if len(names) == len(catalog.ALL) else f" {' '.join(names)}"

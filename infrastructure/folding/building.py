@@ -39,7 +39,7 @@ STRETCH: Final = 25_000
 """Events that are read for all parts at once."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, of how much."""
+"""Told what is being done, how much of it is done, of how much; 0 where nobody knows yet."""
 
 
 @dataclass(frozen=True, slots=True)

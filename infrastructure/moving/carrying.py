@@ -5,8 +5,9 @@ there, and a second run finds nothing to do. The chain is that of the source's b
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import takewhile
 from typing import Final
 
@@ -20,8 +21,9 @@ from refold.domain.errors import (
     Refused,
 )
 from refold.domain.ports import Claim, Head, Key, Recorded, State, Tracked
-from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.blobs.inventory import Count, Inventory, Seen, counted, read
 from refold.infrastructure.chain import Walk, pages
+from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import TrackingProof, VaultProof
@@ -42,8 +44,6 @@ class Carrier:
         self.source, self.target = source, target
         self.differences: list[str] = []
         self.types: Counter[str] = Counter()
-        self.blobs: dict[str, bool] = {}
-        """Those that events refer to, and whether they are whole at the target."""
         self.vault = VaultProof.of([])
         self.claims = 0
         self.trackings = TrackingProof.of([])
@@ -52,6 +52,7 @@ class Carrier:
         _check_tail(source, self.sealed_before)
         self.walk = Walk(PARTITION, standing)
         self.progress = progress or _quietly
+        self.blobs = Inventory(self._carry_blob, self.progress)
         self._holder: str | None = None
         self._keys: set[Key] = set()
         self._has_claims = False
@@ -100,25 +101,24 @@ class Carrier:
 
     def _carry_blobs(self, page: list[Recorded]) -> None:
         """Bring the blobs that events refer to over, before the events; removed ones go there."""
-        codec = self.source.codec
+        needed, removed = set[str](), set[str]()
         for record in page:
-            for sha256 in codec.blobs(record):
-                if sha256 not in self.blobs:
-                    self.blobs[sha256] = self._carry_blob(sha256)
-            for sha256 in codec.removed_blobs(record):
-                self.blobs.pop(sha256, None)
-                if self.source.blobs.head(sha256) is None:  # else it was put again since
-                    self.target.blobs.delete(sha256)
+            removed.update(self.source.codec.removed_blobs(record))
+            removed.difference_update(self.source.codec.blobs(record))
+            self.source.codec.follow_blobs(needed, record)
+        self.blobs.add(sorted(needed))
+        self.blobs.forget(removed)
+        for sha256 in removed:
+            if self.source.blobs.head(sha256) is None:  # else it was put again since
+                self.target.blobs.delete(sha256)
 
-    def _carry_blob(self, sha256: str) -> bool:
-        """Bring a blob over unless it is there, whole, and tell whether it is now."""
-        if is_whole(self.target.blobs, sha256):
-            return True
-        try:
-            self.target.blobs.put(self.source.blobs.get(sha256), expected=sha256)
-        except (NoSuchBlob, BlobDiffers):
-            return False
-        return True
+    def _carry_blob(self, sha256: str, count: Count) -> Seen:
+        """Bring a blob over unless it is there, whole; and read it there."""
+        with suppress(NoSuchBlob, BlobDiffers):
+            return read(self.target.blobs, sha256, count)
+        content = counted(self.source.blobs.get(sha256), count)
+        self.target.blobs.put(_in_pieces(content), expected=sha256)
+        return Seen(read(self.target.blobs, sha256, _nobody).size, was_sent=True)
 
     def _write(self, page: list[Recorded]) -> bool:
         """Write those events of `page` that the target lacks, and tell whether there were any.
@@ -230,16 +230,21 @@ class Carrier:
             self.differences.append("the trackings differ")
 
     def check_blobs(self) -> None:
-        """Tell as a difference how many blobs are not whole at the target."""
-        missing = sum(not is_there for is_there in self.blobs.values())
-        said = f"{missing} blobs are missing or damaged"
-        if missing and said not in self.differences:
-            self.differences.append(said)
+        """Tell as a difference how many blobs are not whole at the target.
+
+        Also see which ones at the source no event refers to; they stay there.
+        """
+        self.blobs.list_others(self.source.place_for_blobs)
+        self._tell_blobs()
+
+    def _tell_blobs(self) -> None:
+        said = self.blobs.proof().differences
+        self.differences += [each for each in said if each not in self.differences]
 
     def finish(self) -> None:
         """Seal what is sealed at neither store yet, and open the target, if nothing differs."""
         self._compare_seals()
-        self.check_blobs()
+        self._tell_blobs()
         if self.differences:
             return
         self.source.log.add_seals(self.walk.fresh)
@@ -299,6 +304,17 @@ def _check_tail(source: Store, sealed: int) -> None:
 def head(store: Store) -> Head:
     """Return where the log of a store stands."""
     return store.log.heads()[PARTITION]
+
+
+def _in_pieces(content: Iterable[bytes]) -> Iterator[bytes]:
+    for number, chunk in enumerate(content):
+        if number:
+            reach("blobs: inside one")
+        yield chunk
+
+
+def _nobody(size: int) -> None:
+    """Count nothing."""
 
 
 def _quietly(what: str, done: int, total: int) -> None:

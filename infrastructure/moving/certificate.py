@@ -9,6 +9,7 @@ from typing import Any
 from refold.domain import times
 from refold.domain.ports import Key, Tracked
 from refold.domain.texts import canonical_json
+from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.folding.folder import Digest
 from refold.infrastructure.vault import digest
 
@@ -91,8 +92,7 @@ class Certificate:
     claims: int = 0
     vault: VaultProof | None = None
     trackings: TrackingProof | None = None
-    blobs: int = 0
-    missing_blobs: int = 0
+    blobs: BlobProof = field(default_factory=BlobProof)
     differences: list[str] = field(default_factory=list)
     seconds: float = 0.0
     pause: float | None = None
@@ -131,7 +131,7 @@ class Certificate:
             "claims": self.claims,
             "vault": self.vault.document() if self.vault else None,
             "trackings": self.trackings.document() if self.trackings else None,
-            "blobs": {"count": self.blobs, "missing": self.missing_blobs},
+            "blobs": self.blobs.document(),
             "differences": self.differences,
             "seconds": round(self.seconds, 3),
             "pause_seconds": None if self.pause is None else round(self.pause, 3),

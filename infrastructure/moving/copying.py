@@ -33,6 +33,7 @@ def certified(source: Store, target: Store, progress: Progress | None = None) ->
     carrier.check_keys()
     if not carrier.differences:
         comparison.compare_whole(head.position)
+    carrier.check_blobs()
     carrier.finish()
     return certificate(carrier, comparison, monotonic() - began)
 
@@ -58,8 +59,7 @@ def certificate(
         claims=carrier.claims,
         trackings=carrier.trackings,
         vault=carrier.vault,
-        blobs=len(carrier.blobs),
-        missing_blobs=sum(not is_there for is_there in carrier.blobs.values()),
+        blobs=carrier.blobs.proof(),
         differences=carrier.differences,
         seconds=seconds,
         pause=pause,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from refold.domain.errors import BadInput, BrokenLog, Refused
 from refold.domain.texts import canonical_json
-from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
@@ -115,9 +115,9 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
         differences.append(f"the chain differs at position {position}")
     if dict(counted) != types:
         differences.append("the numbers of events differ")
-    missing = sum(not is_whole(store.blobs, sha256) for sha256 in blobs)
-    if missing:
-        differences.append(f"{missing} blobs are missing or damaged")
+    found = inventory(store, progress)
+    found.add(sorted(blobs))
+    differences += found.proof().differences
     with as_of(store, tables_at, *catalog.ALL) as past:
         digests = {each.NAME: past.folder.digest(each)[1].hex for each in catalog.ALL}
     differences += [

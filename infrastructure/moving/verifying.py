@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from refold.domain.errors import BrokenLog, Unreadable
-from refold.infrastructure.blobs.contents import is_whole
+from refold.infrastructure.blobs.inventory import BlobProof, inventory
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
@@ -26,9 +26,6 @@ from refold.projections import catalog
 class Report:
     """What one store says about itself.
 
-    `blobs` are those that events refer to, by name, and `missing` those of them that are not there
-    or damaged.
-
     `bad` is the first block that its seal does not fit, `unfoldable` why the query tables cannot
     be those of this log.
 
@@ -45,16 +42,15 @@ class Report:
     sealed_before: int = 0
     types: Counter[str] = field(default_factory=Counter)
     tables: Sequence[tuple[str, Digest]] = ()
-    blobs: set[str] = field(default_factory=set)
-    missing: Sequence[str] = ()
+    blobs: BlobProof = field(default_factory=BlobProof)
     bad: BrokenLog | None = None
     unfoldable: Unreadable | None = None
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
-        """Tell whether blocks fit their seals, nothing is missing, and the tables fit the log."""
-        return self.bad is None and self.unfoldable is None and not self.missing
+        """Tell whether blocks fit their seals, no blob lacks, and the tables fit the log."""
+        return not (self.bad or self.unfoldable or self.blobs.differences)
 
     def document(self) -> dict[str, Any]:
         """Return the report as `--json` prints it."""
@@ -77,7 +73,7 @@ class Report:
             else None,
             "vault": self.vault.document(),
             "trackings": self.trackings.document(),
-            "blobs": {"count": len(self.blobs), "missing": len(self.missing)},
+            "blobs": self.blobs.document(),
             "unfoldable": str(self.unfoldable) if self.unfoldable else None,
             "seconds": round(self.seconds, 3),
         }
@@ -93,18 +89,19 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     standing = store.log.seals(PARTITION)
     report.sealed_before = standing[-1].position if standing else 0
     walk = Walk(PARTITION, standing)
+    found, referred = inventory(store, progress), set[str]()
     try:
         for page in pages(store.log, PARTITION, 0, max(head.position, report.sealed_before)):
             walk.over(page)
             report.types.update(record.type for record in page)
             for record in page:
-                store.codec.follow_blobs(report.blobs, record)
+                store.codec.follow_blobs(referred, record)
             if progress:
                 progress("verify", walk.position, head.position)
         store.log.add_seals(walk.fresh)
-        report.missing = [
-            sha256 for sha256 in sorted(report.blobs) if not is_whole(store.blobs, sha256)
-        ]
+        found.add(sorted(referred))
+        found.list_others(store.place_for_blobs)
+        report.blobs = found.proof()
         store.folder.catch_up(head.position)
         report.tables = [(each.NAME, store.folder.digest(each)[1]) for each in catalog.ALL]
     except BrokenLog as broken:
@@ -127,9 +124,9 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         if problem
     ]
     differences += [
-        f"{report.store}: {len(report.missing)} blobs are missing or damaged"
+        f"{report.store}: {problem}"
         for report in (ours, theirs)
-        if report.missing
+        for problem in report.blobs.differences
     ]
     if ours.log_id != theirs.log_id:
         differences.append(f"the logs are {ours.log_id} and {theirs.log_id}")
@@ -168,8 +165,7 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         claims=len(others),
         vault=theirs.vault,
         trackings=theirs.trackings,
-        blobs=len(theirs.blobs),
-        missing_blobs=len(theirs.missing),
+        blobs=theirs.blobs,
         differences=differences,
         seconds=monotonic() - started,
     )

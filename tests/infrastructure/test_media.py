@@ -257,7 +257,7 @@ def test_every_row_has_the_bytes_that_it_names(store: Store) -> None:
         content = read(store, row.media_id)[1]
         assert (sha256(content).hexdigest(), len(content)) == (row.content_hash, row.size_bytes)
     report = verify(store)
-    assert (report.ok, len(report.blobs)) == (True, 5)
+    assert (report.ok, report.blobs.count) == (True, 5)
 
 
 def test_a_row_whose_bytes_are_missing_is_reported(store: Store) -> None:
@@ -268,7 +268,7 @@ def test_a_row_whose_bytes_are_missing_is_reported(store: Store) -> None:
         with pytest.raises(NoSuchBlob, match=HASH):
             question(store, "01A")
     assert show_media(store, "01A") == kept
-    assert verify(store).missing == [HASH]
+    assert verify(store).blobs.missing == (HASH,)
     assert hello(store, "01B") == kept  # who uploads it again repairs it
     assert verify(store).ok
 
@@ -285,7 +285,7 @@ def test_bytes_that_were_changed_on_disk_are_refused_and_named(
     with pytest.raises(BlobDiffers, match=HASH):
         read(store, "01A")
 
-    assert verify(store).missing == [HASH]
+    assert verify(store).blobs.damaged == (HASH,)
 
 
 # --- deleting, moving -----------------------------------------------------------------
@@ -461,7 +461,7 @@ def test_a_copy_has_the_records_and_the_bytes(opened: Open, engines: tuple[str, 
     certificate = copy(source, target)
 
     assert certificate.equal
-    assert (certificate.blobs, certificate.missing_blobs) == (3, 0)
+    assert (certificate.blobs.count, certificate.blobs.missing) == (3, ())
     assert list(target.blobs.list()) == list(source.blobs.list())
     assert rows(target) == rows(source)
     assert read(target, "01B") == read(source, "01B")

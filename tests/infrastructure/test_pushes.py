@@ -261,7 +261,7 @@ def test_a_blob_that_is_damaged_at_the_target_is_put_again_by_the_next_copy(
         damaged = verify(target)
         again = copy(source, target)
 
-        assert (damaged.ok, damaged.missing) == (False, [blob.sha256])
+        assert (damaged.ok, damaged.blobs.damaged) == (False, (blob.sha256,))
         assert again.equal
         assert verify(target).ok
         assert len(show_push(target, "big")["diff"]) == LONGEST + 1

@@ -486,7 +486,9 @@ def assert_certificate(document: dict[str, Any]) -> None:
     for each in document["tables"]:
         assert each.keys() == {"name", "rows", "digest", "compared"}
         assert each["compared"] is True
-    assert document["blobs"] == {"count": 0, "missing": 0}
+    names = ("missing", "damaged", "orphaned")
+    assert [document["blobs"].pop(name) for name in names] == [[], [], []]
+    assert document["blobs"] == {"count": 0, "bytes": 0, "sent": 0}
 
 
 # --- commands ---------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_keys_and_blobs_that_are_missing_are_told(refold: Refold, tmp_path: Path
     assert refused.code == 1
     assert "sealed fields of 1 subjects and not their keys" in refused.sentence
     assert brought.code == 3
-    assert f"difference: blob {needed[0]} is missing or damaged" in brought.out
+    assert f"missing blob: {needed[0]}" in brought.out
     shown = refold("show", "file", SHA, "--store", "sqlite:///c.db")
     assert shown.code == 0
 

@@ -45,6 +45,7 @@ from refold.infrastructure.blobs.s3_place import S3Place, client
 from refold.tests.s3_server import ACCESS_KEY, BUCKET, S3Server
 
 HELLO: Final = sha256(b"hello").hexdigest()
+COMPLETE: Final = ["CompleteMultipartUpload", "ListMultipartUploads"]
 LARGE: Final = Random(20).randbytes(20 << 20)  # noqa: S311 - no secret
 
 OPERATIONS: Final[dict[str, Callable[[Blobs], object]]] = {
@@ -248,8 +249,8 @@ def test_a_byte_that_changes_on_its_way_is_noticed(
     [
         (0, ["PutObject"]),
         (PART, ["PutObject"]),
-        (PART + 1, ["CreateMultipartUpload", *["UploadPart"] * 2, "CompleteMultipartUpload"]),
-        (len(LARGE), ["CreateMultipartUpload", *["UploadPart"] * 3, "CompleteMultipartUpload"]),
+        (PART + 1, ["CreateMultipartUpload", *["UploadPart"] * 2, *COMPLETE]),
+        (len(LARGE), ["CreateMultipartUpload", *["UploadPart"] * 3, *COMPLETE]),
     ],
 )
 def test_a_content_above_8_mib_goes_up_in_parts(
@@ -333,6 +334,42 @@ def test_two_may_put_the_same_large_content_at_once(place: S3Place) -> None:
     assert first == second
     assert list(S3Blobs(place).list()) == [first]
     assert b"".join(S3Blobs(place).get(first.sha256)) == content
+
+
+def test_parts_that_a_killed_process_left_are_removed_by_the_next_put(place: S3Place) -> None:
+    name = sha256(LARGE).hexdigest()
+    at = {"Bucket": place.bucket, "Key": place.prefix + name}
+    raw: Any = client(place)
+    upload = raw.create_multipart_upload(**at)["UploadId"]
+    raw.upload_part(**at, UploadId=upload, PartNumber=1, Body=LARGE[:PART])
+    raw.create_multipart_upload(Bucket=place.bucket, Key=f"{place.prefix}{name}-another")
+    left = kept(place)
+    time.sleep(1.1)  # uploads are listed with whole seconds
+
+    blob = S3Blobs(place).put([LARGE])
+
+    assert sorted(left) == [f"an upload of {place.prefix}{name}{rest}" for rest in ("", "-another")]
+    assert kept(place) == [place.prefix + name, f"an upload of {place.prefix}{name}-another"]
+    assert b"".join(S3Blobs(place).get(blob.sha256)) == LARGE
+
+
+def test_a_put_whose_parts_another_removed_sees_that_the_content_is_there(
+    place: S3Place, blobs: S3Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = list[str]()
+
+    def overtaken(step: str) -> None:
+        steps.append(step)
+        if len(steps) == 1:
+            time.sleep(1.1)
+            S3Blobs(place).put([LARGE])
+
+    monkeypatch.setattr(module, "reach", overtaken)
+    blob = blobs.put([LARGE])
+
+    assert len(steps) == 1 + 3  # the other's three; ours ended at the second
+    assert kept(place) == [place.prefix + blob.sha256]
+    assert b"".join(blobs.get(blob.sha256)) == LARGE
 
 
 # --- no room for the temporary file -------------------------------------------------

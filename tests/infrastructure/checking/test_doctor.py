@@ -110,6 +110,12 @@ def environment(samples: Path, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
+def own_blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a new store a place for blobs where there are none."""
+    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "own-blobs"))
+
+
+@pytest.fixture
 def in_postgres(databases: Callable[[], Url]) -> Url:
     """The address of a store of each kind of event, folded and sealed."""
     return databases()
@@ -184,7 +190,9 @@ def test_nothing_is_found_in_a_store_that_is_well(url: Url) -> None:
     assert contents(url) == before
 
 
-def test_nothing_is_found_in_a_store_where_nothing_happened(tmp_path: Path) -> None:
+def test_nothing_is_found_in_a_store_where_nothing_happened(
+    tmp_path: Path, own_blobs: None
+) -> None:
     url = f"sqlite:///{tmp_path / 'empty.db'}"
     open_store(url, create=True).close()
 
@@ -382,7 +390,7 @@ def test_tables_that_nobody_folds_are_a_warning(url: Url) -> None:
     assert examined(url).is_well
 
 
-def test_tables_that_were_never_folded_are_a_warning(tmp_path: Path) -> None:
+def test_tables_that_were_never_folded_are_a_warning(tmp_path: Path, own_blobs: None) -> None:
     url = f"sqlite:///{tmp_path / 'unfolded.db'}"
     with open_store(url, create=True) as store:
         register(store, "one")
@@ -630,6 +638,17 @@ def test_a_blob_that_is_missing_or_altered_is_named_with_its_event(
     assert missing.mend.startswith("refold copy COPY ")
 
 
+def test_blobs_that_no_event_refers_to_are_a_warning(in_sqlite: Url) -> None:
+    with open_store(in_sqlite) as store:
+        orphan = store.blobs.put([b"nobody's"]).sha256
+
+    finding = only(in_sqlite)
+
+    assert (finding.check, finding.level) == ("blobs", "warning")
+    assert finding.what == f"no event refers to some blobs, in number 1, such as {orphan}"
+    assert finding.mend.startswith(f"refold verify {in_sqlite} --json ")
+
+
 def test_blobs_without_a_place_are_a_problem(
     in_postgres: Url, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -698,7 +717,7 @@ def test_a_connection_over_the_network_that_is_not_encrypted_is_a_warning(
     assert finding.what.startswith("the connection to db.example is not encrypted")
 
 
-def test_a_server_that_checks_no_pages_is_a_warning() -> None:
+def test_a_server_that_checks_no_pages_is_a_warning(own_blobs: None) -> None:
     with a_server() as cluster:
         open_store(cluster.url, create=True).close()
         cluster.stop("fast")
