@@ -88,8 +88,8 @@ def place(name: str, settings: Settings) -> Place:
     bucket, _, key = name.removeprefix("s3://").partition("/")
     if not key:
         raise BadInput(f"{name} is not s3://BUCKET/KEY")
-    media = settings.media if settings.media and settings.media.provider == "s3" else None
-    way = media.model_dump(exclude={"provider", "folder", "bucket", "prefix"}) if media else {}
+    media, own = settings.media, {"provider", "folder", "bucket", "prefix"}
+    way = media.model_dump(exclude=own) if media.provider == "s3" else {}
     return S3Object(S3Place(bucket, **way), key)
 
 

@@ -41,12 +41,12 @@ def create(
 ) -> Attachment | None:
     """Keep an upload as an attachment that no message shows yet, and return it.
 
-    Bytes that are kept already are kept once. Asked for again with the same command id, it returns
-    the attachment as it is now, None if it was deleted. Raises what `Blobs.put` raises, and what
-    is refused of the other fields; then nothing is recorded.
+    Bytes that are kept already are kept once; `cap` as in `media.put`. Asked for again with the
+    same command id, it returns the attachment as it is now, None if it was deleted. Raises what
+    `Blobs.put` raises, and what is refused of the other fields; then nothing is recorded.
     """
     kept_in = store.blobs
-    blob = kept_in.put(chunks, expected=expected, cap=cap)
+    blob = kept_in.put(chunks, expected=expected, cap=store.most_bytes(cap))
     upload = {
         "id": id,
         "channel": channel,

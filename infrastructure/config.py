@@ -30,7 +30,7 @@ from refold.domain.errors import BadInput
 from refold.infrastructure import address
 from refold.infrastructure.address import ORDINARY, Address, Connecting
 from refold.infrastructure.blobs.presigning import LONGEST
-from refold.infrastructure.limits import PAYLOAD_BYTES
+from refold.infrastructure.limits import PAYLOAD_BYTES, UPLOAD_BYTES
 
 FILE: Final = Path("refold.toml")
 """Read from the working directory when nothing nearer names a file or a store."""
@@ -80,12 +80,14 @@ class Pool(BaseModel):
 class Media(BaseModel):
     """The table `[storage.media]`: large contents in a folder, or in a bucket of S3.
 
-    Without `access_key` and `secret_key` the AWS SDK looks for credentials itself.
+    An upload has at most `upload_bytes`. Without `access_key` and `secret_key` the AWS SDK looks
+    for credentials itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    provider: Literal["disk", "s3"]
+    provider: Literal["disk", "s3"] = "disk"
+    upload_bytes: int = Field(default=UPLOAD_BYTES, ge=1)
     folder: Path | None = None
     bucket: str | None = Field(default=None, min_length=1)
     region: str | None = None
@@ -99,7 +101,7 @@ class Media(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_provider(self) -> Self:
-        given = self.model_fields_set - {"provider"}
+        given = self.model_fields_set - {"provider", "upload_bytes"}
         if foreign := given & {"folder"} if self.provider == "s3" else given - {"folder"}:
             raise ValueError(f"provider {self.provider} has no {min(foreign)}")
         if self.provider == "s3" and not self.bucket:
@@ -152,7 +154,7 @@ class Storage(BaseSettings):
     insecure_tls: bool = False
     drift_seconds: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     pool: Pool = Pool()
-    media: Media | None = None
+    media: Media = Media()
 
     @classmethod
     def settings_customise_sources(  # the environment comes before what is given, the file
@@ -273,7 +275,7 @@ class Settings:
 
     store: Address | None
     storage: Storage
-    media: Media | None
+    media: Media
     vault_key: SecretStr | None
     touch_step: int = int(TOUCH_SECONDS * 1_000_000)
     payload_bytes: int = PAYLOAD_BYTES
@@ -325,8 +327,9 @@ def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = No
     """Return what `REFOLD_` names say for any store, before `keys` of `[storage]` in a file."""
     environment = _checked(Environment)
     storage = _checked(Storage, keys, path)
-    folder = environment.blobs
-    media = Media(provider="disk", folder=folder) if folder else storage.media
+    media = storage.media
+    if folder := environment.blobs:
+        media = Media(folder=folder, upload_bytes=media.upload_bytes)
     touch_step = int(environment.session_touch_seconds * 1_000_000)
     most = environment.payload_bytes
     return Settings(None, storage, media, environment.vault_key, touch_step, most)

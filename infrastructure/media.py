@@ -62,12 +62,13 @@ def put(
 ) -> Media:
     """Keep an upload, and return it under the id that its content has: the first one it was given.
 
-    `expected` is its SHA-256 as the uploader knows it, `cap` the most bytes that are taken. Raises
-    what `Blobs.put` raises, `MediaIdTaken` for an id of another content, and what is refused of
-    the other fields; then nothing is recorded. Doing it again is safe.
+    `expected` is its SHA-256 as the uploader knows it, `cap` the most bytes that are taken, where
+    that is less than the store's `upload_bytes`; what has more is refused while it streams in.
+    Raises what `Blobs.put` raises, `MediaIdTaken` for an id of another content, and what is
+    refused of the other fields; then nothing is recorded. Doing it again is safe.
     """
     kept_in = store.blobs
-    blob = kept_in.put(chunks, expected=expected, cap=cap)
+    blob = kept_in.put(chunks, expected=expected, cap=store.most_bytes(cap))
     upload = {"id": id, "content_hash": blob.sha256, "mime_type": mime_type, "uploader": uploader}
     request = commands.parse("media.store", upload)
 

@@ -144,7 +144,8 @@ def assembled(
     """Return the store that these parts make."""
     vault = Vault(log, key)
     codec = EVENTS.opening(vault.open_all, settings.payload_bytes)
-    return Store(place, log, GroupCommit(log), tables, vault, codec, blobs, settings.touch_step)
+    step, most = settings.touch_step, settings.media.upload_bytes
+    return Store(place, log, GroupCommit(log), tables, vault, codec, blobs, step, most)
 
 
 def given_key(settings: Settings) -> GivenKey | None:
@@ -156,12 +157,12 @@ def given_key(settings: Settings) -> GivenKey | None:
 def place_for_blobs(settings: Settings, beside: Path | None) -> Blobs | None:
     """Return the place of large contents that is named, or else the folder beside the store."""
     media = settings.media
-    if media and media.provider == "s3":
+    if media.provider == "s3":
         from refold.infrastructure.blobs.s3 import S3Blobs
         from refold.infrastructure.blobs.s3_place import S3Place
 
         return S3Blobs(S3Place(**media.model_dump(exclude={"provider", "folder"})))
-    folder = (media and media.folder) or beside
+    folder = media.folder or beside
     return DiskBlobs(folder) if folder else None
 
 

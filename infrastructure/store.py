@@ -28,8 +28,8 @@ class Store:
 
     Appends go through `commits`: threads and tasks that append at the same time share a commit.
     The codec opens personal fields. `touch_step` is how many µs the expiry of a session has to move
-    before that is an event. `workers` are processes that help where tables are built, if there are
-    any: see `workers.helping`.
+    before that is an event, `upload_bytes` how large an upload may be. `workers` are processes that
+    help where tables are built, if there are any: see `workers.helping`.
     """
 
     address: Address
@@ -40,6 +40,7 @@ class Store:
     codec: Codec
     place_for_blobs: Blobs | None
     touch_step: int
+    upload_bytes: int
     open_successor: "Callable[[str], Store] | None" = None
     workers: Workers | None = field(default=None, init=False)
     _former: "list[Store]" = field(default_factory=list, init=False)
@@ -51,6 +52,10 @@ class Store:
         if self.place_for_blobs is None:
             raise NoPlaceForBlobs
         return self.place_for_blobs
+
+    def most_bytes(self, cap: int | None) -> int:
+        """Return how large an upload may be whose caller takes `cap` bytes, or says nothing."""
+        return self.upload_bytes if cap is None else min(cap, self.upload_bytes)
 
     @property
     def folder(self) -> Folder:

@@ -47,7 +47,7 @@ class PresignedBlobs(Protocol):
         """Return how to PUT the content of `size` bytes; the server refuses any other content.
 
         A client's word that it is done is no proof: `head` tells. Raises `TooLarge` for more than
-        one PUT can take.
+        uploads may have, or than one PUT can take.
         """
         ...
 

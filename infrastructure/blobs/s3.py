@@ -141,8 +141,8 @@ class S3Blobs:
         check_sha256(sha256)
         if size < 0:
             raise BadInput(f"no content has {size} bytes")
-        if size > LARGEST_PUT:
-            raise TooLarge(LARGEST_PUT)
+        if size > (most := min(self._place.upload_bytes, LARGEST_PUT)):
+            raise TooLarge(most)
         checksum = _checksum(bytes.fromhex(sha256))
         content = {"ContentLength": size, "ChecksumSHA256": checksum}
         with self._failures():

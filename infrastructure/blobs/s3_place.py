@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from refold.domain.errors import BadInput
 from refold.infrastructure.blobs.presigning import LONGEST, check_seconds
+from refold.infrastructure.limits import UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,6 +33,8 @@ DIALECT: Final = Config(
 class S3Place:
     """A bucket, who asks for it, and the prefix of our names in it: "" or like `media/`.
 
+    No presigned PUT is given for more than `upload_bytes`.
+
     Without keys boto3 looks for them where it always does: environment, files, the machine's role;
     the same goes for the region. Without `endpoint` it is AWS. Raises `BadInput` for what cannot
     be right.
@@ -46,6 +49,7 @@ class S3Place:
     secret_key: SecretStr | None = None
     session_token: SecretStr | None = None
     presign_seconds: int = LONGEST
+    upload_bytes: int = UPLOAD_BYTES
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{2,62}", self.bucket):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from refold.domain import attachment, streams
 from refold.domain.ports import Valued
 from refold.domain.uploads import CONTENT, check_id
-from refold.infrastructure.requests.media import kept, time
+from refold.infrastructure.requests.media import time, uploaded
 from refold.infrastructure.requests.request import Fields, Situation
 
 
@@ -40,7 +40,7 @@ class CreateAttachment(_OfAttachment):
     created_at: str | None = None
 
     def decide(self, now: Situation) -> Sequence[object]:
-        blob = kept(now.store, self.content_hash)
+        blob = uploaded(now.store, self.content_hash)
         new = attachment.Created(
             self.id,
             self.channel,

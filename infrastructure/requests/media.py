@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 from typing import Final
 
 from refold.domain import media, streams, times
-from refold.domain.errors import NoSuchBlob
+from refold.domain.errors import NoSuchBlob, TooLarge
 from refold.domain.ports import Blob, Valued
 from refold.domain.texts import check_sha256
 from refold.domain.uploads import CONTENT, check_id
@@ -34,6 +34,14 @@ def kept(store: Store, content_hash: str) -> Blob:
     blob = store.blobs.head(content_hash)
     if blob is None:
         raise NoSuchBlob(content_hash)
+    return blob
+
+
+def uploaded(store: Store, content_hash: str) -> Blob:
+    """Return what `kept` does of a content that is to be recorded. Raises `TooLarge`, too."""
+    blob = kept(store, content_hash)
+    if blob.size > store.upload_bytes:
+        raise TooLarge(store.upload_bytes)
     return blob
 
 
@@ -70,7 +78,7 @@ class StoreMedia(_OfMedia):
         return CONTENT_OF, self.content_hash
 
     def decide(self, now: Situation) -> Sequence[object]:
-        blob = kept(now.store, self.content_hash)
+        blob = uploaded(now.store, self.content_hash)
         new = media.Stored(
             self.id,
             {CONTENT: blob.sha256},

@@ -164,6 +164,7 @@ FILE_AND_ENVIRONMENT: dict[str, tuple[object, str, object]] = {
     "pool.connect_seconds": (1, "2", 2),
     "pool.silent_seconds": (1.5, "2.5", 2.5),
     "media.provider": ("s3", "disk", "disk"),
+    "media.upload_bytes": (10, "20", 20),
     "media.folder": ("a", "b", Path("b")),
     "media.bucket": ("aaa", "bbb", "bbb"),
     "media.region": ("a", "b", "b"),
@@ -210,6 +211,23 @@ def test_the_environment_comes_before_the_file(
     assert value == meant
 
 
+def test_how_large_an_upload_may_be_holds_wherever_it_goes(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(here / "given.toml", media={"upload_bytes": 7})
+    unsaid = config.of_environment().media.upload_bytes
+    in_file = config.read("memory:", path).media
+    monkeypatch.setenv("REFOLD_BLOBS", "large")
+    in_folder = config.read("memory:", path).media
+    monkeypatch.setenv("REFOLD_MEDIA_UPLOAD_BYTES", "9")
+    in_environment = config.of_environment().media
+
+    assert unsaid == 100 << 20
+    assert (in_file.folder, in_file.upload_bytes) == (None, 7)
+    assert (in_folder.folder, in_folder.upload_bytes) == (Path("large"), 7)
+    assert (in_environment.folder, in_environment.upload_bytes) == (Path("large"), 9)
+
+
 def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STORE", "BLOBS", "VAULT_KEY", "HOST", "PASSWORD_COMMAND", "POOL_MAX_SIZE"):
         monkeypatch.setenv(f"REFOLD_{name}", "")
@@ -217,7 +235,7 @@ def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
     settings = config.read()
 
-    assert settings == Settings(None, _storage(), None, None)
+    assert settings == Settings(None, _storage(), Media(), None)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +362,9 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"pool": {"min_size": 9}}, "storage.pool: min_size 9 is above max_size 8"),
     ({"pool": {"connect_seconds": 0}}, "storage.pool.connect_seconds: Input should be greater"),
     ({"pool": {"silent_seconds": CANARY}}, "storage.pool.silent_seconds: Input should be a valid"),
-    ({"media": {"bucket": CANARY}}, "storage.media.provider: Field required"),
+    ({"media": {"bucket": CANARY}}, "storage.media: provider disk has no bucket"),
+    ({"media": {"upload_bytes": 0}}, "storage.media.upload_bytes: Input should be greater than"),
+    ({"media": {"upload_bytes": "1 MiB"}}, "storage.media.upload_bytes: Input should be a valid"),
     ({"media": {"provider": "s3"}}, "storage.media: provider s3 needs bucket"),
     ({"media": SOME_S3 | {"folder": CANARY}}, "storage.media: provider s3 has no folder"),
     ({"media": {"provider": "disk", "region": CANARY}}, "storage.media: provider disk has no reg"),
@@ -780,7 +800,7 @@ def test_a_password_opens_a_real_server_however_it_is_given(
 
 
 def test_the_password_is_asked_anew_for_each_connection(role: Role) -> None:
-    settings = Settings(None, _storage(password_command=role.command), None, None)
+    settings = Settings(None, _storage(password_command=role.command), Media(), None)
     with open_store(role.url, create=True, settings=settings) as store:
         store.folder.catch_up()
         before = role.calls
@@ -842,7 +862,7 @@ def test_a_command_that_gives_no_password_is_named_and_nothing_it_says(
 
 
 def test_a_command_that_is_not_there_is_named() -> None:
-    settings = Settings(None, _storage(password_command=f"/none/such {CANARY}"), None, None)
+    settings = Settings(None, _storage(password_command=f"/none/such {CANARY}"), Media(), None)
 
     with pytest.raises(NoPassword) as refused:
         open_store("postgresql://localhost/files", settings=settings)
@@ -854,7 +874,7 @@ def test_a_command_that_is_not_there_is_named() -> None:
 
 
 def test_a_command_is_run_without_a_shell(here: Path) -> None:
-    settings = Settings(None, _storage(password_command="echo $HOME; touch made"), None, None)
+    settings = Settings(None, _storage(password_command="echo $HOME; touch made"), Media(), None)
 
     with pytest.raises(Failure):
         open_store("postgresql://localhost:1/files", settings=settings)
@@ -873,7 +893,9 @@ def test_a_command_that_fails_later_fills_no_log_with_what_it_says(
     storage = _storage(
         password_command=role.command, pool={"connect_seconds": 1, "silent_seconds": 1.5}
     )
-    with open_store(role.url, create=True, settings=Settings(None, storage, None, None)) as store:
+    with open_store(
+        role.url, create=True, settings=Settings(None, storage, Media(), None)
+    ) as store:
         (role.folder / "password").write_text(f"wrong {CANARY}")
         role.lock_out()
         for _ in range(20):  # also those sessions that were just being made
@@ -893,7 +915,7 @@ def test_a_command_that_fails_later_fills_no_log_with_what_it_says(
 
 
 def pooled(**pool: object) -> Settings:
-    return Settings(None, _storage(pool=pool), None, None)
+    return Settings(None, _storage(pool=pool), Media(), None)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.media import claims
 from refold.infrastructure.store import Store
+from refold.infrastructure.systems.decentcom import MediaStore
 from refold.infrastructure.ulids import new_ulid
 from refold.projections import media as table
 from refold.tests.s3_server import S3Server
@@ -185,6 +186,35 @@ def test_an_upload_above_the_cap_is_refused_while_it_streams(store: Store) -> No
     assert put(
         store, [b"x" * 4_999], id="01A", mime_type="image/png", uploader="ada", cap=4_999
     ).size_bytes == (4_999)
+
+
+@pytest.mark.parametrize("most", [4_999, 999_999])
+def test_no_upload_is_larger_than_the_store_takes_however_it_comes(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setenv("REFOLD_MEDIA_UPLOAD_BYTES", str(most))
+    chunks = repeat(b"x" * 1_000, 10_000)
+    content = b"y" * (most + 1)
+    name = sha256(content).hexdigest()
+    attached = {"channel": "c", "uploader": "ada", "filename": "a", "mime_type": "a/b"}
+    with open_store("memory:") as store:
+        kept = {"content_hash": name, "mime_type": "a/b", "uploader": "ada"}
+        ways: list[Callable[[], object]] = [
+            lambda: put(store, chunks, id="1", mime_type="a/b", uploader="ada", cap=1 << 30),
+            lambda: attachments.create(store, [content], id="1", **attached),  # type: ignore[arg-type]
+            lambda: MediaStore(store).put(name, "a/b", len(content), "ada", content),
+            lambda: run(store, "media.store", id="1", **kept),
+            lambda: run(store, "attachment.create", id="1", content_hash=name, **attached),
+        ]
+        for number, way in enumerate(ways):
+            if number == 3:  # such as by a presigned address
+                store.blobs.put([content])
+            with pytest.raises(TooLarge, match=f"larger than {most} bytes"):
+                way()
+
+        assert sum(1 for _ in chunks) == 10_000 - most // 1_000 - 1  # that were not read
+        assert store.log.heads()[0].position == 0
+        assert put(store, [content[1:]], id="1", mime_type="a/b", uploader="ada").size_bytes == most
 
 
 def test_unknown_ids_and_contents_give_null(store: Store) -> None:

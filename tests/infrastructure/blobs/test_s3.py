@@ -470,7 +470,7 @@ def test_a_url_is_good_for_15_minutes_at_most(place: S3Place, blobs: S3Blobs) ->
             blobs.presigned_put(HELLO, 5, seconds=wrong)
 
 
-def test_what_cannot_be_signed_is_refused(blobs: S3Blobs) -> None:
+def test_what_cannot_be_signed_is_refused(place: S3Place, blobs: S3Blobs) -> None:
     for name in ("", "a" * 63, "../" + "a" * 61):
         with pytest.raises(NotASha256):
             blobs.presigned_get(name)
@@ -481,8 +481,11 @@ def test_what_cannot_be_signed_is_refused(blobs: S3Blobs) -> None:
             blobs.presigned_get(HELLO, content_type=type_)
     with pytest.raises(BadInput):
         blobs.presigned_put(HELLO, -1)
-    with pytest.raises(TooLarge):
-        blobs.presigned_put(HELLO, LARGEST_PUT + 1)
+    for upload_bytes, most in ((9, 9), (LARGEST_PUT * 2, LARGEST_PUT)):
+        bounded = S3Blobs(replace(place, upload_bytes=upload_bytes))
+        assert bounded.presigned_put(HELLO, most).url
+        with pytest.raises(TooLarge, match=f"larger than {most} bytes"):
+            bounded.presigned_put(HELLO, most + 1)
 
 
 @pytest.mark.parametrize(
