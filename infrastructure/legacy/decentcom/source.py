@@ -175,6 +175,11 @@ class Source:
     def _generation(self, tables: set[str]) -> Generation:
         migrations = self._connection.execute(f"SELECT version, success FROM {_MIGRATIONS}")
         succeeded = {version: bool(success) for version, success in migrations}
+        if not all(isinstance(version, int) for version in succeeded):
+            raise NotDecentcom(
+                f"{self._opened.path} is no database of decentcom: {_MIGRATIONS} has a version that"
+                " is no number"
+            )
         keys = [(place, name) for name, place in self._columns("reactions") if place]
         return Generation(
             last_migration=max((v for v, success in succeeded.items() if success), default=0),
