@@ -127,12 +127,14 @@ def test_a_cutover_brings_what_a_follower_did_not(
         stopped.set()
         following.join()
         second = upload(source, b"second")
+        orphan = source.blobs.put([b"nobody's"]).sha256
 
         certificate = cutover.move(source, target)
 
         assert followed == [first]
         assert certificate.equal
         assert (certificate.blobs.count, certificate.blobs.sent) == (2, 1)
+        assert certificate.blobs.orphaned == (orphan,)
         assert b"".join(target.blobs.get(second)) == b"second"
 
 
@@ -149,6 +151,7 @@ def test_a_move_stays_where_it_is_when_a_blob_is_missing_or_damaged(
         certificate = cutover.move(source, target)
 
         assert certificate.differences == ["missing blobs: 1", "damaged blobs: 1"]
+        assert certificate.pause is None  # it was never sealed
         assert certificate.blobs.missing == (missing,)
         assert certificate.blobs.damaged == (damaged,)
         assert states(source, target)[0] is State.OPEN

@@ -6,26 +6,11 @@ from typing import Final, NamedTuple
 
 from hypothesis import strategies as st
 
-ODD: Final = (
+VALUES: Final = (
     *(b"null", b"true", b"[]", b"{}", b'""', b"0", b"-1", b"1.5", b"-0.0", b'" "', b'["a"]'),
-    *(b"9223372036854775808", b"-9223372036854775809", b"1e400", b"1e-400", b"NaN", b"-Infinity"),
-    *(b"9" * 400, b"9" * 5_000, b"0" * 20, b"1." + b"3" * 500),
-    *(
-        b'"\\u0000"',
-        b'"a\\ud800"',
-        b'"\xff\xfe"',
-        b'"\xed\xa0\x80"',
-        b'"\xe2\x80\xa8"',
-        b"\0",
-        b"\\",
-    ),
-    *(
-        b'"%s"' % (b"x" * 300),
-        b'"%s"' % (b"x" * 9_000),
-        b'"a/../b%~\\n"',
-        b'"\xc7\x85\xef\xbc\xa1"',
-    ),
-    *(b"[" * 80 + b"]" * 80, b"[" * 3_000 + b"]" * 3_000, b"[" * 100_000, b'{"a":' * 2_000),
+    *(b"9223372036854775808", b"-9223372036854775809", b"1e400", b"1e-400", b"9" * 400),
+    *(b'"\\u0000"', b'"a\\ud800"', b'"\xe2\x80\xa8"', b'"a/../b%~\\n"', b'"\xc7\x85\xef\xbc\xa1"'),
+    *(b'"%s"' % (b"x" * 300), b'"%s"' % (b"x" * 9_000), b"[" * 60 + b"]" * 60, b"99999999999999"),
     *(
         b'{"$date":1}',
         b'{"$date":"x"}',
@@ -33,13 +18,37 @@ ODD: Final = (
         b'{"$numberLong":"1e9"}',
         b'{"$deleted":1}',
     ),
-    *(b'{"a":1,"a":2}', b'"0001-01-01T00:00:00Z"', b'"9999-12-31T23:59:60Z"', b"99999999999999"),
-    *(b"\n", b"\r", b",", b":", b"}", b"]", b'"', b"\xef\xbb\xbf"),
+    *(b'{"a":1,"a":2}', b'"0001-01-01T00:00:00Z"', b'"9999-12-31T23:59:60Z"', b'{"":{"":[{}]}}'),
 )
+"""JSON that nobody expects where it stands."""
+
+ODD: Final = (
+    *VALUES,
+    *(
+        b"NaN",
+        b"-Infinity",
+        b"9" * 5_000,
+        b"0" * 20,
+        b"1." + b"3" * 500,
+        b"\0",
+        b"\\",
+        b"\n",
+        b"\r",
+    ),
+    *(
+        b'"\xff\xfe"',
+        b'"\xed\xa0\x80"',
+        b"[" * 3_000 + b"]" * 3_000,
+        b"[" * 100_000,
+        b'{"a":' * 2_000,
+    ),
+    *(b",", b":", b"}", b"]", b'"', b"\xef\xbb\xbf"),
+)
+
 WHOLE: Final = 1 << 16
 """Places in a file are told in parts of so many, whatever its length."""
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[\[\]{}:,]')
+_VALUE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"(?!\s*:)|-?\d[\d.eE+-]*|true|false|null|\[\]|\{\}')
 _MEMBER: Final = re.compile(
     rb'("(?:[^"\\]|\\.)*")\s*:\s*("(?:[^"\\]|\\.)*"|[\d.+-]+|true|false|null)'
 )
@@ -54,12 +63,25 @@ class Step(NamedTuple):
     odd: int
 
 
-def steps(*kinds: str) -> st.SearchStrategy[list[Step]]:
-    """Return a few things that go wrong, of some kinds or of all."""
+def damage() -> st.SearchStrategy[list[Step]]:
+    """Return a few things that go wrong with the bytes of any file."""
+    return _steps(*["flip"] * 5, "cut", "lose", "double", "splice", "insert")
+
+
+def mistakes() -> st.SearchStrategy[list[Step]]:
+    """Return a few things that are wrong in a text that still is JSON, if it was."""
+    return _steps("value", "exchange", "key twice")
+
+
+def anything() -> st.SearchStrategy[list[Step]]:
+    """Return a few things that go wrong with a file of JSON: mistakes, or all there are."""
+    return mistakes() | _steps(*_KINDS)
+
+
+def _steps(*kinds: str) -> st.SearchStrategy[list[Step]]:
     place = st.integers(0, WHOLE - 1)
-    step = st.builds(
-        Step, st.sampled_from(kinds or tuple(_KINDS)), place, place, st.integers(0, len(ODD) - 1)
-    )
+    odd = st.integers(0, len(ODD) - 1)
+    step = st.builds(Step, st.sampled_from(kinds), place, place, odd)
     return st.lists(step, min_size=1, max_size=4)
 
 
@@ -105,20 +127,20 @@ def _insert(content: bytes, step: Step) -> bytes:
 
 
 def _value(content: bytes, step: Step) -> bytes:
-    return _at_token(content, step, lambda _: ODD[step.odd])
+    return _at_token(content, step, VALUES[step.odd % len(VALUES)])
 
 
 def _exchange(content: bytes, step: Step) -> bytes:
-    tokens = _TOKEN.findall(content)
-    return _at_token(content, step, lambda _: tokens[step.other % len(tokens)])
+    found = _VALUE.findall(content)
+    return _at_token(content, step, found[step.other % len(found)]) if found else content
 
 
-def _at_token(content: bytes, step: Step, change: Callable[[bytes], bytes]) -> bytes:
-    spans = [found.span() for found in _TOKEN.finditer(content)]
+def _at_token(content: bytes, step: Step, value: bytes) -> bytes:
+    spans = [found.span() for found in _VALUE.finditer(content)]
     if not spans:
         return content
     start, end = spans[step.at % len(spans)]
-    return content[:start] + change(content[start:end]) + content[end:]
+    return content[:start] + value + content[end:]
 
 
 def _key_twice(content: bytes, step: Step) -> bytes:
@@ -126,7 +148,7 @@ def _key_twice(content: bytes, step: Step) -> bytes:
     if not members:
         return content
     member, other = (members[n % len(members)] for n in (step.at, step.other))
-    value = ODD[step.odd] if step.odd % 2 else other[2]
+    value = VALUES[step.odd % len(VALUES)] if step.odd % 2 else other[2]
     twice = member[0] + b"," + member[1] + b":" + value
     return content[: member.start()] + twice + content[member.end() :]
 
