@@ -299,7 +299,7 @@ def show(certificate: Certificate) -> None:
 
 def counted(proof: BlobProof) -> str:
     """Return how many blobs there are, and how large they are together."""
-    said = [f"{proof.count} of {proof.size} bytes"]
+    said = [f"{proof.count}, {proof.size} bytes in all"]
     if proof.sent:
         said.append(f"{proof.sent} sent")
     if proof.orphaned:

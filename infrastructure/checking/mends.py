@@ -50,7 +50,7 @@ class Mends:
     def list_blobs(self) -> str:
         """Return what tells of all blobs that no event refers to."""
         return (
-            f"refold verify {self._quoted} --json (uploads that have no event yet are among them)"
+            f"refold verify {self._quoted} --json (it names all; uploads under way are among them)"
         )
 
     def rebuild(self, names: Sequence[str]) -> str:
