@@ -79,6 +79,8 @@ def errors_of(path: Path) -> Iterator[None]:
         if name == "SQLITE_FULL":
             raise NoSpace(f"there is no room for a copy of {path}") from error
         raise BadInput(f"{path} cannot be read: {name}") from error
+    except UnicodeDecodeError as error:  # the driver's own message, which repeats what it read
+        raise Damaged(f"{path} is damaged: names in it are no UTF-8") from error
     except OSError as error:
         if error.errno == ENOSPC:
             raise NoSpace(f"there is no room for a copy of {path}") from error
@@ -113,7 +115,7 @@ def _connection(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         connection.close()
         raise
     connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")

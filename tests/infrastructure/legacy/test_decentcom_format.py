@@ -607,6 +607,16 @@ def test_a_damaged_page_is_refused_whole(tmp_path: Path) -> None:
         pass
 
 
+def test_a_damaged_schema_whose_text_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    content = gzip.decompress(REAL.read_bytes())
+    path.write_bytes(content.replace(b"CREATE TABLE users", b"CREATE\xecTABLE users"))
+
+    told = r"damaged\.db is damaged: names in it are no UTF-8"
+    with pytest.raises(Damaged, match=told), read(path):
+        pass
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"SQLite format 4\0" * 50, b"x" * 9_000])
 @pytest.mark.parametrize("name", ["no.db", "no.db.gz"])
 def test_what_is_no_database_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
