@@ -39,7 +39,9 @@ def searches(site: Site, address: Callable[[Site], str]) -> Measured:
             site.progress("round", number, site.rounds)
             taken = {term: _taken(store, term, 5 if site.quick else 20) for term in TERMS}
             measured.values.append(max(taken.values()))
-        measured.figures |= {f"{term} ({files[term]}), ms": round(taken[term], 2) for term in TERMS}
+            measured.figures |= {
+                f"{term} ({files[term]}), ms": round(ms, 2) for term, ms in taken.items()
+            }
         measured.differences += [
             f"what is found for {term} is not what the other engine finds"
             for term in TERMS
