@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import attrgetter
 from threading import Condition
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, Notification, StoredEvent, Tracking
 
@@ -16,6 +16,7 @@ from refold.infrastructure import originators
 from refold.infrastructure.eventsourcing.errors import told
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.ulids import new_ulid
 
 MOST_KNOWN: Final = 100_000
 """Aggregates whose versions count from 0 that are remembered: a save then needs no second try."""
@@ -62,7 +63,7 @@ class ApplicationLog:
         """
         if not events and tracking is None:
             return []
-        command_id = uuid4().hex
+        command_id = new_ulid()  # sorted by time: it goes to the end of its index
         trackings = (
             (ports.Tracking(tracking.application_name, tracking.notification_id),)
             if tracking
