@@ -53,7 +53,7 @@ class Vault:
             if wrapped is None:
                 yield ERASED
             else:
-                text = _decrypt(self.unwrap(box.subject, wrapped), b64decode(box.box), _place(box))
+                text = _decrypt(self.unwrap(box.subject, wrapped), _bytes(box.box), _place(box))
                 yield text.decode("utf-8", "surrogatepass")
 
     def key(self, subject: str) -> bytes | None:
@@ -172,6 +172,14 @@ def _decrypt(key: bytes, box: bytes, bound_to: bytes) -> bytes:
         return AESGCM(key).decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], bound_to)
     except (InvalidTag, ValueError):
         raise WrongVaultKey("the vault's key does not open what this store has sealed") from None
+
+
+def _bytes(box: str) -> bytes:
+    """Return what base64 stands for; nothing, which no key opens, where it is none."""
+    try:
+        return b64decode(box)
+    except ValueError:
+        return b""
 
 
 def _place(sealed: Sealed) -> bytes:
