@@ -244,6 +244,16 @@ def test_a_box_that_was_moved_does_not_open(
     assert vault.open(event.password) == "secret"
 
 
+@pytest.mark.parametrize("text", ["", "a", "AAAA", "é", "=" * 9])
+def test_a_box_that_holds_something_else_does_not_open(
+    vault: Vault, log: MemoryLog, text: str
+) -> None:
+    [event] = decoded(CODEC, recorded(vault, log, Joined("ada", "secret", "Ada")))
+
+    with pytest.raises(WrongVaultKey):
+        vault.open(replace(event.password, box=text))
+
+
 def test_a_box_does_not_open_for_another_subject_even_with_the_same_key(
     vault: Vault, log: MemoryLog
 ) -> None:
