@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from refold.domain import push, times
 from refold.domain.ports import Event
 from refold.projections.columns import indexable, integer, table, text
@@ -171,6 +173,7 @@ def view_of(row: Row) -> push.View:
 def _row(stream: str, view: push.View, first: int, decided_at: int | None, last: int) -> Row:
     """Return the row that a view makes, with the positions and when it was decided."""
     document = view.document
+    text = json_text(document)
     time = _micros(document.get("timestamp"))
     url = document.get("url")
     email = document.get("userEmail")
@@ -191,8 +194,8 @@ def _row(stream: str, view: push.View, first: int, decided_at: int | None, last:
         decided_at_us=decided_at,
         said_decided_us=_said_decided(document),
         last_position=last,
-        summary=_summary(view),
-        document=json_text(document),
+        summary=_summary(view, text),
+        document=text,
         blobs=json_text(view.blobs),
         **columns,
     )
@@ -235,18 +238,34 @@ def _flag(value: object) -> int | None:
     return int(value) if isinstance(value, bool) else None
 
 
-def _summary(view: push.View) -> str:
-    """Return the fields that fit, whole ones only: one that is left out is in the document."""
+def _summary(view: push.View, text: str) -> str:
+    """Return the fields of a document, whose JSON is `text`, that fit: whole ones only.
+
+    One that is left out is in the document.
+    """
     cut_out = {pointer.split("/")[1] for pointer in view.blobs}
-    names = [name for name in SUMMARY if name in view.document and name not in cut_out]
-    whole = json_text({name: view.document[name] for name in names})
-    if len(whole.encode()) <= MOST_OF_SUMMARY:
-        return whole
-    shown: dict[str, object] = {}
+    fields = _fields(view.document, text)
+    found = {name: fields[name] for name in SUMMARY if name in fields and name not in cut_out}
+    whole = _ENCODER.encode(found)
+    if len(whole) <= MOST_OF_SUMMARY:
+        return whole.decode()
+    shown: dict[str, msgspec.Raw] = {}
     room = MOST_OF_SUMMARY
-    for name in names:
-        size = len(json_text({name: view.document[name]}).encode())
+    for name, value in found.items():
+        size = len(_ENCODER.encode({name: value}))
         if size <= room:
-            shown[name] = view.document[name]
+            shown[name] = value
             room -= size
-    return json_text(shown)
+    return _ENCODER.encode(shown).decode()
+
+
+def _fields(document: push.Document, text: str) -> Mapping[str, msgspec.Raw]:
+    """Return the JSON of each field of a document, whose JSON is `text`."""
+    try:
+        return _FIELDS.decode(text)
+    except msgspec.DecodeError:  # a lone surrogate
+        return {name: msgspec.Raw(json_text(value).encode()) for name, value in document.items()}
+
+
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER: Final = msgspec.json.Encoder(order="sorted")

@@ -63,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CatchUp:
-    """All that is in the log and not sealed, or not in the live tables."""
+    """All that is in the log and not in the live tables, what is appended meanwhile included."""
 
 
 Piece = Stretch | Part

@@ -16,9 +16,7 @@ from queue import SimpleQueue
 from typing import IO, cast
 
 from refold.domain.errors import Unavailable
-from refold.infrastructure import chain
 from refold.infrastructure.address import Address, Memory
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import CatchUp, Job, Piece
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.open import open_at
@@ -157,9 +155,10 @@ def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
 def _do(store: Store, job: Job) -> None:
     match job:
         case CatchUp():
+            reached = -1
             with without_collection():
-                chain.seal(store.log, PARTITION, store.advance.head())
-                store.folder.catch_up()
+                while reached < store.advance.head():
+                    reached = store.folder.catch_up()
         case _:
             store.rebuilder.builder.do(job)
 

@@ -122,10 +122,10 @@ class Importer:
             news: News = []
             outcomes = appending.submit(self._append, news)
             for batch in _batches(records):
+                if len(batch) == BATCH:  # more will come
+                    self._fold_beside()
                 decided = self._decide_batch(batch)
                 self._take(self._settle(news, outcomes.result()))
-                if news:
-                    self._fold_beside()
                 news, outcomes = decided, appending.submit(self._append, decided)
                 if not self._is_served:
                     outcomes.result()
@@ -135,9 +135,9 @@ class Importer:
     def finish(self) -> Report:
         """Seal the full blocks of the log and fold the tables; return what became of all."""
         log = self._store.log
+        chain.seal(log, PARTITION, log.heads()[PARTITION].position)
         if self._folding:
             wait([self._folding])  # what it raised, if anything, is raised again below
-        chain.seal(log, PARTITION, log.heads()[PARTITION].position)
         self._store.folder.catch_up(progress=self._progress)
         self.report.seconds = monotonic() - self._started
         return self.report

@@ -91,7 +91,7 @@ class PostgresLog:
                 "prepare_threshold": 0,
                 **parameters(address, connecting),
             },
-            configure=configure_for_store,
+            configure=_configure,
             open=True,
         )
         try:
@@ -388,6 +388,16 @@ _TYPES: Final = [
 
 _TAKEN: Final = frozenset({"events_stream_version", "events_command_id"})
 """What an append violates when another was faster, or when it is not the first with its id."""
+
+
+def _configure(connection: psycopg.Connection) -> None:
+    """Set up a connection whose statements look up what they are asked for by an index.
+
+    A plan that was made while a table was small is kept while it grows, and would read all of it.
+    """
+    configure_for_store(connection)
+    connection.execute("SET enable_seqscan TO off")
+    connection.execute("SET jit TO off")  # what has to read a whole table looks expensive now
 
 
 def _now() -> int:
