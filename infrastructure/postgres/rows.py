@@ -47,6 +47,9 @@ REFUSED_CLASSES: Final = frozenset({"22", "54"})
 LOCK_TRIES: Final = 5
 """How often readers are waited for, 200 ms each, before those who fold may go on in between."""
 
+WIDEST_INLINE: Final = 8_160
+"""Bytes of a row that stays as it is: compressing documents is half of the work of their COPY."""
+
 ROWS_AT_ONCE: Final = 5_000
 """Rows that are fetched at once when a whole table is read."""
 
@@ -120,6 +123,9 @@ class PostgresRows:
     def create(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
         table.create(connection)
+        connection.exec_driver_sql(
+            f"ALTER TABLE {self._quoted(table.name)} SET (toast_tuple_target = {WIDEST_INLINE})"
+        )
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
