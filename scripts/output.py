@@ -99,6 +99,7 @@ def lines(clock: Callable[[], float], say: Callable[[str], None]) -> Advance:
             return
         last = now
         rate = (done - before) / (now - since) if now > since else 0.0
+        total = total or None
         parts = [f"{what}: {done:,}" if total is None else f"{what}: {done:,} of {total:,}"]
         if rate:
             parts.append(f"{rate:,.0f}/s")

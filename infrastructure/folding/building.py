@@ -63,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CatchUp:
-    """All that is in the log and not in the live tables, what is appended meanwhile included."""
+    """What is in the log and not in the live tables, also of what is appended meanwhile."""
 
 
 Piece = Stretch | Part

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from os import cpu_count
 from queue import SimpleQueue
-from typing import IO, cast
+from typing import IO, Final, cast
 
 from refold.domain.errors import Unavailable
 from refold.infrastructure.address import Address, Memory
@@ -21,6 +21,9 @@ from refold.infrastructure.folding.building import CatchUp, Job, Piece
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
+
+ENOUGH: Final = 1_000
+"""Events that were appended while others were folded, and are worth another round."""
 
 
 class ProcessWorkers:
@@ -140,7 +143,8 @@ def helping(store: Store, number: int | None = None) -> Iterator[None]:
 
 def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
     """Answer jobs until there are no more."""
-    with suppress(EOFError), open_at(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
+    ended = suppress(EOFError, BrokenPipeError)  # who it works for, somehow
+    with ended, open_at(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
         while True:
             job = pickle.load(jobs)  # noqa: S301
             error = None
@@ -155,10 +159,10 @@ def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
 def _do(store: Store, job: Job) -> None:
     match job:
         case CatchUp():
-            reached = -1
+            before, reached = 0, ENOUGH
             with without_collection():
-                while reached < store.advance.head():
-                    reached = store.folder.catch_up()
+                while reached - before >= ENOUGH:
+                    before, reached = reached, store.folder.catch_up()
         case _:
             store.rebuilder.builder.do(job)
 

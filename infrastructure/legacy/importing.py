@@ -121,8 +121,8 @@ class Importer:
         with without_collection(), ThreadPoolExecutor(1) as appending:
             news: News = []
             outcomes = appending.submit(self._append, news)
-            for batch in _batches(records):
-                if len(batch) == BATCH:  # more will come
+            for batch, is_full in _batches(records):
+                if is_full:  # more will come
                     self._fold_beside()
                 decided = self._decide_batch(batch)
                 self._take(self._settle(news, outcomes.result()))
@@ -269,17 +269,20 @@ class Importer:
         return prepared(self._store, record.request, stream, events, values, command_id, metadata)
 
 
-def _batches(records: Iterable[Record | Refusal]) -> Iterator[list[Record | Refusal]]:
+def _batches(
+    records: Iterable[Record | Refusal],
+) -> Iterator[tuple[list[Record | Refusal], bool]]:
+    """Yield batches, and whether each is full, as all but the last one are."""
     batch: list[Record | Refusal] = []
     size = 0
     for each in records:
         batch.append(each)
         size += each.size if isinstance(each, Record) else 0
         if len(batch) >= BATCH or size >= MOST_BYTES:
-            yield batch
+            yield batch, True
             batch, size = [], 0
     if batch:
-        yield batch
+        yield batch, False
 
 
 def _imports(events: Sequence[Event], source: str) -> Iterator[str]:

@@ -37,5 +37,9 @@ def test_what_has_no_known_end_is_counted() -> None:
     ]
 
 
+def test_an_end_of_nought_is_one_that_nobody_knows() -> None:
+    assert told(iter((0, 1, 12)), ("bytes", 10, 0), ("bytes", 340, 0)) == ["bytes: 340, 30/s"]
+
+
 def test_work_that_has_just_begun_has_no_rate() -> None:
     assert told(iter((0, 11)), ("read", 5, 10)) == ["read: 5 of 10"]
