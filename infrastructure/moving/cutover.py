@@ -1,6 +1,7 @@
 """Moves a store while services write to it: all that takes long is done before it is sealed."""
 
 from contextlib import suppress
+from math import inf
 from threading import Event
 from time import monotonic
 from typing import Final
@@ -19,8 +20,8 @@ from refold.infrastructure.store import Store
 SHORT: Final = 1_000
 """Events that may be left to carry and compare while neither store takes commands."""
 
-ROUNDS: Final = 20
-"""How often a target goes after a source before it is sealed, however fast that grows."""
+GAIN: Final = 0.9
+"""How much of what was left may be left again; with more, the source grows too fast to wait."""
 
 FOLLOWED_AT_ONCE: Final = 50_000
 """Events that a follower carries before it looks whether it is to stop."""
@@ -185,15 +186,17 @@ def _seal(source: Store, address: str) -> None:
 
 
 def _prepare(carrier: Carrier, comparison: Comparison) -> None:
-    """Do all that takes long: carry and compare, until little is left."""
+    """Do all that takes long: carry and compare, until little is left, or no less each time."""
     _carry_all(carrier)
     carrier.check_blobs()
     if not carrier.differences:
         comparison.compare_whole()
-    for _ in range(ROUNDS):
+    before = inf
+    while not carrier.differences:
         left = head(carrier.source).position - comparison.position
-        if carrier.differences or left <= SHORT:
+        if left <= SHORT or left > GAIN * before:
             return
+        before = left
         comparison.compare_touched()
 
 

@@ -6,11 +6,13 @@ and `moved ID MESSAGE` for each that was sent on.
 
 import sys
 from itertools import count
+from time import sleep
 from typing import Final
 
 from refold.domain.errors import Moved
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
+from refold.tests.infrastructure.faults.events import FLUSH_SECONDS
 
 PERSISTENCE: Final = 5
 """Commands that it tries after the first that was sent on."""
@@ -25,6 +27,7 @@ def main(url: str) -> None:
             try:
                 done = run(store, "file.register", data, command_id=id, actor="ada")
                 print("done", id, done.position, flush=True)
+                sleep(FLUSH_SECONDS)
             except Moved as refusal:
                 print("moved", id, refusal, flush=True)
                 moved += 1

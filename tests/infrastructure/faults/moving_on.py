@@ -7,9 +7,11 @@ that was acknowledged, and ends when its stdin does.
 import sys
 from itertools import count
 from threading import Thread
+from time import sleep
 
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
+from refold.tests.infrastructure.faults.events import FLUSH_SECONDS
 
 
 def main(url: str, name: str) -> None:
@@ -22,6 +24,7 @@ def main(url: str, name: str) -> None:
             data = {"sha256": f"{name}{number:063x}", "cid": "cid", "name": f"holiday {number}"}
             done = run(store, "file.register", data, command_id=f"{name}-{number}", actor="ada")
             print("done", f"{name}-{number}", done.position, flush=True)
+            sleep(FLUSH_SECONDS)
 
 
 if __name__ == "__main__":
