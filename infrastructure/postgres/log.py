@@ -234,13 +234,25 @@ class PostgresLog:
 
     def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> bool:
         rows = _columns(snapshots, 4)
-        try:
-            self._patiently(
-                lambda connection: connection.execute(self._sql["keep_snapshots"], rows)
-            )
-        except UniqueViolation:
-            return False
-        return True
+        tried = False
+
+        def keep(connection: Connection) -> bool:
+            nonlocal tried
+            is_again, tried = tried, True
+            try:
+                connection.execute(self._sql["keep_snapshots"], rows)
+            except UniqueViolation:  # also when the answer to the first try was lost
+                return is_again and all(self._has(connection, each) for each in snapshots)
+            return True
+
+        return self._patiently(keep)
+
+    def _has(self, connection: Connection, snapshot: Snapshot) -> bool:
+        stream, version = snapshot.stream, snapshot.version
+        found = connection.rows.execute(
+            self._sql["read_snapshots"], (stream, version - 1, version, 1)
+        )
+        return found.fetchone() == snapshot
 
     def snapshots(self, stream: str, after: int, until: int, limit: int) -> list[Snapshot]:
         rows = self._read("read_snapshots", stream, after, until, limit)

@@ -125,8 +125,17 @@ class SqliteLog:
         return next(map(Tracked._make, rows), None)
 
     def keep_snapshots(self, snapshots: Sequence[Snapshot]) -> bool:
+        tried = False
+
+        def keep(writer: sqlite3.Connection) -> None:
+            nonlocal tried
+            if tried and all(_has(writer, each) for each in snapshots):
+                return  # it was done before the error
+            tried = True
+            writer.executemany(_SQL["keep_snapshot"], snapshots)
+
         with suppress(sqlite3.IntegrityError):  # of one version there is one
-            self._write(lambda writer: writer.executemany(_SQL["keep_snapshot"], snapshots))
+            self._write(keep)
             return True
         return False
 
@@ -309,6 +318,12 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
         tracked = read("read_trackings", applications)
         facts.trackings.update((row[0], Tracked(*row)) for row in tracked)
     return facts
+
+
+def _has(writer: sqlite3.Connection, snapshot: Snapshot) -> bool:
+    stream, version = snapshot.stream, snapshot.version
+    found = writer.execute(_SQL["read_snapshots"], (stream, version - 1, version, 1)).fetchone()
+    return bool(found == snapshot)
 
 
 def _head(row: Sequence[Any]) -> Head:

@@ -4,9 +4,11 @@ Where it is cheap, a test first shows the fault: with the library's own recorder
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from threading import Thread
 from time import monotonic, sleep
 from urllib.parse import urlsplit
@@ -29,6 +31,7 @@ from refold.infrastructure.eventsourcing.factory import Factory
 from refold.infrastructure.eventsourcing.log import ApplicationLog
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.infrastructure.postgres.log import PostgresLog
+from refold.infrastructure.sqlite.connection import immediate
 from refold.tests.infrastructure.faults.proxy import Cut, proxy
 
 New = Callable[[str], dict[str, str]]
@@ -158,6 +161,53 @@ def test_a_tracking_whose_acknowledgement_was_lost_is_no_conflict(
 
     assert cutting.struck == {cut: 1}
     assert (positions, tracked) == ([1][:events], 5)
+
+
+@pytest.mark.parametrize("cut", [Cut.APPEND_LOST, Cut.APPEND_UNANSWERED])
+def test_snapshots_whose_acknowledgement_was_lost_are_no_conflict(
+    postgres_url: str, cut: Cut
+) -> None:
+    _make(postgres_url)
+    kept = [stored(1), stored(2)]
+    with proxy(postgres_url) as cutting:
+        recording = ApplicationLog(PostgresLog(cutting.url, "refold_stored"))
+        cutting.cut_next(cut)
+        recording.keep_snapshots(kept)
+        cutting.cut_next(cut)
+        with pytest.raises(IntegrityError):
+            recording.keep_snapshots([stored(3), replace(kept[0], state=b"another")])
+        found = [recording.snapshots(each.originator_id, -1, 9, 9) for each in kept]
+        recording.close()
+
+    assert cutting.struck[cut] >= 1
+    assert found == [[each] for each in kept]
+
+
+def test_snapshots_that_went_into_a_file_before_an_error_are_no_conflict(
+    new_environment: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit succeeds, and then says that it did not."""
+
+    @contextmanager
+    def failing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        with immediate(connection):
+            yield connection
+        monkeypatch.undo()
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        raise error
+
+    kept = [stored(1), stored(2)]
+    with made(Environment("Kept", new_environment("sqlite"))) as factory:
+        snapshots = factory.aggregate_recorder("snapshots")
+        monkeypatch.setattr("refold.infrastructure.sqlite.log.immediate", failing)
+        snapshots.insert_events(kept)
+
+        with pytest.raises(IntegrityError):
+            snapshots.insert_events(kept)
+        assert [snapshots.select_events(each.originator_id) for each in kept] == [
+            [each] for each in kept
+        ]
 
 
 # --- many applications at once ----------------------------------------------------------

@@ -13,8 +13,8 @@ from threading import Lock, Thread
 from typing import Final
 from urllib.parse import urlsplit
 
-APPEND: Final = b"append_exact("
-"""What tells the statement of the fast path."""
+AT_ONCE: Final = (b"append_exact(", b"-- Keeps snapshots")
+"""What tells the statements that are a transaction each: the fast path, and that of snapshots."""
 
 
 class Cut(Enum):
@@ -106,7 +106,7 @@ class _Session:
     def _due(self, kind: bytes, body: bytes) -> Cut | None:
         """Return the cut that is to be made at this message."""
         match kind:
-            case b"P" if APPEND in body:
+            case b"P" if any(mark in body for mark in AT_ONCE):
                 self._appends.add(body.partition(b"\0")[0])
             case b"B":
                 self._appending = body.split(b"\0", 2)[1] in self._appends
