@@ -7,11 +7,17 @@ from threading import Condition
 from typing import Final
 from uuid import UUID
 
-from eventsourcing.persistence import IntegrityError, Notification, StoredEvent, Tracking
+from eventsourcing.persistence import (
+    IntegrityError,
+    Notification,
+    OperationalError,
+    StoredEvent,
+    Tracking,
+)
 
 from refold.domain import ports
-from refold.domain.errors import Conflict
-from refold.domain.ports import Appended, Command, Log, Recorded, Snapshot, Write
+from refold.domain.errors import Conflict, Moved
+from refold.domain.ports import Appended, Command, Head, Log, Recorded, Snapshot, State, Write
 from refold.infrastructure import originators
 from refold.infrastructure.eventsourcing.errors import told
 from refold.infrastructure.folding.advancing import PARTITION
@@ -106,6 +112,20 @@ class ApplicationLog:
         """Return the position of the last event, 0 when there is none."""
         with told():
             return self._log.heads()[PARTITION].position
+
+    def check_goes_on(self, position: int) -> Head:
+        """Raise `OperationalError` where the store has moved and nothing is behind a position."""
+        with told():
+            head = self._log.heads()[PARTITION]
+            if head.state is State.SEALED and head.position <= position:
+                raise Moved(head.successor or "an unknown address")
+            return head
+
+    def check_follows(self, position: int) -> None:
+        """Raise `OperationalError` also where the log ends before a position that was followed."""
+        end = self.check_goes_on(position).position
+        if end < position:
+            raise OperationalError(f"the log ends at {end}, before {position}: it went back")
 
     def tracked(self, application: str) -> int | None:
         """Return up to which position an application's events were processed."""

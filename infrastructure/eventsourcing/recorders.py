@@ -115,13 +115,18 @@ class RefoldApplicationRecorder(RefoldAggregateRecorder, ApplicationRecorder):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        """Return up to `limit` events from position `start`, or behind it, to `stop`."""
-        after = max((start or 0) - (1 if inclusive_of_start else 0), 0)
+        """Return up to `limit` events from position `start`, or behind it, to `stop`.
+
+        Raises `OperationalError` where there is none and the store has moved.
+        """
+        begin = after = max((start or 0) - (1 if inclusive_of_start else 0), 0)
         until = _ALL if stop is None else stop
         found: list[Notification] = []
         while len(found) < limit:
             wanted = PAGE if topics else limit - len(found)
             page = self.log.notifications(after, wanted)
+            if not page and after == begin:
+                self.log.check_goes_on(after)
             found += [
                 each for each in page if each.id <= until and (not topics or each.topic in topics)
             ]

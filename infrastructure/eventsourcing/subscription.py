@@ -19,7 +19,8 @@ class LogSubscription(Subscription[ApplicationRecorder]):
     """All events behind a position, without a gap; whoever asks for the next one reads.
 
     A restart of the database goes by unnoticed: reading is patient. Raises `OperationalError` when
-    the store stays silent, and can be asked again then.
+    the store stays silent, and can be asked again then; also when it has moved, or ends before the
+    position: it was put back to an older state.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class LogSubscription(Subscription[ApplicationRecorder]):
                     each for each in page if not self._topics or each.topic in self._topics
                 )
                 continue
+            if pause == LONGEST_PAUSE:
+                self._log.check_follows(self._position)
             self._log.wakeups.wait(seen, pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         raise StopIteration

@@ -7,10 +7,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from threading import Thread
+from threading import Thread, Timer
 from time import monotonic, sleep
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -19,14 +20,18 @@ from eventsourcing.persistence import (
     ApplicationRecorder,
     InfrastructureFactory,
     IntegrityError,
+    OperationalError,
     PersistenceError,
     ProcessRecorder,
     StoredEvent,
+    Subscription,
     Tracking,
 )
 from eventsourcing.popo import POPOProcessRecorder
 from eventsourcing.utils import Environment
 
+from refold.domain.ports import State
+from refold.infrastructure import applications, config
 from refold.infrastructure.eventsourcing.factory import Factory
 from refold.infrastructure.eventsourcing.log import ApplicationLog
 from refold.infrastructure.postgres.cluster import throwaway
@@ -122,6 +127,57 @@ def _seen_after(subscription: Iterator[object], writer: ApplicationRecorder) -> 
     appended = monotonic()
     thread.join()
     return seen[0] - appended
+
+
+# --- a store that moved, or was put back ------------------------------------------------
+
+
+def test_who_follows_a_store_that_moved_is_told_so_behind_its_last_event(
+    kept_environment: dict[str, str],
+) -> None:
+    below = config.of_environment().address(kept_environment["REFOLD_STORE"])
+    with made(Environment("Moved", kept_environment)) as factory:
+        recorder = factory.application_recorder()
+        recorder.insert_events([stored(), stored()])
+        with closing(applications.opened(applications.place(below, "Moved"), create=False)) as log:
+            log.change_state(State.SEALED, successor="sqlite:///there")
+
+        with _following(recorder, 0) as subscription:
+            assert [next(subscription).id for _ in range(2)] == [1, 2]
+            with pytest.raises(OperationalError, match="has moved to sqlite:///there"):
+                next(subscription)
+        assert [each.id for each in recorder.select_notifications(1, 9)] == [1, 2]
+        assert [each.id for each in recorder.select_notifications(1, 2, topics=["topic"])] == [1, 2]
+        assert recorder.select_notifications(1, 9, topics=["other"]) == []
+        with pytest.raises(OperationalError, match="has moved to sqlite:///there"):
+            recorder.select_notifications(3, 9)
+
+
+def test_who_follows_from_behind_the_end_is_told_that_the_log_went_back(
+    environment: dict[str, str],
+) -> None:
+    with made(Environment("Restored", environment)) as factory:
+        recorder = factory.application_recorder()
+        recorder.insert_events([stored()])
+
+        with (
+            _following(recorder, 100) as subscription,
+            pytest.raises(OperationalError, match="the log ends at 1, before 100: it went back"),
+        ):
+            next(subscription)
+        with _following(recorder, 1) as subscription:
+            Timer(0.3, lambda: recorder.insert_events([stored()])).start()
+            assert next(subscription).id == 2
+
+
+@contextmanager
+def _following(recorder: ApplicationRecorder, after: int) -> Iterator[Subscription[Any]]:
+    """Subscribe, for ten seconds at most."""
+    with recorder.subscribe(gt=after) as subscription:
+        late = Timer(10, subscription.stop)
+        late.start()
+        yield subscription
+        late.cancel()
 
 
 # --- an acknowledgement that was lost ---------------------------------------------------
@@ -243,10 +299,10 @@ def test_many_applications_may_start_at_once(kept_environment: dict[str, str]) -
 
 
 def test_a_subscription_survives_a_restart_of_the_database() -> None:
-    with throwaway() as cluster, ExitStack() as closing:
+    with throwaway() as cluster, ExitStack() as stack:
         environment = {"REFOLD_STORE": cluster.url}
-        ours = closing.enter_context(_factory(environment)).application_recorder()
-        theirs = closing.enter_context(made(library(cluster.url))).application_recorder()
+        ours = stack.enter_context(_factory(environment)).application_recorder()
+        theirs = stack.enter_context(made(library(cluster.url))).application_recorder()
         own, other = ours.subscribe(gt=0), theirs.subscribe(gt=0)
         for recorder in (ours, theirs):
             recorder.insert_events([stored()])
