@@ -82,9 +82,11 @@ def test_a_tailing_reader_misses_nothing_under_writers(kept_environment: dict[st
         expected = WRITERS * each * 2
 
         def write(_: int) -> None:
-            for _ in range(each):
-                id = uuid4()
-                recorder.insert_events([stored(1, id), stored(2, id)])
+            with made(Environment("Tailed", kept_environment)) as own:  # else they share commits
+                writer = own.application_recorder()
+                for _ in range(each):
+                    id = uuid4()
+                    writer.insert_events([stored(1, id), stored(2, id)])
 
         with ThreadPoolExecutor(WRITERS) as pool, recorder.subscribe(gt=0) as subscription:
             writing = [pool.submit(write, number) for number in range(WRITERS)]
