@@ -211,12 +211,19 @@ class Carrier:
     def carry_claims(
         self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
     ) -> None:
-        """Make those that the source has at `position` the target's if that ends there."""
+        """Make those that the source has at `position` the target's if that ends there.
+
+        An open target that holds all events is closed for it only where the source is just ahead.
+        """
         self.claims, self.trackings = len(claims), TrackingProof.of(trackings)
         if self.differences:
             return
         there = self.target.log.claims()
-        if there.heads[PARTITION].position == position and _lacks(there.trackings, trackings):
+        if (
+            there.heads[PARTITION].position == position
+            and _lacks(there.trackings, trackings)
+            and not _lacks(trackings, there.trackings)
+        ):
             self._fill(position)
         if head(self.target).state is State.FILLING:
             self._has_claims = self.target.log.replace_claims(claims, trackings, position)

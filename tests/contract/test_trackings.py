@@ -152,6 +152,19 @@ def test_a_target_that_went_on_by_itself_is_not_equal(source: Store, target: Sto
     assert verifying.compare(source, target).differences == ["the trackings differ"]
 
 
+def test_a_target_that_is_ahead_in_some_keeps_its_own(source: Store, target: Store) -> None:
+    copying.copy(source, target)
+    source.log.append([command("1", None, 5)])
+    ahead = Command("2", (), trackings=(Tracking("Elsewhere", 7),))
+    target.log.append([ahead])
+
+    certificate = copying.copy(source, target)
+
+    assert certificate.differences == ["the trackings differ"]
+    assert target.log.claims().trackings == [Tracked("Elsewhere", 7, "2")]
+    assert target.log.heads()[0].state is State.OPEN
+
+
 def test_a_move_carries_trackings_there_and_back(source: Store, target: Store) -> None:
     source.log.append([command("1", "a-1", 5)])
 
