@@ -25,7 +25,7 @@ from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.ulids import new_ulid
 
 MOST_KNOWN: Final = 100_000
-"""Aggregates whose versions count from 0 that are remembered: a save then needs no second try."""
+"""Aggregates of which is remembered where their versions begin: a save then looks nothing up."""
 
 
 class Wakeups:
@@ -58,7 +58,7 @@ class ApplicationLog:
         """Stand in front of `log`, whose only partition is the application's sequence."""
         self._log = log
         self._commits = GroupCommit(log)
-        self._from_zero: set[str] = set()
+        self._starts: dict[str, int] = {}
         self.wakeups = Wakeups()
 
     def append(self, events: Sequence[StoredEvent], tracking: Tracking | None) -> list[int]:
@@ -84,9 +84,7 @@ class ApplicationLog:
                     break
                 if not (isinstance(outcome, Conflict) and self._counts_from_zero(outcome)):
                     raise outcome
-        self._remember(
-            each.stream for each in writes if originators.start(each.events[0].metadata) == 0
-        )
+        self._remember({each.stream: originators.start(each.events[0].metadata) for each in writes})
         self.wakeups.wake()
         return list(range(outcome.position - len(events) + 1, outcome.position + 1))
 
@@ -95,8 +93,8 @@ class ApplicationLog:
         with told():
             stream = originators.stream(id)
             records = self._log.stream(stream, max(after, 0))
-        if records and originators.start(records[0].metadata) == 0:
-            self._remember([stream])
+        if records:
+            self._remember({stream: originators.start(records[0].metadata)})
         return [
             StoredEvent(id, version, record.type, record.data)
             for record in records
@@ -162,15 +160,15 @@ class ApplicationLog:
 
     def _writes(self, events: Iterable[StoredEvent]) -> Iterator[Write]:
         """Yield the writes that `events` are, in their order."""
-        from_zero = set[str]()
+        starts = dict[str, int]()
         for id, group in groupby(events, attrgetter("originator_id")):
             own = list(group)
             first, stream = own[0].originator_version, originators.stream(id)
             if [each.originator_version for each in own] != list(range(first, first + len(own))):
                 raise IntegrityError(f"the versions of {id} do not go on by one from {first}")
-            if first == 0 or stream in self._from_zero:
-                from_zero.add(stream)
-            start = 0 if stream in from_zero else 1
+            if stream not in starts:
+                starts[stream] = self._start(stream, first)
+            start = starts[stream]
             metadata = originators.metadata(id, start)
             yield Write(
                 stream,
@@ -178,20 +176,37 @@ class ApplicationLog:
                 tuple(originators.event(each.topic, each.state, metadata) for each in own),
             )
 
+    def _start(self, stream: str, first: int) -> int:
+        """Return from where the versions of a stream count to which `first` is to be appended.
+
+        One that is not known is looked at: else a version too few would pass for one from 0.
+        """
+        if first == 0:
+            return 0
+        known = self._starts.get(stream)
+        if known is None and first > 1:
+            known = self._look(stream, first - 2)
+        return 1 if known is None else known
+
     def _counts_from_zero(self, conflict: Conflict) -> bool:
         """Tell whether a conflict is only about where versions count from, which is known now."""
-        if conflict.stream in self._from_zero:
+        if conflict.stream in self._starts:
             return False
-        last = self._log.stream(conflict.stream, conflict.actual - 1)[:1]
-        if not last or originators.start(last[0].metadata):
-            return False
-        self._remember([conflict.stream])
-        return True
+        return self._look(conflict.stream, conflict.actual - 1) == 0
 
-    def _remember(self, from_zero: Iterable[str]) -> None:
-        if len(self._from_zero) > MOST_KNOWN:
-            self._from_zero = set()
-        self._from_zero.update(from_zero)
+    def _look(self, stream: str, after: int) -> int | None:
+        """Return where versions begin, as the first event behind one of the stream's tells it."""
+        found = self._log.stream(stream, after)[:1]
+        if not found:
+            return None
+        start = originators.start(found[0].metadata)
+        self._remember({stream: start})
+        return start
+
+    def _remember(self, starts: dict[str, int]) -> None:
+        if len(self._starts) > MOST_KNOWN:
+            self._starts = {}
+        self._starts.update(starts)
 
 
 def _notification(record: Recorded) -> Notification:

@@ -97,6 +97,26 @@ def test_who_did_not_see_where_an_aggregate_begins_can_go_on(
     assert [each.originator_version for each in found] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("left_out", [1, 2])
+def test_who_did_not_see_where_an_aggregate_begins_cannot_leave_a_version_out(
+    kept_environment: dict[str, str], start: int, left_out: int
+) -> None:
+    one, other = (Factory(Environment("Kept", kept_environment)) for _ in range(2))
+    id = uuid4()
+    events = [stored(id, version) for version in range(start, start + 4)]
+    one.application_recorder().insert_events(events[:3])
+
+    recorder = other.application_recorder()
+    with pytest.raises(IntegrityError):
+        recorder.insert_events([stored(id, start + 3 + left_out)])
+    recorder.insert_events(events[3:])
+
+    assert recorder.select_events(id) == events
+    one.close()
+    other.close()
+
+
 def test_several_aggregates_go_in_together_in_the_order_given(
     factory: InfrastructureFactory[Any],
 ) -> None:
