@@ -9,6 +9,7 @@ from hashlib import sha256
 from itertools import islice
 from time import monotonic
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from refold.domain.errors import BadInput, Conflict, Filling, Moved, Refused
 from refold.domain.ports import Appended, Command, Log, Snapshot, Tracking, Write
@@ -69,7 +70,8 @@ def import_eventsourcing(
 
     Events keep their order, ids and bytes, and get positions 1, 2, 3 …; trackings of applications
     that are imported with them are told in positions, too. Again, only what is new is imported.
-    `named` is the application whose tables have no name. Raises `BadInput` and `Unavailable`.
+    `named` is the application whose tables have no name. A snapshot of an aggregate of which an event
+    was refused is left out. Raises `BadInput` and `Unavailable`.
     """
     with tables.opened(source, has_schema=has_schema, text_ids=text_ids) as found:
         prefixes = found.applications()
@@ -79,6 +81,7 @@ def import_eventsourcing(
             prefix: named or prefix if prefix == applications.NAMELESS else prefix
             for prefix in prefixes
         }
+        _check_names(names)
         imports = {}
         for prefix, name in names.items():
             place = applications.place(below, name)
@@ -90,6 +93,18 @@ def import_eventsourcing(
         return [each.application for each in imports.values()]
 
 
+def _check_names(names: Mapping[str, str]) -> None:
+    """Raise `BadInput` where the tables of two prefixes would go into one store."""
+    told = dict[str, str]()
+    for prefix, name in names.items():
+        other = told.setdefault(name.lower(), prefix)
+        if other != prefix:
+            raise BadInput(
+                f"the tables {other}_events and {prefix}_events would both be those of the"
+                f" application {name!r}"
+            )
+
+
 class _Import:
     """One application's import; its store is open only while something goes in."""
 
@@ -99,6 +114,7 @@ class _Import:
         self.application = application
         self._prefix, self._place, self._found = prefix, place, found
         self._from_zero = set[str]()
+        self._refused = set[UUID | str]()
         self._numbers, self._positions = array("q"), array("q")
 
     def position(self, number: int) -> int:
@@ -165,6 +181,7 @@ class _Import:
         return Command(f"import-{digest}", (Write(stream, row.version - start, (event,)),))
 
     def _refuse(self, row: Row, reason: str) -> None:
+        self._refused.add(row.id)
         key = f"{row.id} version {row.version}"
         self.application.report.refused.append(
             Refusal(key, f"{self._prefix}_events", row.number, reason)
@@ -175,6 +192,7 @@ class _Import:
             kept = [
                 Snapshot(originators.stream(row.id), row.version, row.topic, row.state)
                 for row in rows
+                if row.id not in self._refused  # it may tell what its events do not
             ]
             if log.keep_snapshots(kept):
                 self.application.snapshots += len(kept)

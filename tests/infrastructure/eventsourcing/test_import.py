@@ -127,6 +127,22 @@ def test_ids_that_are_texts_stay_so_and_odd_ones_too(
     ] == kept
 
 
+def test_two_applications_that_would_have_one_name_are_refused(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    for name in ("", "Shop"):
+        environment = library(postgres_url)
+        environment.name = name
+        with closing(InfrastructureFactory.construct(environment)) as factory:
+            factory.application_recorder().insert_events([StoredEvent(uuid4(), 1, "t", b"")])
+    place, source = parse(f"sqlite:///{tmp_path / 'stores'}"), parse(postgres_url)
+
+    with pytest.raises(BadInput, match="shop_events and stored_events .* application 'Shop'"):
+        import_eventsourcing(place, source, named="Shop")
+    assert not (tmp_path / "stores").exists()
+    assert len(import_eventsourcing(place, source, named="Till")) == 2
+
+
 # --- SQLite: one application in a file ----------------------------------------------------
 
 
@@ -150,7 +166,7 @@ def test_a_file_is_one_application_whose_name_is_given(
 
 def test_each_record_is_accounted_for(tmp_path: Path) -> None:
     own = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(tmp_path / "own.db")}
-    a, b = uuid4(), uuid4()
+    a, b, c = uuid4(), uuid4(), uuid4()
     with closing(InfrastructureFactory.construct(Environment("", own))) as factory:
         recorder = factory.process_recorder()
         recorder.insert_events(
@@ -158,15 +174,27 @@ def test_each_record_is_accounted_for(tmp_path: Path) -> None:
                 StoredEvent(a, 1, "t", b"1"),
                 StoredEvent(b, 7, "t", b"7"),
                 StoredEvent(a, 3, "t", b"3"),
+                StoredEvent(c, 1, "t", b"1"),
             ],
             tracking=Tracking("Elsewhere", 12),
+        )
+        factory.aggregate_recorder("snapshots").insert_events(
+            [
+                StoredEvent(a, 3, "t", b"3"),
+                StoredEvent(b, 7, "t", b"7"),
+                StoredEvent(c, 1, "t", b""),
+            ]
         )
     place = parse(f"sqlite:///{tmp_path / 'stores'}")
 
     [imported] = import_eventsourcing(place, parse(f"sqlite:///{tmp_path / 'own.db'}"))
 
+    with open_at(applications.place(place, "")) as store:
+        kept = [store.log.snapshots(f"aggregate-{id}", -1, 9, 9) for id in (a, b, c)]
+    assert list(map(len, kept)) == [0, 0, 1]  # none of an aggregate that is not whole
+    assert imported.snapshots == 1
     report = imported.report
-    assert (report.records, report.imported, report.unchanged) == (3, 1, 0)
+    assert (report.records, report.imported, report.unchanged) == (4, 2, 0)
     assert [(each.key, each.line) for each in report.refused] == [
         (f"{b} version 7", 2),
         (f"{a} version 3", 3),
