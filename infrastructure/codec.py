@@ -31,6 +31,7 @@ from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, History, NewEvent, Past, Recorded
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
 from refold.domain.texts import canonical_json
+from refold.infrastructure import originators
 from refold.infrastructure.limits import PAYLOAD_BYTES, PayloadTooLarge
 
 DEEPEST: Final = 64
@@ -225,7 +226,7 @@ class Codec:
 
     def blobs(self, recorded: Recorded) -> Iterable[str]:
         """Return the SHA-256 of each blob that an event of a known type refers to."""
-        form = self._forms.get(recorded.type)
+        form = self._own_form(recorded)
         if form is None or not form.has_blobs:
             return ()
         referred: Json = parse(recorded.data)["blobs"]
@@ -233,11 +234,16 @@ class Codec:
 
     def removed_blobs(self, recorded: Recorded) -> Iterable[str]:
         """Return the SHA-256 of each blob that no event before this one needs any more."""
-        form = self._forms.get(recorded.type)
+        form = self._own_form(recorded)
         if form is None or not form.removes_blobs:
             return ()
         removed: Sequence[str] = parse(recorded.data)["removed_blobs"]
         return removed
+
+    def _own_form(self, recorded: Recorded) -> "_Form | None":
+        """Return the form of an event unless an application's, whose types are not refold's."""
+        form = self._forms.get(recorded.type)
+        return form if form and streams.kind(recorded.stream) != originators.KIND else None
 
     def follow_blobs(self, needed: set[str], recorded: Recorded) -> None:
         """Bring the blobs that are `needed` by all events before one behind that one."""

@@ -70,8 +70,8 @@ def import_eventsourcing(
 
     Events keep their order, ids and bytes, and get positions 1, 2, 3 …; trackings of applications
     that are imported with them are told in positions, too. Again, only what is new is imported.
-    `named` is the application whose tables have no name. A snapshot of an aggregate of which an event
-    was refused is left out. Raises `BadInput` and `Unavailable`.
+    `named` is the application whose tables have no name. Snapshots of an aggregate of which an
+    event was refused are left out. Raises `BadInput` and `Unavailable`.
     """
     with tables.opened(source, has_schema=has_schema, text_ids=text_ids) as found:
         prefixes = found.applications()

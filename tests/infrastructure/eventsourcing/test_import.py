@@ -137,7 +137,7 @@ def test_two_applications_that_would_have_one_name_are_refused(
             factory.application_recorder().insert_events([StoredEvent(uuid4(), 1, "t", b"")])
     place, source = parse(f"sqlite:///{tmp_path / 'stores'}"), parse(postgres_url)
 
-    with pytest.raises(BadInput, match="shop_events and stored_events .* application 'Shop'"):
+    with pytest.raises(BadInput, match=r"shop_events and stored_events .* application 'Shop'"):
         import_eventsourcing(place, source, named="Shop")
     assert not (tmp_path / "stores").exists()
     assert len(import_eventsourcing(place, source, named="Till")) == 2

@@ -26,6 +26,7 @@ from refold.infrastructure import applications, config
 from refold.infrastructure.address import Memory, parse
 from refold.infrastructure.eventsourcing.factory import Factory
 from refold.infrastructure.eventsourcing.recorders import RefoldProcessRecorder
+from refold.infrastructure.moving import verifying
 from refold.infrastructure.open import open_at
 from refold.tests.infrastructure.eventsourcing.examples import DogSchool
 
@@ -159,6 +160,20 @@ def test_an_event_of_any_topic_and_size_is_kept(factory: InfrastructureFactory[A
     factory.application_recorder().insert_events([event])
 
     assert factory.application_recorder().select_events("a") == [event]
+
+
+@pytest.mark.parametrize("topic", ["user.contents_removed", "push.recorded"])
+def test_a_topic_that_is_one_of_refolds_types_refers_to_no_blobs(
+    new_environment: Callable[..., Any], topic: str
+) -> None:
+    environment = new_environment("sqlite")
+    factory = Factory(Environment("Kept", environment))
+    factory.application_recorder().insert_events([StoredEvent("a", 1, topic, b'{"a":1}')])
+    factory.close()
+
+    below = config.of_environment().address(environment["REFOLD_STORE"])
+    with open_at(applications.place(below, "Kept")) as store:
+        assert verifying.verify(store).ok
 
 
 # --- trackings and snapshots ------------------------------------------------------------
