@@ -18,6 +18,7 @@ from eventsourcing.persistence import (
 from refold.domain import ports
 from refold.domain.errors import Conflict, Moved
 from refold.domain.ports import Appended, Command, Head, Log, Recorded, Snapshot, State, Write
+from refold.domain.texts import check_text
 from refold.infrastructure import originators
 from refold.infrastructure.eventsourcing.errors import told
 from refold.infrastructure.folding.advancing import PARTITION
@@ -76,6 +77,8 @@ class ApplicationLog:
             else ()
         )
         with told():
+            for each in trackings:
+                check_text("application", each.application)
             while True:
                 writes = tuple(self._writes(events))
                 command = Command(command_id, writes, trackings=trackings)
@@ -128,6 +131,7 @@ class ApplicationLog:
     def tracked(self, application: str) -> int | None:
         """Return up to which position an application's events were processed."""
         with told():
+            check_text("application", application)
             found = self._log.tracked(application)
         return found.position if found else None
 

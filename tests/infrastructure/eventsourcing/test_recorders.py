@@ -187,6 +187,20 @@ def test_a_tracking_is_kept_by_whichever_recorder_is_given_it(
     assert factory.process_recorder().max_tracking_id("up") == 7
 
 
+@pytest.mark.parametrize("application", ["up\0", "\ud800"])
+def test_a_tracking_of_a_name_that_cannot_be_kept_is_refused(
+    factory: InfrastructureFactory[Any], application: str
+) -> None:
+    recorder = factory.process_recorder()
+
+    with pytest.raises(DataError, match="application"):
+        recorder.insert_events([stored("a", 1)], tracking=Tracking(application, 7))
+    with pytest.raises(DataError, match="application"):
+        recorder.max_tracking_id(application)
+
+    assert recorder.max_notification_id() is None
+
+
 def test_snapshots_are_apart_from_events(factory: InfrastructureFactory[Any]) -> None:
     snapshots = factory.aggregate_recorder("snapshots")
     kept = [stored("a", version) for version in (0, 10, 20)]
