@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
 import typer
 
@@ -142,7 +143,7 @@ def eventsourcing(
         imported = import_eventsourcing(
             settings.address(),
             settings.address(url),
-            has_schema="schema=" in url,
+            has_schema="schema" in parse_qs(urlsplit(url).query),
             named=application,
             text_ids=text_ids,
             progress=advance,

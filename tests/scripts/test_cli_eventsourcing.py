@@ -3,6 +3,7 @@
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 from eventsourcing.persistence import InfrastructureFactory, StoredEvent, Tracking
 from eventsourcing.utils import Environment
@@ -69,3 +70,22 @@ def test_what_holds_no_events_is_refused(refold: Refold, tmp_path: Path) -> None
 
     assert ran.code == 1
     assert ran.sentence.endswith("holds no events of the eventsourcing library")
+
+
+def test_tables_are_in_public_unless_the_address_names_a_schema(
+    refold: Refold, postgres_url: str
+) -> None:
+    with psycopg.connect(postgres_url) as server:
+        server.execute(
+            "CREATE TABLE shop_events (originator_id uuid, originator_version bigint, topic text,"
+            " state bytea, notification_id bigint)"
+        )
+    joined = "&" if "?" in postgres_url else "?"
+    url = f"{postgres_url}{joined}application_name=schema="
+
+    ran = refold("import", "eventsourcing", url, "--store", "sqlite:///all")
+    elsewhere = refold("import", "eventsourcing", f"{url}&schema=own", "--store", "sqlite:///all")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("shop into sqlite:///")
+    assert elsewhere.sentence.endswith("holds no events of the eventsourcing library")
