@@ -7,6 +7,7 @@ stream does not tell it: a long one, and a text that looks like a UUID.
 
 import json
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -49,16 +50,21 @@ def metadata(id: UUID | str, start: int) -> bytes:
     return canonical_json(said).encode() if said else _PLAIN
 
 
+@lru_cache(maxsize=1_000)  # events of an aggregate have the same
 def start(metadata: bytes) -> int:
     """Return from which version on the events of an aggregate count: 0 or 1."""
     return 1 if metadata == _PLAIN else int(json.loads(metadata).get("start", 1))
 
 
+def version(record: Recorded) -> int:
+    """Return which of its aggregate's events a record is."""
+    return record.version - 1 + start(record.metadata)
+
+
 def origin(record: Recorded) -> Origin:
     """Return whose event a record is."""
     said = {} if record.metadata == _PLAIN else json.loads(record.metadata)
-    version = record.version - 1 + said.get("start", 1)
     if "id" in said:
-        return Origin(said["id"], version)
+        return Origin(said["id"], version(record))
     text = streams.text(streams.family_key(record.stream)) or ""
-    return Origin(UUID(text) if _UUID.fullmatch(text) else text, version)
+    return Origin(UUID(text) if _UUID.fullmatch(text) else text, version(record))

@@ -101,7 +101,7 @@ class ApplicationLog:
         return [
             StoredEvent(id, version, record.type, record.data)
             for record in records
-            if (version := originators.origin(record).version) > after
+            if (version := originators.version(record)) > after
         ]
 
     def notifications(self, after: int, limit: int) -> list[Notification]:
