@@ -55,6 +55,7 @@ class Carrier:
         self.blobs = Inventory(self._carry_blob, self.progress)
         self._holder: str | None = None
         self._keys: set[Key] = set()
+        self._removed: set[str] = set()
         self._has_claims = False
 
     @property
@@ -100,7 +101,7 @@ class Carrier:
                 last.result()
 
     def _carry_blobs(self, page: list[Recorded]) -> None:
-        """Bring the blobs that events refer to over, before the events; removed ones go there."""
+        """Bring the blobs that events refer to over, before the events; note removed ones."""
         needed, removed = set[str](), set[str]()
         for record in page:
             removed.update(self.source.codec.removed_blobs(record))
@@ -108,9 +109,8 @@ class Carrier:
             self.source.codec.follow_blobs(needed, record)
         self.blobs.add(sorted(needed))
         self.blobs.forget(removed)
-        for sha256 in removed:
-            if self.source.blobs.head(sha256) is None:  # else it was put again since
-                self.target.blobs.delete(sha256)
+        self._removed -= needed
+        self._removed |= removed
 
     def _carry_blob(self, sha256: str, count: Count) -> Seen:
         """Bring a blob over unless it is there, whole; and read it there."""
@@ -249,11 +249,12 @@ class Carrier:
         self.differences += [each for each in said if each not in self.differences]
 
     def finish(self) -> None:
-        """Seal what is sealed at neither store yet, and open the target, if nothing differs."""
+        """Unless something differs, remove blobs, seal what neither store has, and open the target."""
         self._compare_seals()
         self._tell_blobs()
         if self.differences:
             return
+        self._remove_blobs()
         self.source.log.add_seals(self.walk.fresh)
         self.target.log.add_seals(self.walk.seals)
         if head(self.target).state is State.OPEN:
@@ -261,6 +262,16 @@ class Carrier:
         if not self._has_claims:
             raise ForeignTarget(f"{self.target.address.public} was filled further meanwhile")
         self.target.log.change_state(State.OPEN, expected=(State.FILLING, self._holder))
+
+    def _remove_blobs(self) -> None:
+        """Remove what events say was removed, unless one behind them needs it, or a newer one."""
+        end = head(self.source).position if self._removed else 0
+        for page in pages(self.source.log, PARTITION, self.walk.position, end):
+            for record in page:
+                self._removed.difference_update(self.source.codec.blobs(record))
+        place = self.target.place_for_blobs
+        for sha256 in sorted(self._removed) if place else ():
+            self.target.blobs.delete(sha256)
 
 
 def check(source: Store, target: Store, *, sealed_for: str | None) -> None:

@@ -1,0 +1,117 @@
+"""Contents that go with who is erased: which ones, when, and at copies; and which ones stay."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from refold.infrastructure import attachments
+from refold.infrastructure.commands import carry_out, run
+from refold.infrastructure.erasing import person
+from refold.infrastructure.erasing.erasing import erase
+from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.open import open_store
+from refold.infrastructure.requests.users import ForgetUser
+from refold.infrastructure.store import Store
+
+NUMBERS: Final = count()
+HERS: Final = b"only of ada"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens new stores on SQLite, each with a place for blobs of its own."""
+    with ExitStack() as cleanup:
+
+        def new() -> Store:
+            url = f"sqlite:///{tmp_path}/store{next(NUMBERS)}.db"
+            return cleanup.enter_context(open_store(url, create=True))
+
+        yield new
+
+
+@pytest.fixture
+def store(opened: Callable[[], Store]) -> Store:
+    """A store with Ada and Bo."""
+    store = opened()
+    for id, name in (("1", "ada.lovelace"), ("2", "bo")):
+        do(store, "user.register", id=id, profile={"username": name})
+    return store
+
+
+# --- at copies --------------------------------------------------------------------------
+
+
+def test_a_copy_that_is_refused_removes_nothing(store: Store, opened: Callable[[], Store]) -> None:
+    target, hers = opened(), upload(store, HERS, "1")
+    assert copy(store, target).equal
+    do(target, "user.register", id="3", profile={"username": "cy"})
+    assert erase(store, person.find_by_id(store, "1"), actor="dpo").blobs_removed == 1
+
+    refused = copy(store, target)
+
+    assert refused.differences[0].startswith("the logs differ")
+    assert target.blobs.head(hers)
+
+
+def test_a_copy_removes_contents_before_the_erasure_itself_got_there(
+    store: Store, opened: Callable[[], Store]
+) -> None:
+    target, hers = opened(), upload(store, HERS, "1")
+    assert copy(store, target).equal
+    forget(store, "1", hers)
+
+    assert copy(store, target).equal
+
+    assert store.blobs.head(hers)
+    assert target.blobs.head(hers) is None
+    upload(store, HERS, "2")
+    assert copy(store, target).equal
+    assert target.blobs.head(hers)
+
+
+def test_a_copy_keeps_contents_that_an_event_needs_which_it_does_not_carry(
+    store: Store, opened: Callable[[], Store]
+) -> None:
+    target, hers = opened(), upload(store, HERS, "1")
+    assert copy(store, target).equal
+    forget(store, "1", hers)
+
+    def progress(what: str, *_: object) -> None:
+        if what == "copy" and not store.log.stream("attachment-late"):
+            upload(store, HERS, "2", id="late")
+
+    assert copy(store, target, progress).equal
+
+    assert target.blobs.head(hers)
+
+
+# --- given ------------------------------------------------------------------------------
+
+
+def do(store: Store, name: str, /, **fields: Any) -> None:
+    run(store, name, fields, command_id=f"c{next(NUMBERS)}", actor="refold")
+
+
+def upload(store: Store, content: bytes, uploader: str, *, id: str | None = None) -> str:
+    """Keep a content as somebody's attachment, and return its SHA-256."""
+    kept = attachments.create(
+        store,
+        [content],
+        id=id or f"a{next(NUMBERS)}",
+        channel="c",
+        uploader=uploader,
+        filename="f",
+        mime_type="a/b",
+    )
+    assert kept
+    return kept.content_hash
+
+
+def forget(store: Store, id: str, *contents: str) -> None:
+    """Do what an erasure does first, and nothing behind it."""
+    request = ForgetUser(id, contents)
+    carry_out(store, request, command_id=f"c{next(NUMBERS)}", actor="dpo")
