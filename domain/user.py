@@ -86,9 +86,13 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class ContentsRemoved:
-    """Contents that only this user used go with them, by SHA-256: no event before needs them."""
+    """Contents that only this user used go with them, by SHA-256.
+
+    No event up to the position `until` needs them: so far was looked who does.
+    """
 
     removed_blobs: tuple[str, ...]
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,16 +323,16 @@ def delete(user: User) -> list[Event]:
     return [Deleted(tuple(user.keys), tuple(user.devices))] if user.known else []
 
 
-def erase(user: User, id: str, contents: Sequence[str] = ()) -> list[Event]:
+def erase(user: User, id: str, contents: Sequence[str] = (), until: int = 0) -> list[Event]:
     """Destroy the key under which all is sealed that is known of a person, passwords included.
 
-    `contents`, by SHA-256, are those that nobody else uses, and go with them. A user who was
-    deleted can still be erased.
+    `contents`, by SHA-256, are those that nobody else uses up to the position `until`, and go with
+    them. A user who was deleted can still be erased.
     """
     if not user.subject:
         raise UnknownUser(f"user {id} is not known")
     erased = Erased(user.subject, tuple(user.keys), tuple(user.devices))
-    return [ContentsRemoved(tuple(contents)), erased] if contents else [erased]
+    return [ContentsRemoved(tuple(contents), until), erased] if contents else [erased]
 
 
 def import_record(

@@ -232,23 +232,30 @@ class Codec:
         referred: Json = parse(recorded.data)["blobs"]
         return referred.values()
 
-    def removed_blobs(self, recorded: Recorded) -> Iterable[str]:
-        """Return the SHA-256 of each blob that no event before this one needs any more."""
+    def removed_blobs(self, recorded: Recorded) -> Mapping[str, int]:
+        """Return the SHA-256 of each blob that no event up to a position needs, and that."""
         form = self._own_form(recorded)
         if form is None or not form.removes_blobs:
-            return ()
-        removed: Sequence[str] = parse(recorded.data)["removed_blobs"]
-        return removed
+            return {}
+        data = parse(recorded.data)
+        return dict.fromkeys(data["removed_blobs"], data["until"])
 
     def _own_form(self, recorded: Recorded) -> "_Form | None":
         """Return the form of an event unless an application's, whose types are not refold's."""
         form = self._forms.get(recorded.type)
         return form if form and streams.kind(recorded.stream) != originators.KIND else None
 
-    def follow_blobs(self, needed: set[str], recorded: Recorded) -> None:
-        """Bring the blobs that are `needed` by all events before one behind that one."""
-        needed.update(self.blobs(recorded))
-        needed.difference_update(self.removed_blobs(recorded))
+    def follow_blobs(self, needed: dict[str, int], recorded: Recorded) -> None:
+        """Bring the blobs that are `needed` behind an event, with the last one that needs each."""
+        needed.update(dict.fromkeys(self.blobs(recorded), recorded.position))
+        self.drop_blobs(needed, self.removed_blobs(recorded))
+
+    @staticmethod
+    def drop_blobs(needed: dict[str, int], removed: Mapping[str, int]) -> None:
+        """Drop from those that are `needed` what was removed, and no event needs since."""
+        for sha256, until in removed.items():
+            if needed.get(sha256, 0) <= until:
+                needed.pop(sha256, None)
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

@@ -24,7 +24,8 @@ Over = Callable[[Sequence[Recorded]], None]
 class Report:
     """What an archive says of itself, up to the first block that is `bad`.
 
-    `keys` are None where they were left out; `blobs` are the contents that its events need.
+    `keys` are None where they were left out; `blobs` are the contents that its events
+    need, each with the position of the last of them.
     """
 
     archive: str
@@ -33,7 +34,7 @@ class Report:
     position: int = 0
     chain: bytes = b""
     types: Counter[str] = field(default_factory=Counter)
-    blobs: set[str] = field(default_factory=set)
+    blobs: dict[str, int] = field(default_factory=dict)
     keys: Sequence[Key] | None = None
     bad: BrokenLog | None = None
     differences: list[str] = field(default_factory=list)

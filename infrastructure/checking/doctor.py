@@ -262,12 +262,9 @@ def _opens(store: Store, key: Key) -> bool:
 
 
 def _follow_blobs(store: Store, record: Recorded, blobs: dict[str, int]) -> None:
-    """Keep which blobs are needed behind an event, and which one was the first to need each."""
+    """Keep which blobs are needed behind an event, and which one was the last to need each."""
     try:
-        for sha256 in store.codec.blobs(record):
-            blobs.setdefault(sha256, record.position)
-        for sha256 in store.codec.removed_blobs(record):
-            blobs.pop(sha256, None)
+        store.codec.follow_blobs(blobs, record)
     except (ValueError, LookupError, TypeError, AttributeError):
         return  # an altered event: its seal tells
 

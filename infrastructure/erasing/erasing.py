@@ -133,8 +133,9 @@ class _Erasure:
 
     def _destroy(self) -> None:
         store, who, theirs = self._store, self._who, self._belongings
-        used = person.used_by_others(store, theirs.contents, who.names)
-        request = ForgetUser(who.id, sorted(theirs.contents - used))
+        until = store.advance.head()
+        used = person.used_by_others(store, theirs.contents, who.names, until)
+        request = ForgetUser(who.id, sorted(theirs.contents - used), until)
         command_id = person.next_command_id(store, who)
         carry_out(
             store,
@@ -178,7 +179,8 @@ class _Erasure:
     def _delete_uploads(self) -> None:
         """Delete what they uploaded, but for media whose content others use: they may show it."""
         theirs = self._belongings
-        used = person.used_by_others(self._store, theirs.contents, self._who.names)
+        until = self._store.advance.head()
+        used = person.used_by_others(self._store, theirs.contents, self._who.names, until)
         for stream, content in sorted(theirs.uploads.items()):
             id = uploads.id_of(stream)
             if streams.kind(stream) == "attachment":
@@ -189,11 +191,9 @@ class _Erasure:
 
     def _delete_contents(self) -> None:
         """Remove what the log says nobody needs, unless somebody uploaded it again since."""
-        used = person.used_by_others(self._store, self._removed, self._who.names)
-        self.certificate.blobs_kept = len(
-            (self._belongings.contents - self._removed) | (self._removed & used)
-        )
-        for sha256 in sorted(self._removed - used):
+        needed = person.needed(self._store, self._removed)
+        self.certificate.blobs_kept = len((self._belongings.contents - self._removed) | needed)
+        for sha256 in sorted(self._removed - needed):
             if self._store.blobs.head(sha256):
                 self._store.blobs.delete(sha256)
                 self.certificate.blobs_removed += 1

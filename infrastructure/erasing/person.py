@@ -254,24 +254,36 @@ def _is_one(name: str | None, names: Collection[str]) -> bool:
 
 
 def used_by_others(
-    store: Store, contents: Collection[str], names: Collection[str], after: int = 0
+    store: Store, contents: Collection[str], names: Collection[str], until: int
 ) -> set[str]:
-    """Return those of `contents` that somebody else's uploads, or any pushes, need."""
+    """Return those of `contents` that uploads of others, or pushes, need at the position `until`.
+
+    Raises `UnknownType` and `Undecodable`.
+    """
     if not contents:
         return set()
-    users: dict[str, set[str]] = {}  # by stream: a deletion names no content
-    for page in chain.pages(store.log, PARTITION, after, store.advance.head()):
+    users: dict[str, dict[str, int]] = {}  # by stream: a deletion names no content
+    for page in chain.pages(store.log, PARTITION, 0, until):
         for record in page:
             named = set(contents).intersection(store.codec.blobs(record))
             if named and not _is_one(_uploader(store, record), names):
-                users.setdefault(record.stream, set()).update(named)
+                users.setdefault(record.stream, {}).update(dict.fromkeys(named, record.position))
             elif record.type in ("media.deleted", "attachment.deleted"):
                 users.pop(record.stream, None)
-            else:
-                for removed in store.codec.removed_blobs(record):
-                    for needed in users.values():
-                        needed.discard(removed)
+            elif removed := store.codec.removed_blobs(record):
+                for needed in users.values():
+                    store.codec.drop_blobs(needed, removed)
     return set().union(*users.values())
+
+
+def needed(store: Store, contents: Collection[str]) -> set[str]:
+    """Return those of `contents` that an event refers to, and no event says were removed since."""
+    found: dict[str, int] = {}
+    if contents:
+        for page in chain.pages(store.log, PARTITION, 0, store.advance.head()):
+            for record in page:
+                store.codec.follow_blobs(found, record)
+    return found.keys() & set(contents)
 
 
 def _uploader(store: Store, record: Recorded) -> str | None:

@@ -55,6 +55,7 @@ class Carrier:
         self.blobs = Inventory(self._carry_blob, self.progress)
         self._holder: str | None = None
         self._keys: set[Key] = set()
+        self._needed: dict[str, int] = {}
         self._removed: set[str] = set()
         self._has_claims = False
 
@@ -102,11 +103,13 @@ class Carrier:
 
     def _carry_blobs(self, page: list[Recorded]) -> None:
         """Bring the blobs that events refer to over, before the events; note removed ones."""
-        needed, removed = set[str](), set[str]()
+        named, removed = set[str](), set[str]()
         for record in page:
+            named.update(self.source.codec.blobs(record))
             removed.update(self.source.codec.removed_blobs(record))
-            removed.difference_update(self.source.codec.blobs(record))
-            self.source.codec.follow_blobs(needed, record)
+            self.source.codec.follow_blobs(self._needed, record)
+        needed = named & self._needed.keys()
+        removed -= self._needed.keys()
         self.blobs.add(sorted(needed))
         self.blobs.forget(removed)
         self._removed -= needed
@@ -249,7 +252,7 @@ class Carrier:
         self.differences += [each for each in said if each not in self.differences]
 
     def finish(self) -> None:
-        """Unless something differs, remove blobs, seal what neither store has, and open the target."""
+        """Unless something differs, remove contents, seal at both stores, and open the target."""
         self._compare_seals()
         self._tell_blobs()
         if self.differences:

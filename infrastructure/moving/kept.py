@@ -99,7 +99,8 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
         return [f"the log is {identity.log_id}, not {document['log_id']}"]
     if end < max(position, tables_at):
         return [f"the log ends at position {end}, before {position}"]
-    walk, counted, blobs = Walk(PARTITION, store.log.seals(PARTITION)), Counter[str](), set[str]()
+    walk, counted = Walk(PARTITION, store.log.seals(PARTITION)), Counter[str]()
+    blobs: dict[str, int] = {}
     try:
         for page in pages(store.log, PARTITION, 0, position):
             walk.over(page)

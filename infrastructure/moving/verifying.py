@@ -89,7 +89,7 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     standing = store.log.seals(PARTITION)
     report.sealed_before = standing[-1].position if standing else 0
     walk = Walk(PARTITION, standing)
-    found, referred = inventory(store, progress), set[str]()
+    found, referred = inventory(store, progress), dict[str, int]()
     try:
         for page in pages(store.log, PARTITION, 0, max(head.position, report.sealed_before)):
             walk.over(page)

@@ -148,10 +148,11 @@ class EraseUser(OfUser):
 
 
 class ForgetUser(NamedTuple):
-    """Forget who a user was, with the contents that only they used: see `erasing`."""
+    """Forget who a user was, with contents that only they used up to a position: see `erasing`."""
 
     id: str
     contents: Sequence[str] = ()
+    until: int = 0
 
     def stream(self) -> str:
         return stream(self.id)
@@ -163,7 +164,7 @@ class ForgetUser(NamedTuple):
         return user.claims(user.after(*values))  # type: ignore[arg-type]
 
     def decide(self, now: Situation) -> Sequence[object]:
-        return user.erase(state(now.events), self.id, self.contents)
+        return user.erase(state(now.events), self.id, self.contents, self.until)
 
 
 class ImportUser(NamedTuple):

@@ -325,9 +325,9 @@ def test_an_erasure_names_the_subject_that_is_forgotten() -> None:
 
 
 def test_contents_that_only_they_used_go_with_who_is_erased() -> None:
-    gone = ContentsRemoved(("ab" * 32,))
+    gone = ContentsRemoved(("ab" * 32,), 7)
 
-    assert erase(after(ADA), ID, ["ab" * 32]) == [gone, GONE]
+    assert erase(after(ADA), ID, ["ab" * 32], 7) == [gone, GONE]
     assert after(ADA, gone) == after(ADA)
 
 

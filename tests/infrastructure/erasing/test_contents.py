@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import pytest
 
-from refold.infrastructure import attachments
+from refold.infrastructure import attachments, config
+from refold.infrastructure.checking import doctor
 from refold.infrastructure.commands import carry_out, run
 from refold.infrastructure.erasing import person
 from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.users import ForgetUser
 from refold.infrastructure.store import Store
@@ -40,6 +42,41 @@ def store(opened: Callable[[], Store]) -> Store:
     for id, name in (("1", "ada.lovelace"), ("2", "bo")):
         do(store, "user.register", id=id, profile={"username": name})
     return store
+
+
+# --- what others need -------------------------------------------------------------------
+
+
+def test_what_somebody_uploads_while_it_is_looked_who_needs_it_is_kept(
+    store: Store, opened: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers, look = upload(store, HERS, "1"), person.used_by_others
+
+    def slowly(at: Store, *arguments: Any) -> set[str]:
+        found = look(at, *arguments)
+        if not store.log.stream("attachment-late"):
+            upload(store, HERS, "2", id="late")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(person, "used_by_others", slowly)
+        made = erase(store, person.find_by_id(store, "1"), actor="dpo")
+
+    assert (made.blobs_removed, made.blobs_kept) == (0, 1)
+    assert store.blobs.head(hers)
+    assert verify(store).blobs.count == 1
+    target = opened()
+    assert copy(store, target).equal
+    assert target.blobs.head(hers)
+    do(store, "user.register", id="3", profile={"username": "cy"})
+    upload(store, HERS, "3")
+    assert erase(store, person.find_by_id(store, "3"), actor="dpo").blobs_removed == 0
+    store.blobs.delete(hers)
+    assert verify(store).blobs.missing == (hers,)
+    address = store.address.public
+    settings = config.read(address, None)
+    examined = doctor.examine(settings.address(), settings)
+    assert [f"there is no blob {hers}" in each.what for each in examined.findings] == [True]
 
 
 # --- at copies --------------------------------------------------------------------------
@@ -113,5 +150,5 @@ def upload(store: Store, content: bytes, uploader: str, *, id: str | None = None
 
 def forget(store: Store, id: str, *contents: str) -> None:
     """Do what an erasure does first, and nothing behind it."""
-    request = ForgetUser(id, contents)
+    request = ForgetUser(id, contents, store.advance.head())
     carry_out(store, request, command_id=f"c{next(NUMBERS)}", actor="dpo")
