@@ -98,6 +98,7 @@ def _show(made: Certificate) -> None:
         ("generations dropped", ", ".join(made.generations_dropped) or 0),
         ("sought", ", ".join(f"{n} {what}" for what, n in made.sought.items()) or "nothing"),
         ("shared, not sought", made.shared),
+        *(("not sought", what) for what in made.not_sought),
         *((f"scanned: {what}", count) for what, count in made.scanned.items()),
         *((f"kept: {type}", _named(naming.events)) for type, naming in sorted(made.named.items())),
         *(("kept as evidence", stream) for stream in made.pushes),
@@ -108,7 +109,10 @@ def _show(made: Certificate) -> None:
         print(f"FOUND: {each.what} in {each.table}, {each.column}: {output.shown(each.key)}")
     if made.more:
         print(f"FOUND: {made.more} more")
-    print("nothing else is left" if made.clean else "NOT CLEAN")
+    if made.clean:
+        print("nothing was found of what was sought" if made.not_sought else "nothing else is left")
+    else:
+        print("NOT CLEAN")
 
 
 def _named(events: int) -> str:

@@ -67,6 +67,12 @@ class Report:
         }
 
 
+def check(place: Archive) -> None:
+    """Open an archive and read its header. Raises `NoSuchArchive`, `NoArchive`, `Unavailable`."""
+    with opened(place) as file:
+        Reading(place, file)
+
+
 def verify(place: Archive, progress: Progress | None = None, over: Over | None = None) -> Report:
     """Read every block, and compare lines, SHA-256 and chain; `over` is given the events.
 

@@ -39,7 +39,7 @@ class Certificate:
 
     `stream` tells who it was, `position` where they were erased, `again` that this was before.
     `sought` counts the texts that were looked for, `shared` those that another user has, too, and
-    that were not. `scanned` tells where was looked, and how many rows, events or bytes there were.
+    that were not; `not_sought` is what nobody can read any more. `scanned` tells where was looked, and how many rows, events or bytes there were.
     `pushes` and `named` are kept on purpose; what `found` holds is left and should not be.
     """
 
@@ -58,6 +58,7 @@ class Certificate:
     generations_dropped: list[str] = field(default_factory=list)
     sought: Mapping[str, int] = field(default_factory=dict)
     shared: int = 0
+    not_sought: Sequence[str] = ()
     scanned: dict[str, int] = field(default_factory=dict)
     not_scanned: Sequence[str] = ()
     pushes: list[str] = field(default_factory=list)
@@ -100,6 +101,7 @@ class Certificate:
             "generations_dropped": self.generations_dropped,
             "sought": dict(self.sought),
             "shared_with_others": self.shared,
+            "not_sought": list(self.not_sought),
             "scanned": self.scanned,
             "not_scanned": list(self.not_scanned),
             "kept": {

@@ -11,6 +11,7 @@ from uuid import uuid4
 from refold.domain import streams, times, uploads, user
 from refold.domain.errors import Conflict
 from refold.infrastructure.address import Archive, Postgres, Sqlite
+from refold.infrastructure.archive import verifying
 from refold.infrastructure.commands import ATTEMPTS, carry_out
 from refold.infrastructure.erasing import person, scanning, seeking
 from refold.infrastructure.erasing.certificate import Certificate
@@ -36,6 +37,9 @@ NOT_SCANNED: Final = (
 )
 """Where nobody looks, on any engine."""
 
+NOT_SOUGHT: Final = ("what was sealed under the key that was destroyed before",)
+"""What nobody can look for once an erasure was done."""
+
 
 def erase(
     store: Store,
@@ -51,8 +55,10 @@ def erase(
     says which contents are needed no more; uploads, contents, tables and files are cleared behind
     it. Of somebody who was erased before, what is left to do is done, and what can still be known
     of them is sought. Raises what commands and folding raise, and `UnknownUser` for who goes away
-    meanwhile.
+    meanwhile; before anything is done, `NoSuchArchive`, `NoArchive` and `Unavailable`.
     """
+    for place in archives:
+        verifying.check(place)
     work = _Erasure(store, who, actor, progress or _quietly)
     work.forget()
     work.clean_up()
@@ -206,6 +212,8 @@ class _Erasure:
         shared = scanning.shared(store, self._values, self._own_key())
         seeker = Seeker(self._values - shared)
         made.sought, made.shared = seeker.counts(), len(shared)
+        if self._who.again and all(value.what in seeking.IN_THE_CLEAR for value in self._values):
+            made.not_sought = NOT_SOUGHT
         events = scanning.log(store, seeker, self._progress)
         made.pushes, made.named = list(events.pushes), events.named
         made.add(events.found)

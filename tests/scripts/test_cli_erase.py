@@ -47,6 +47,7 @@ def test_an_erasure_prints_and_keeps_a_certificate_that_tells_nothing(
 
     erased = refold("erase", "user", "Ada.Lovelace", "--certificate", tmp_path / "ada.json")
     again = refold("erase", "user", SECRETS[0], "--json")
+    told_again = refold("erase", "user", SECRETS[0])
 
     assert (erased.code, again.code) == (0, 0), erased.out
     assert erased.out.startswith("user-1: ")
@@ -56,7 +57,11 @@ def test_an_erasure_prints_and_keeps_a_certificate_that_tells_nothing(
     assert (kept["clean"], kept["again"], kept["sessions_ended"]) == (True, False, 1)
     assert kept["kept"]["pushes"] == ["push-a__b"]
     assert {f"{tmp_path}/users.db{part}" for part in ("", "-tables")} <= kept["scanned"].keys()
+    assert kept["not_sought"] == []
     assert again.json["again"]
+    assert again.json["not_sought"] == ["what was sealed under the key that was destroyed before"]
+    assert again.json["not_sought"][0] in told_again.out
+    assert told_again.out.endswith("nothing was found of what was sought\n")
     assert again.json["position"] == kept["position"]
     for said in erased.out, erased.err, json.dumps(kept), again.out:
         assert not told(said)
@@ -105,6 +110,23 @@ def test_what_is_left_is_a_difference_and_an_archive_with_keys_is_named(
     assert len([line for line in found if "/with.zst, key: user-1" in line]) == 1
     assert not any("without.zst" in line for line in found)
     assert not told(left.out)
+
+
+@pytest.mark.parametrize("content", [None, b"no archive"])
+def test_nothing_is_erased_when_an_archive_is_none(
+    refold: Refold, store: str, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "typo.zst").write_bytes(content)
+    assert refold("copy", store, "archive:backup.zst").code == 0
+
+    archives = ("--archive", "backup.zst", "--archive", tmp_path / "typo.zst")
+    failed = refold("erase", "user", SECRETS[0], *archives)
+
+    assert failed.code == (4 if content is None else 1)
+    assert "typo.zst" in failed.sentence
+    assert refold("show", "user", "1").json["username"] == SECRETS[0]
+    assert refold("erase", "user", SECRETS[0], "--dry-run", "--json").json["sessions"] == 1
 
 
 def test_nobody_is_erased_whom_nobody_knows(refold: Refold, store: str) -> None:
