@@ -39,7 +39,8 @@ class Certificate:
 
     `stream` tells who it was, `position` where they were erased, `again` that this was before.
     `sought` counts the texts that were looked for, `shared` those that another user has, too, and
-    that were not; `not_sought` is what nobody can read any more. `scanned` tells where was looked, and how many rows, events or bytes there were.
+    that were not; `not_sought` is what nobody can read any more. `scanned` tells where was looked,
+    and how many rows, events or bytes there were.
     `pushes` and `named` are kept on purpose; what `found` holds is left and should not be.
     """
 

@@ -14,7 +14,7 @@ from refold.infrastructure.address import Archive, Postgres, Sqlite
 from refold.infrastructure.archive import verifying
 from refold.infrastructure.commands import ATTEMPTS, carry_out
 from refold.infrastructure.erasing import person, scanning, seeking
-from refold.infrastructure.erasing.certificate import Certificate
+from refold.infrastructure.erasing.certificate import Certificate, Finding
 from refold.infrastructure.erasing.clearing import clear
 from refold.infrastructure.erasing.person import Belongings, Person
 from refold.infrastructure.erasing.seeking import Seeker, Value
@@ -55,7 +55,7 @@ def erase(
     says which contents are needed no more; uploads, contents, tables and files are cleared behind
     it. Of somebody who was erased before, what is left to do is done, and what can still be known
     of them is sought. Raises what commands and folding raise, and `UnknownUser` for who goes away
-    meanwhile; before anything is done, `NoSuchArchive`, `NoArchive` and `Unavailable`.
+    meanwhile; before anything is done, `NoSuchArchive`, `NoArchive` and `NoPlaceForBlobs`.
     """
     for place in archives:
         verifying.check(place)
@@ -85,6 +85,8 @@ class _Erasure:
         """Destroy the keys, once everything that was sealed under them is known."""
         for _ in range(ATTEMPTS):
             self._collect()
+            if self._belongings.contents:
+                _ = self._store.blobs  # which raises NoPlaceForBlobs, before anything is destroyed
             self._take_away()
             reach("erase: sessions ended")
             if self._who.again:
@@ -196,13 +198,18 @@ class _Erasure:
                 self._gone["media"].add(id)
 
     def _delete_contents(self) -> None:
-        """Remove what the log says nobody needs, unless somebody uploaded it again since."""
+        """Remove what the log says nobody needs, unless somebody uploaded it again since.
+
+        One that is not there is elsewhere, and left.
+        """
         needed = person.needed(self._store, self._removed)
         self.certificate.blobs_kept = len((self._belongings.contents - self._removed) | needed)
         for sha256 in sorted(self._removed - needed):
             if self._store.blobs.head(sha256):
                 self._store.blobs.delete(sha256)
                 self.certificate.blobs_removed += 1
+            elif not self._who.again:  # else it was removed before
+                self.certificate.add([Finding("content", "blobs", "sha256", (sha256,))])
 
     # --- what is left ---------------------------------------------------------------
 

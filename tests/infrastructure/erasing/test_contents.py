@@ -2,22 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from refold.domain.errors import NoPlaceForBlobs
 from refold.infrastructure import attachments, config
 from refold.infrastructure.checking import doctor
 from refold.infrastructure.commands import carry_out, run
 from refold.infrastructure.erasing import person
+from refold.infrastructure.erasing.certificate import Finding
 from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.users import ForgetUser
 from refold.infrastructure.store import Store
+from refold.infrastructure.users import show_user
 
 NUMBERS: Final = count()
 HERS: Final = b"only of ada"
@@ -77,6 +81,30 @@ def test_what_somebody_uploads_while_it_is_looked_who_needs_it_is_kept(
     settings = config.read(address, None)
     examined = doctor.examine(settings.address(), settings)
     assert [f"there is no blob {hers}" in each.what for each in examined.findings] == [True]
+
+
+def test_without_a_place_for_their_contents_nobody_is_erased(store: Store) -> None:
+    upload(store, HERS, "1")
+    nowhere = replace(store, place_for_blobs=None)
+
+    with pytest.raises(NoPlaceForBlobs):
+        erase(nowhere, person.find_by_id(nowhere, "1"), actor="dpo")
+
+    assert (show_user(store, "1") or {})["username"] == "ada.lovelace"
+
+
+def test_a_content_that_is_not_in_the_place_is_left(
+    store: Store, opened: Callable[[], Store]
+) -> None:
+    hers = upload(store, HERS, "1")
+    elsewhere = replace(store, place_for_blobs=opened().place_for_blobs)
+
+    made = erase(elsewhere, person.find_by_id(elsewhere, "1"), actor="dpo")
+    again = erase(store, person.find_by_id(store, "1"), actor="dpo")
+
+    assert (made.clean, made.blobs_removed) == (False, 0)
+    assert made.found == [Finding("content", "blobs", "sha256", (hers,))]
+    assert (again.clean, again.blobs_removed) == (True, 1)
 
 
 # --- at copies --------------------------------------------------------------------------
