@@ -73,7 +73,7 @@ class _Erasure:
         self._wrapped = set[bytes]()
         self._subjects = set[str]()
         self._gone: dict[str, set[str]] = {"user": set(), "session": set(), "media": set()}
-        self._removed = set[str]()
+        self._removed: dict[str, int] = {}
         self._belongings = Belongings()
         self.certificate = Certificate(
             store.address.public, store.log.identity().log_id, who.stream, who.again
@@ -158,7 +158,7 @@ class _Erasure:
         for record in self._store.log.stream(self._who.stream):
             value = self._store.codec.decode(record).value
             if isinstance(value, user.ContentsRemoved):
-                self._removed.update(value.removed_blobs)
+                self._removed.update(dict.fromkeys(value.removed_blobs, value.until))
             elif isinstance(value, user.Erased):
                 self.certificate.position = record.position
                 self.certificate.erased_at = times.text(record.recorded_at)
@@ -186,10 +186,12 @@ class _Erasure:
 
     def _delete_uploads(self) -> None:
         """Delete what they uploaded, but for media whose content others use: they may show it."""
-        theirs = self._belongings
+        theirs = self._belongings.uploads
+        if self._who.again:  # by an id nobody can read under which name they uploaded
+            theirs = theirs | person.uploads_with(self._store, self._removed)
         until = self._store.advance.head()
-        used = person.used_by_others(self._store, theirs.contents, self._who.names, until)
-        for stream, content in sorted(theirs.uploads.items()):
+        used = person.used_by_others(self._store, theirs.values(), self._who.names, until)
+        for stream, content in sorted(theirs.items()):
             id = uploads.id_of(stream)
             if streams.kind(stream) == "attachment":
                 self.certificate.uploads += self._run(DeleteAttachment(id=id))
@@ -203,8 +205,10 @@ class _Erasure:
         One that is not there is elsewhere, and left.
         """
         needed = person.needed(self._store, self._removed)
-        self.certificate.blobs_kept = len((self._belongings.contents - self._removed) | needed)
-        for sha256 in sorted(self._removed - needed):
+        self.certificate.blobs_kept = len(
+            (self._belongings.contents - self._removed.keys()) | needed
+        )
+        for sha256 in sorted(self._removed.keys() - needed):
             if self._store.blobs.head(sha256):
                 self._store.blobs.delete(sha256)
                 self.certificate.blobs_removed += 1

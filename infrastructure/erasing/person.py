@@ -1,8 +1,8 @@
 """Who is to be erased, by which names they are known, and what the log holds of theirs."""
 
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 from refold.domain import attachment, media, repo, session, streams, uploads, user
 from refold.domain.ports import Event, Past, Recorded
@@ -253,6 +253,9 @@ def _is_one(name: str | None, names: Collection[str]) -> bool:
     return name is not None and (name in names or name.lower() in names)
 
 
+_DELETED: Final = frozenset({"media.deleted", "attachment.deleted"})
+
+
 def used_by_others(
     store: Store, contents: Collection[str], names: Collection[str], until: int
 ) -> set[str]:
@@ -260,20 +263,39 @@ def used_by_others(
 
     Raises `UnknownType` and `Undecodable`.
     """
-    if not contents:
+    sought = frozenset(contents)
+    if not sought:
         return set()
     users: dict[str, dict[str, int]] = {}  # by stream: a deletion names no content
     for page in chain.pages(store.log, PARTITION, 0, until):
         for record in page:
-            named = set(contents).intersection(store.codec.blobs(record))
+            named = sought.intersection(store.codec.blobs(record))
             if named and not _is_one(_uploader(store, record), names):
                 users.setdefault(record.stream, {}).update(dict.fromkeys(named, record.position))
-            elif record.type in ("media.deleted", "attachment.deleted"):
+            elif record.type in _DELETED:
                 users.pop(record.stream, None)
             elif removed := store.codec.removed_blobs(record):
                 for needed in users.values():
                     store.codec.drop_blobs(needed, removed)
     return set().union(*users.values())
+
+
+def uploads_with(store: Store, removed: Mapping[str, int]) -> dict[str, str]:
+    """Return uploads that are not deleted with their contents, as `Belongings` does.
+
+    Their contents are among those that were `removed`, each up to a position.
+    """
+    found: dict[str, str] = {}
+    for page in chain.pages(store.log, PARTITION, 0, max(removed.values(), default=0)):
+        for record in page:
+            if streams.kind(record.stream) in ("media", "attachment"):
+                for sha256 in store.codec.blobs(record):
+                    if record.position <= removed.get(sha256, 0):
+                        found[record.stream] = sha256
+    for stream in list(found):
+        if any(record.type in _DELETED for record in store.log.stream(stream)):
+            del found[stream]
+    return found
 
 
 def needed(store: Store, contents: Collection[str]) -> set[str]:

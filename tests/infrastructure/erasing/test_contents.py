@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from refold.domain.errors import NoPlaceForBlobs
-from refold.infrastructure import attachments, config
+from refold.infrastructure import attachments, config, media
 from refold.infrastructure.checking import doctor
 from refold.infrastructure.commands import carry_out, run
 from refold.infrastructure.erasing import person
@@ -105,6 +105,24 @@ def test_a_content_that_is_not_in_the_place_is_left(
     assert (made.clean, made.blobs_removed) == (False, 0)
     assert made.found == [Finding("content", "blobs", "sha256", (hers,))]
     assert (again.clean, again.blobs_removed) == (True, 1)
+
+
+def test_uploads_of_an_erasure_that_was_broken_off_go_when_it_is_asked_for_by_id(
+    store: Store,
+) -> None:
+    hers, shared = upload(store, HERS, "ada.lovelace", id="h"), upload(store, b"x", "ada.lovelace")
+    old = media.put(store, [b"x"], id="m", mime_type="a/b", uploader="ada.lovelace")
+    forget(store, "1", hers, shared)
+    upload(store, b"x", "2", id="bos")
+
+    made = erase(store, person.find_by_id(store, "1"), actor="dpo")
+
+    assert (made.again, made.uploads, made.blobs_removed, made.blobs_kept) == (True, 2, 1, 1)
+    assert attachments.show(store, "h") is None
+    assert attachments.show(store, "bos")
+    assert media.show_media(store, old.media_id)
+    assert verify(store).ok
+    assert erase(store, person.find_by_id(store, "1"), actor="dpo").uploads == 0
 
 
 # --- at copies --------------------------------------------------------------------------
