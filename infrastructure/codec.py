@@ -237,8 +237,10 @@ class Codec:
         form = self._own_form(recorded)
         if form is None or not form.removes_blobs:
             return {}
-        data = parse(recorded.data)
-        return dict.fromkeys(data["removed_blobs"], data["until"])
+        data: Json = parse(recorded.data)
+        removed: list[str] = data["removed_blobs"]
+        until: int = data["until"]
+        return dict.fromkeys(removed, until)
 
     def _own_form(self, recorded: Recorded) -> "_Form | None":
         """Return the form of an event unless an application's, whose types are not refold's."""
