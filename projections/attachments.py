@@ -8,7 +8,7 @@ from refold.domain.ports import Event
 from refold.projections.columns import integer, storable, table, text
 
 NAME: Final = "attachments"
-VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
+VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
 KINDS: Final = frozenset({"attachment"})
 
 TABLE: Final = table(
@@ -17,8 +17,8 @@ TABLE: Final = table(
     text("attachment_id", "the id that its uploader gave it, usually a ULID", key=True),
     text("message", "the message that shows it, null as long as none does", null=True),
     text("channel", "the channel that it was uploaded to"),
-    text("uploader", "who uploaded it, and alone may attach it"),
-    text("filename", "what the file is called"),
+    text("uploader", "who uploaded it, and alone may attach it; empty once it was deleted"),
+    text("filename", "what the file is called; empty once it was deleted"),
     text("content_hash", "SHA-256 of the bytes, 64 lower-case hex digits"),
     integer("size", "how many bytes there are"),
     text("mime_type", "the type of the content, as its uploader named it"),
@@ -57,13 +57,14 @@ def family(key: tuple[str]) -> str:
 def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
     match event.value:
         case attachment.Created() as new:
-            return _row(key, new, None, None)
+            return _row(key, new, None)
         case attachment.Imported() as new:
-            return _row(key, new, new.message, new.deleted_at)
+            row = _row(key, new, new.message)
+            return row if new.deleted_at is None else _deleted(row, new.deleted_at)
         case attachment.Attached(message):
             return row and row._replace(message=message)
         case attachment.Deleted(deleted_at):
-            return row and row._replace(deleted_at=storable(deleted_at))
+            return row and _deleted(row, deleted_at)
         case _:
             return row
 
@@ -72,7 +73,6 @@ def _row(
     key: tuple[str],
     new: attachment.Created | attachment.Imported,
     message: str | None,
-    deleted_at: str | None,
 ) -> Row:
     return Row(
         *key,
@@ -86,5 +86,10 @@ def _row(
         new.width,
         new.height,
         new.created_at,
-        deleted_at and storable(deleted_at),
+        None,
     )
+
+
+def _deleted(row: Row, deleted_at: str) -> Row:
+    """Return the row of an attachment that was deleted: whose it was is told no more."""
+    return row._replace(uploader="", filename="", deleted_at=storable(deleted_at))

@@ -125,6 +125,15 @@ def test_uploads_of_an_erasure_that_was_broken_off_go_when_it_is_asked_for_by_id
     assert erase(store, person.find_by_id(store, "1"), actor="dpo").uploads == 0
 
 
+def test_who_uploaded_attachments_under_their_name_is_erased_whole(store: Store) -> None:
+    upload(store, HERS, "ada.lovelace")
+    store.folder.catch_up()
+
+    made = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
+
+    assert (made.uploads, made.blobs_removed, made.found) == (1, 1, [])
+
+
 # --- at copies --------------------------------------------------------------------------
 
 
