@@ -54,8 +54,9 @@ def erase(
     Sessions end and roles go first; then one command destroys the key, releases the claims and
     says which contents are needed no more; uploads, contents, tables and files are cleared behind
     it. Of somebody who was erased before, what is left to do is done, and what can still be known
-    of them is sought. Raises what commands and folding raise, and `UnknownUser` for who goes away
-    meanwhile; before anything is done, `NoSuchArchive`, `NoArchive` and `NoPlaceForBlobs`.
+    of them is sought. Raises what commands and folding raise, `Conflict` when the user is changed
+    all the time, and `UnknownUser` for who goes away meanwhile; before anything is done,
+    `NoSuchArchive`, `NoArchive` and `NoPlaceForBlobs`.
     """
     for place in archives:
         verifying.check(place)
@@ -83,7 +84,9 @@ class _Erasure:
 
     def forget(self) -> None:
         """Destroy the keys, once everything that was sealed under them is known."""
-        for _ in range(ATTEMPTS):
+        attempts = 0
+        while True:
+            attempts += 1
             self._collect()
             if self._belongings.contents:
                 _ = self._store.blobs  # which raises NoPlaceForBlobs, before anything is destroyed
@@ -95,6 +98,8 @@ class _Erasure:
                 self._destroy()
                 break
             except Conflict:  # somebody changed the user: read what they wrote
+                if attempts == ATTEMPTS:
+                    raise
                 self._who = person.find_by_id(self._store, self._who.id)
         self._place_erasure()
         reach("erase: key destroyed")
