@@ -1,11 +1,12 @@
 """Rewrites a SQLite file without its free pages, and empties its write-ahead log."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 
 from refold.infrastructure.patience import Passing, patiently
 from refold.infrastructure.sqlite.connection import BUSY_SECONDS, available
@@ -31,16 +32,18 @@ def compact(path: Path) -> None:
 
 @contextmanager
 def pages(path: Path) -> Iterator[mmap]:
-    """Give all pages of a file as they are, free ones too, from a copy that is gone afterwards.
+    """Give all pages of a file as they are, free ones too, from a copy that has no name.
 
     The file itself must not be opened: closing it would let go of SQLite's locks in this process.
     """
-    with NamedTemporaryFile(dir=path.parent, prefix=".refold-") as file:
-        with (
-            available(path),
-            closing(_connect(path)) as connection,
-            closing(sqlite3.connect(file.name)) as copy,
-        ):
+    descriptor, name = mkstemp(dir=path.parent, prefix=".refold-")
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            copy = sqlite3.connect(name)
+        finally:
+            Path(name).unlink()  # killed from here on, it leaves nothing
+        with closing(copy), available(path), closing(_connect(path)) as connection:
+            copy.execute("PRAGMA journal_mode = OFF")  # which would need the name
             connection.backup(copy)
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             yield data

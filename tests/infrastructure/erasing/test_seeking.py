@@ -2,20 +2,24 @@
 
 import sqlite3
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from refold.domain.errors import Conflict
 from refold.domain.texts import canonical_json
 from refold.infrastructure import config, media
 from refold.infrastructure.checking import doctor
 from refold.infrastructure.commands import run
-from refold.infrastructure.erasing import person, scanning
+from refold.infrastructure.erasing import erasing, person, scanning
 from refold.infrastructure.erasing.certificate import Finding
 from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.erasing.seeking import Seeker, Value, of_profile, of_session
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sqlite.compacting import compact
+from refold.infrastructure.sqlite.compacting import compact, pages
+from refold.infrastructure.store import Store
+from refold.infrastructure.users import show_user
 from refold.projections.columns import storable
 
 LONG, SHORT = Value("display name", 'Ada "Ö" Lovelace'), Value("user name", "ada")
@@ -83,6 +87,47 @@ def test_what_stands_on_a_free_page_is_found_until_the_file_is_compacted(tmp_pat
         assert size == path.stat().st_size
         assert path.with_name("file.db-wal").stat().st_size == 0
         assert connection.execute("SELECT x FROM t").fetchall() == [("kept",)]
+
+
+def test_the_copy_that_is_looked_into_has_no_name_that_could_stay(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t (x TEXT) STRICT")
+        connection.executemany("INSERT INTO t VALUES (?)", [(LONG.text * 99,)] * 99)
+        connection.commit()
+        before = sorted(tmp_path.iterdir())
+
+        with pages(path) as data:
+            there = sorted(tmp_path.iterdir())
+            assert data.find(LONG.text.encode()) > 0
+
+    assert there == before
+
+
+def test_who_is_changed_all_the_time_is_not_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(f"sqlite:///{tmp_path}/store.db", create=True) as store:
+        numbers, next_command_id = count(), person.next_command_id
+
+        def do(name: str, **profile: object) -> None:
+            data = {"id": "1", "profile": profile}
+            run(store, name, data, command_id=f"c{next(numbers)}", actor="a")
+
+        def slowly(at: Store, who: person.Person) -> str:
+            do("user.change", street=f"{next(numbers)} St James's Square")
+            return next_command_id(at, who)
+
+        do("user.register", username="ada")
+        monkeypatch.setattr(erasing, "ATTEMPTS", 3)
+        monkeypatch.setattr(person, "next_command_id", slowly)
+
+        with pytest.raises(Conflict):
+            erase(store, person.find(store, "ada"), actor="dpo")
+
+        assert len(store.history("user-1")) == 1 + 3
+        assert show_user(store, "1")
 
 
 def test_a_content_that_was_removed_is_missing_to_nobody(tmp_path: Path) -> None:
