@@ -42,7 +42,8 @@ def user(
     """Destroy the key of a user, clear what was folded from it, and look for what is left.
 
     Sessions end, roles in repositories go, uploads are deleted, and contents that nobody else uses
-    are removed. Then the log, all query tables, search indexes and the archives that are named are
+    are removed from the place for blobs that the store names: another store that shares it loses
+    them, too. Then the log, all query tables, search indexes and the archives that are named are
     scanned for what was sealed; on SQLite the files as well, without free pages. The log is never
     changed: names and keys in its events stay, and pushes, which are audit evidence; both are
     listed. Exit code 3 when something else is found. There is no way back. Asked for again, it
