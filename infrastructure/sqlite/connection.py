@@ -20,8 +20,12 @@ from refold.infrastructure.patience import Passing
 BUSY_SECONDS: Final = 30.0
 """How long a connection waits for another's lock."""
 
-WAL_PAGES: Final = 4_000
-"""Length of the write-ahead log, 16 MB, from which it is written back: a page once for many."""
+WAL_PAGES: Final = 2_000
+"""Length of the write-ahead log, 8 MB, from which it is written back: a page once for many.
+
+Until then it grows with each commit after opening, which costs half as much again as writing over
+what is there; from then on it is written over.
+"""
 
 _PASSING: Final = frozenset(
     {
