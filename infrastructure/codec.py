@@ -117,8 +117,14 @@ class Codec:
             for name, form in self._forms.items()
             if form.marks
         }
+        self._referring = self._with_field("blobs")
+        self._removing = self._with_field("removed_blobs")
         self._open: Opener | None = None
         self._most = PAYLOAD_BYTES
+
+    def _with_field(self, field: str) -> frozenset[str]:
+        """Return the types of events that have a field of that name."""
+        return frozenset(name for name, form in self._forms.items() if field in form.fields)
 
     def opening(self, opener: Opener, most: int = PAYLOAD_BYTES) -> "Codec":
         """Return this codec, but one that opens personal fields as it reads: many at once.
@@ -226,26 +232,29 @@ class Codec:
 
     def blobs(self, recorded: Recorded) -> Iterable[str]:
         """Return the SHA-256 of each blob that an event of a known type refers to."""
-        form = self._own_form(recorded)
-        if form is None or not form.has_blobs:
+        if not self._is_own(recorded, self._referring):
             return ()
         referred: Json = parse(recorded.data)["blobs"]
         return referred.values()
 
     def removed_blobs(self, recorded: Recorded) -> Mapping[str, int]:
         """Return the SHA-256 of each blob that no event up to a position needs, and that."""
-        form = self._own_form(recorded)
-        if form is None or not form.removes_blobs:
+        if not self._is_own(recorded, self._removing):
             return {}
         data: Json = parse(recorded.data)
         removed: list[str] = data["removed_blobs"]
         until: int = data["until"]
         return dict.fromkeys(removed, until)
 
-    def _own_form(self, recorded: Recorded) -> "_Form | None":
-        """Return the form of an event unless an application's, whose types are not refold's."""
-        form = self._forms.get(recorded.type)
-        return form if form and streams.kind(recorded.stream) != originators.KIND else None
+    @staticmethod
+    def _is_own(recorded: Recorded, types: frozenset[str]) -> bool:
+        """Tell whether an event is of one of `types`, and no application's of the same name."""
+        return recorded.type in types and streams.kind(recorded.stream) != originators.KIND
+
+    def about_blobs(self, records: Iterable[Recorded]) -> list[Recorded]:
+        """Return those of `records` that refer to blobs, or remove some: few of most logs."""
+        about = self._referring | self._removing
+        return [each for each in records if each.type in about]
 
     def follow_blobs(self, needed: dict[str, int], recorded: Recorded) -> None:
         """Bring the blobs that are `needed` behind an event, with the last one that needs each."""
@@ -389,8 +398,7 @@ class _Form:
         if not self.marks:
             self.readers = (self._read_stored, msgspec.json.Decoder(cls).decode)
         self._is_plain = not self.marks and _is_plain(cls)
-        self.has_blobs = "blobs" in self._stored.__struct_fields__
-        self.removes_blobs = "removed_blobs" in self._stored.__struct_fields__
+        self.fields = self._stored.__struct_fields__
 
     def write(self, value: object) -> bytes:
         """Return the canonical JSON of `value`."""

@@ -161,8 +161,10 @@ def refresh(store: Store, after: After, *wanted: Projection) -> None:
 
     Raises as `Folder.catch_up` where one of those `wanted` cannot go on.
     """
-    until = 0 if after is None else None if after == "now" else after
-    store.folder.catch_up(until, wanted or None)
+    if after == "now":
+        store.folder.catch_up(wanted=wanted or None)
+    else:
+        store.folder.reach(after or 0, wanted or None)
 
 
 # --- status -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from refold.infrastructure.folding.advancing import Advance
 from refold.infrastructure.folding.building import Workers
 from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.folding.rebuilding import Rebuilder
+from refold.infrastructure.folding.rounds import Rounds
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.patience import Passing
@@ -43,6 +44,7 @@ class Store:
     upload_bytes: int
     open_successor: "Callable[[str], Store] | None" = None
     workers: Workers | None = field(default=None, init=False)
+    _rounds: Rounds = field(default_factory=Rounds, init=False)
     _former: "list[Store]" = field(default_factory=list, init=False)
     _following: Lock = field(default_factory=Lock, init=False)
 
@@ -60,7 +62,7 @@ class Store:
     @property
     def folder(self) -> Folder:
         """Return what folds this store's log into its tables."""
-        return Folder(self.advance, catalog.ALL)
+        return Folder(self.advance, catalog.ALL, self._rounds)
 
     @property
     def rebuilder(self) -> Rebuilder:

@@ -110,12 +110,15 @@ class Advance:
             ]
             touching = [each for each in zip(together, keys, strict=True) if each[1]]
             self._fold_into(connection, touching, events, last.position)
-        for checkpoint in checkpoints:
-            if checkpoint.position < last.position:
-                self.tables.save_checkpoint(
-                    connection,
-                    replace(checkpoint, position=last.position, record_hash=chain.digest(last)),
-                )
+        hash = chain.digest(last)
+        self.tables.save_checkpoints(
+            connection,
+            [
+                replace(checkpoint, position=last.position, record_hash=hash)
+                for checkpoint in checkpoints
+                if checkpoint.position < last.position
+            ],
+        )
         return last.position
 
     def _fold_into(

@@ -1,6 +1,6 @@
 """Keeps the live query tables of a store behind its log, and tells what they hold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -16,6 +16,7 @@ from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generation
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.rebuilding import Rebuilder
+from refold.infrastructure.folding.rounds import Rounds
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import patiently
 from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold
@@ -32,9 +33,13 @@ class Digest:
 class Folder:
     """Folds what happened into the live query tables of one store."""
 
-    def __init__(self, advance: Advance, projections: Sequence[Projection]) -> None:
+    def __init__(
+        self, advance: Advance, projections: Sequence[Projection], rounds: Rounds | None = None
+    ) -> None:
+        """Those that fold the same store in other threads have the same `rounds`."""
         self._advance = advance
         self._projections = projections
+        self._rounds = rounds or Rounds()
 
     @property
     def _tables(self) -> Tables:
@@ -43,7 +48,7 @@ class Folder:
     def catch_up(
         self,
         until: int | None = None,
-        wanted: Iterable[Projection] | None = None,
+        wanted: Collection[Projection] | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Fold what is missing, at most up to `until`, and return the position reached.
@@ -54,31 +59,57 @@ class Folder:
         `Unfoldable` at an event that cannot be read, `NoVaultKey` or `WrongVaultKey`. Raises
         `LogWentBack` when the log lost what was folded, `Refused` when it ends before `until`.
         """
+        head = self._head(until)
+        until = head if until is None else until
+        reached, stops = self._fold(until, until, progress)
+        self._check(stops, wanted)
+        return reached
+
+    def reach(self, position: int, wanted: Collection[Projection] | None = None) -> None:
+        """Fold unless the tables stand at `position` already; then as far as a page goes.
+
+        So, of many who wait for what they have just appended, one folds for all. Otherwise as
+        `catch_up`.
+        """
+
+        def fold() -> int:
+            reached, stops = self._fold(position, self._head(position))
+            self._check(stops, wanted)
+            return -1 if stops else reached  # others may want what is stopped
+
+        self._rounds.reach(position, fold)
+
+    def _head(self, until: int | None) -> int:
         head = self._advance.head()
         if until is not None and until > head:
             raise Refused(f"position {until} is behind the end of the log at {head}")
-        until = head if until is None else until
+        return head
+
+    def _check(self, stops: Stops, wanted: Collection[Projection] | None) -> None:
+        for projection in self._projections if wanted is None else wanted:
+            if projection.NAME in stops:
+                raise stops[projection.NAME]
+
+    def _fold(self, enough: int, until: int, progress: Progress | None = None) -> tuple[int, Stops]:
+        """Fold up to `until`, page by page till there is `enough`; return how far, and stops."""
         with self._tables.reading() as connection:
             current = self._tables.current(connection)
             checkpoints = self._advance.checkpoints(connection, current.values())
         self._advance.check_fits(checkpoints)
         missing = [each for each in self._projections if each.NAME not in current]
         if missing:
-            self._build(missing, until, progress)
-            return self.catch_up(until, wanted, progress)
+            self._build(missing, enough, progress)
+            return self._fold(enough, until, progress)
         stops = _stale(current.values())
         going = [each.position for each in checkpoints if each.projection not in stops]
         reached = min(going, default=until)
-        if reached < until:
+        if reached < enough:
             with self._advance.pages() as pages:
                 fold_next = partial(self._fold_next, pages, until, stops)
-                while (position := patiently(fold_next)) < until:
+                while (reached := patiently(fold_next)) < enough:
                     if progress:
-                        progress("fold", position, until)
-        for projection in self._projections if wanted is None else wanted:
-            if projection.NAME in stops:
-                raise stops[projection.NAME]
-        return max(reached, until)
+                        progress("fold", reached, enough)
+        return reached, stops
 
     def _fold_next(self, pages: PageReader, until: int, stops: Stops) -> int:
         """Fold one page into the live tables that are not stopped; return the position reached."""

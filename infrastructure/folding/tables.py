@@ -300,6 +300,23 @@ class Tables:
         if not connection.execute(table.update().where(*key).values(**values)).rowcount:
             connection.execute(table.insert().values(**values))
 
+    def save_checkpoints(self, connection: sa.Connection, checkpoints: list[Checkpoint]) -> None:
+        """Keep how far whole generations are folded that all stand at the same record now."""
+        if not checkpoints:
+            return
+        table, one = self._checkpoints, checkpoints[0]
+        names = [(each.projection, each.generation) for each in checkpoints]
+        moved = table.update().where(
+            sa.tuple_(table.c.projection, table.c.generation).in_(names),
+            table.c.partition == one.partition,
+            table.c.parts == 1,
+        )
+        values = {"store_id": one.store_id, "position": one.position}
+        moved = moved.values(**values, record_hash=one.record_hash)
+        if connection.execute(moved).rowcount < len(checkpoints):  # some have none yet
+            for each in checkpoints:
+                self.save_checkpoint(connection, each)
+
     # --- rows -----------------------------------------------------------------------
 
     def load(

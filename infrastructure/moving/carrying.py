@@ -104,7 +104,7 @@ class Carrier:
     def _carry_blobs(self, page: list[Recorded]) -> None:
         """Bring the blobs that events refer to over, before the events; note removed ones."""
         named, removed = set[str](), set[str]()
-        for record in page:
+        for record in self.source.codec.about_blobs(page):
             named.update(self.source.codec.blobs(record))
             removed.update(self.source.codec.removed_blobs(record))
             self.source.codec.follow_blobs(self._needed, record)

@@ -105,7 +105,7 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
         for page in pages(store.log, PARTITION, 0, position):
             walk.over(page)
             counted.update(record.type for record in page)
-            for record in page:
+            for record in store.codec.about_blobs(page):
                 store.codec.follow_blobs(blobs, record)
             if progress:
                 progress("verify", walk.position, position)

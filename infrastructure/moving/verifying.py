@@ -94,7 +94,7 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
         for page in pages(store.log, PARTITION, 0, max(head.position, report.sealed_before)):
             walk.over(page)
             report.types.update(record.type for record in page)
-            for record in page:
+            for record in store.codec.about_blobs(page):
                 store.codec.follow_blobs(referred, record)
             if progress:
                 progress("verify", walk.position, head.position)

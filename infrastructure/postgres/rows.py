@@ -298,31 +298,36 @@ class PostgresRows:
         limit: int,
         offset: int,
     ) -> Hits:
-        table = generation.table
-        everywhere = tsquery.render(query)
-        found = f"FROM {self._quoted(table.name)} WHERE {SEARCH} @@ %s::tsquery"
-        candidates = connection.exec_driver_sql(
-            f"SELECT count(*) FROM (SELECT {found} LIMIT {Hits.MOST + 1}) AS found", (everywhere,)
-        ).scalar_one()
+        table = self._quoted(generation.table.name)
         rows = connection.exec_driver_sql(
             f"""
             WITH hits AS MATERIALIZED (
-                SELECT key, name, added_position, {SEARCH} {found}
-                ORDER BY added_position DESC LIMIT {Hits.MOST}
+                SELECT
+                    added_position,
+                    CASE WHEN {SEARCH} @@ %s::tsquery THEN 0
+                        WHEN {SEARCH} @@ %s::tsquery THEN 1 ELSE 2 END AS rank
+                FROM {table} WHERE {SEARCH} @@ %s::tsquery
+                ORDER BY added_position DESC LIMIT {Hits.MOST + 1}
+            ), total AS (
+                SELECT count(*) AS total, min(added_position) AS oldest FROM hits
+            ), page AS (
+                SELECT hits.* FROM hits CROSS JOIN total
+                WHERE total <= {Hits.MOST} OR added_position > oldest
+                ORDER BY rank, added_position DESC LIMIT %s OFFSET %s
             )
-            SELECT key, name FROM hits
-            ORDER BY NOT {SEARCH} @@ %s::tsquery, NOT {SEARCH} @@ %s::tsquery, added_position DESC
-            LIMIT %s OFFSET %s
+            SELECT total, key, name
+            FROM total LEFT JOIN (page JOIN {table} USING (added_position)) ON true
+            ORDER BY rank, added_position DESC
             """,
             (
-                everywhere,
                 tsquery.render(query, tsquery.NAME),
                 tsquery.render(query, tsquery.NAME + tsquery.TAGS),
+                tsquery.render(query),
                 limit,
                 offset,
             ),
-        )
-        return Hits.of(candidates, rows)
+        ).all()
+        return Hits.of(rows[0][0], (hit for _, *hit in rows if hit != [None, None]))
 
     def _quoted(self, name: str) -> str:
         return f'"{self._schema}"."{name}"'

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from refold.domain import file, streams, tag_vote
-from refold.domain.errors import LogWentBack, StaleProjection, UnknownType
+from refold.domain.errors import LogWentBack, Refused, StaleProjection, UnknownType
 from refold.domain.ports import Recorded
 from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.folding.advancing import PARTITION
@@ -85,9 +85,15 @@ def test_a_position_answers_with_what_is_in_the_log_up_to_there_at_least(store: 
     positions = [register(store, name) for name in ("one", "two", "three")]
 
     assert found(store, positions[0]) == {"one"}
-    assert found(store, positions[1]) == {"one", "two"}
-    assert found(store, positions[0]) == {"one", "two"}
-    assert found(store, "now") == {"one", "two", "three"}
+    assert found(store, None) == {"one"}
+    assert found(store, positions[1]) == {"one", "two", "three"}  # who folds does it for others
+
+
+def test_a_position_behind_the_end_of_the_log_is_refused(store: Store) -> None:
+    position = register(store, "one")
+
+    with pytest.raises(Refused, match=f"{position + 1} is behind the end of the log"):
+        found(store, position + 1)
 
 
 @pytest.mark.parametrize("page", [1, 7, 5_000])

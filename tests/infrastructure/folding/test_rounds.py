@@ -1,0 +1,75 @@
+"""Threads that wait for the tables: one folds for those who came before it ended."""
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Event
+
+import pytest
+
+from refold.infrastructure.folding.rounds import Rounds
+
+
+def test_who_waits_for_what_another_reaches_does_not_fold() -> None:
+    rounds, log = Rounds(), _Log()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(rounds.reach, 1, log.fold)
+        log.is_folding.wait()
+        others = [pool.submit(rounds.reach, position, log.fold) for position in (3, 3, 7)]
+        wait(others, 0.1)
+        log.go_on.set()
+        _all_end([first, *others])
+    assert log.folded == 2  # the one that reaches 3, and one for who wants more
+
+
+def test_a_round_that_ended_before_is_not_believed() -> None:
+    rounds, log = Rounds(), _Log()
+    log.go_on.set()
+    rounds.reach(3, log.fold)
+    rounds.reach(2, log.fold)
+    assert log.folded == 2
+
+
+def test_what_was_reached_before_is_not_waited_for() -> None:
+    rounds, log, other = Rounds(), _Log(), _Log()
+    other.go_on.set()
+    rounds.reach(3, other.fold)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(rounds.reach, 9, log.fold)
+        log.is_folding.wait()
+        rounds.reach(3, other.fold)  # although another is under way
+        assert not first.done()
+        log.go_on.set()
+        _all_end([first])
+
+
+def test_an_error_is_for_its_thread_alone() -> None:
+    rounds, log = Rounds(), _Log()
+    log.go_on.set()
+
+    def fails() -> int:
+        log.fold()
+        raise ValueError("it cannot be folded")
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(rounds.reach, 1, fails), pool.submit(rounds.reach, 1, log.fold)
+        with pytest.raises(ValueError, match="it cannot be folded"):
+            first.result(5)
+        second.result(5)
+    assert log.folded == 2
+
+
+class _Log:
+    """What reaches position 3 once it may."""
+
+    def __init__(self) -> None:
+        self.is_folding, self.go_on, self.folded = Event(), Event(), 0
+
+    def fold(self) -> int:
+        self.folded += 1
+        self.is_folding.set()
+        assert self.go_on.wait(5)
+        return 3 if self.folded == 1 else 9
+
+
+def _all_end(rounds: list[Future[None]]) -> None:
+    for each in rounds:
+        each.result(5)
