@@ -1,10 +1,11 @@
 """Media: a content that somebody uploaded, and where it is kept. One content has one id.
 
-Who uploads the same content again gets the first id. Rows of a legacy store may have several ids
-for one content; then the first one has the content, and the others say whose it is.
+Who uploads the same content again gets the first id, and has a part in it from then on. Rows of a
+legacy store may have several ids for one content; then the first one has the content, and the
+others say whose it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final, NamedTuple, assert_never
@@ -28,6 +29,22 @@ class Stored:
     uploaded_at: str
     bucket: str | None = None
     s3_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAgain:
+    """Somebody else uploaded the same content, and shows it under this id."""
+
+    blobs: Mapping[str, str]
+    uploader: str
+    uploaded_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Somebody who uploaded the content has no part in it any more; it stays for others."""
+
+    uploader: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +80,42 @@ STORED_NAMES: Final = {  # stored forever: add lines, never edit or remove one
     "media.moved": Moved,
     "media.deleted": Deleted,
     "media.imported": Imported,
+    "media.stored_again": StoredAgain,
+    "media.withdrawn": Withdrawn,
 }
 
-Event = Stored | Moved | Deleted | Imported
+Event = Stored | Moved | Deleted | Imported | StoredAgain | Withdrawn
 
 # --- state --------------------------------------------------------------------
 
 
 class Media(NamedTuple):
-    """`has_content` tells that another upload of the same content leads here."""
+    """`has_content` tells that another upload of the same content leads here.
+
+    `uploaders` are those who have a part in it, the first one first.
+    """
 
     known: bool = False
     deleted: bool = False
     content_hash: str = ""
     has_content: bool = False
     place: tuple[str | None, str | None] = (None, None)
+    uploaders: tuple[str, ...] = ()
 
 
 def evolve(media: Media, event: Event) -> Media:
     match event:
-        case Stored(blobs=blobs, bucket=bucket, s3_key=s3_key):
-            return Media(True, False, blobs[CONTENT], True, (bucket, s3_key))
-        case Imported(blobs=blobs, bucket=bucket, s3_key=s3_key, duplicate_of=first):
-            return Media(True, False, blobs[CONTENT], first is None, (bucket, s3_key))
+        case Stored() as new:
+            place = new.bucket, new.s3_key
+            return Media(True, False, new.blobs[CONTENT], True, place, (new.uploader,))
+        case Imported() as new:
+            place, has = (new.bucket, new.s3_key), new.duplicate_of is None
+            return Media(True, False, new.blobs[CONTENT], has, place, (new.uploader,))
+        case StoredAgain(uploader=uploader):
+            return media._replace(uploaders=(*media.uploaders, uploader))
+        case Withdrawn(uploader):
+            left = tuple(each for each in media.uploaders if each != uploader)
+            return media._replace(uploaders=left)
         case Moved(bucket, s3_key):
             return media._replace(place=(bucket, s3_key))
         case Deleted():
@@ -110,10 +140,11 @@ class MediaIdTaken(Refused):
 
 
 def store(media: Media, new: Stored) -> list[Event]:
-    """Keep an upload; the same content again is no news, whatever else is said about it."""
+    """Keep an upload; of the same content again it is only news who else uploaded it."""
     _check(new)
     if media.known and media.content_hash == new.blobs[CONTENT]:
-        return []
+        again = StoredAgain(new.blobs, new.uploader, new.uploaded_at)
+        return [] if new.uploader in media.uploaders else [again]
     _check_free(media, new.id)
     return [new]
 
@@ -129,6 +160,17 @@ def move(media: Media, id: str, bucket: str | None, s3_key: str | None) -> list[
 def delete(media: Media) -> list[Event]:
     """Forget media, but not the content; there being none is no error."""
     return [Deleted()] if media.known else []
+
+
+def withdraw(media: Media, uploaders: Collection[str], *, content_is_needed: bool) -> list[Event]:
+    """Take back the part that `uploaders` have; what nobody has a part in any more is deleted.
+
+    It stays as long as `content_is_needed` elsewhere: who needs the content may show it.
+    """
+    theirs = [each for each in media.uploaders if each in uploaders]
+    if content_is_needed or len(theirs) < len(media.uploaders):
+        return [Withdrawn(each) for each in theirs]
+    return delete(media)
 
 
 def import_row(media: Media, row: Imported) -> list[Event]:

@@ -62,6 +62,7 @@ def put(
 ) -> Media:
     """Keep an upload, and return it under the id that its content has: the first one it was given.
 
+    Who uploads a content that is kept already has a part in it: it does not go with the first one.
     `expected` is its SHA-256 as the uploader knows it, `cap` the most bytes that are taken, where
     that is less than the store's `upload_bytes`; what has more is refused while it streams in.
     Raises what `Blobs.put` raises, `MediaIdTaken` for an id of another content, and what is

@@ -8,7 +8,7 @@ from refold.domain.ports import Event
 from refold.projections.columns import integer, table, text
 
 NAME: Final = "media"
-VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
+VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
 KINDS: Final = frozenset({"media"})
 
 TABLE: Final = table(
@@ -20,7 +20,7 @@ TABLE: Final = table(
     text("bucket", "the bucket where the bytes are, null on disk", null=True),
     integer("size_bytes", "how many bytes there are"),
     text("mime_type", "the type of the content, as its first uploader named it"),
-    text("uploaded_by", "who uploaded the content first"),
+    text("uploaded_by", "who uploaded the content first; empty once they were erased"),
     text("uploaded_at", "when that was, RFC 3339, an imported one as the source gave it"),
 )
 INDEXES: Final = (("content_hash",), ("uploaded_by",))
@@ -62,6 +62,9 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
             )
         case media.Moved(bucket, s3_key):
             return row and row._replace(bucket=bucket, s3_key=s3_key)
+        case media.Withdrawn(uploader):
+            is_first = row is not None and row.uploaded_by == uploader
+            return row._replace(uploaded_by="") if row and is_first else row
         case media.Deleted():
             return None
         case _:

@@ -21,9 +21,9 @@ from refold.infrastructure.erasing.seeking import Seeker, Value
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.patience import patiently
-from refold.infrastructure.requests import users
+from refold.infrastructure.requests import media, users
 from refold.infrastructure.requests.attachments import DeleteAttachment
-from refold.infrastructure.requests.media import DeleteMedia
+from refold.infrastructure.requests.media import WithdrawMedia
 from refold.infrastructure.requests.request import Request
 from refold.infrastructure.requests.sessions import EndByHash
 from refold.infrastructure.requests.users import ForgetUser
@@ -190,18 +190,24 @@ class _Erasure:
                 self.certificate.scanned[f"{path.absolute()}-wal"] = 0  # it was emptied
 
     def _delete_uploads(self) -> None:
-        """Delete what they uploaded, but for media whose content others use: they may show it."""
+        """Delete what they uploaded.
+
+        Media whose content others use stay, without them: others may show it.
+        """
         theirs = self._belongings.uploads
         if self._who.again:  # by an id nobody can read under which name they uploaded
             theirs = theirs | person.uploads_with(self._store, self._removed)
         until = self._store.advance.head()
-        used = person.used_by_others(self._store, theirs.values(), self._who.names, until)
-        for stream, content in sorted(theirs.items()):
-            id = uploads.id_of(stream)
+        contents = {upload.content for upload in theirs.values()}
+        used = person.used_by_others(self._store, contents, self._who.names, until)
+        for stream in sorted(theirs):
+            id, upload = uploads.id_of(stream), theirs[stream]
             if streams.kind(stream) == "attachment":
                 self.certificate.uploads += self._run(DeleteAttachment(id=id))
-            elif content not in used:
-                self.certificate.uploads += self._run(DeleteMedia(id=id))
+                continue
+            was_theirs = self._run(WithdrawMedia(id, upload.uploaders, upload.content in used))
+            if media.state(self._store.history(stream)).deleted:
+                self.certificate.uploads += was_theirs
                 self._gone["media"].add(id)
 
     def _delete_contents(self) -> None:

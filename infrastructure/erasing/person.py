@@ -13,6 +13,7 @@ from refold.infrastructure.erasing import seeking
 from refold.infrastructure.erasing.seeking import Value
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.requests import media as media_requests
 from refold.infrastructure.requests import users as requests
 from refold.infrastructure.requests.repos import RevokeRepo
 from refold.infrastructure.store import Store
@@ -195,27 +196,38 @@ def _body(store: Store, stream: str) -> str:
 
 
 @dataclass(slots=True)
+class Upload:
+    """A content that somebody uploaded, and the names that the log has for them there."""
+
+    content: str
+    uploaders: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Belongings:
     """Streams of the sessions of a person that are not over, roles, and uploads with contents.
 
-    `contents` are those of their uploads, deleted ones included, and `subjects` what their sessions
-    were ever sealed under.
+    `uploads` are by stream. `contents` are those of their uploads, deleted ones included, and
+    `subjects` what their sessions were ever sealed under.
     """
 
     sessions: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
     roles: list[RevokeRepo] = field(default_factory=list)
-    uploads: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
     contents: set[str] = field(default_factory=set)
 
 
 def belongings(store: Store, names: Collection[str], progress: Progress) -> Belongings:
     """Return what the log holds of whom it calls by one of `names`.
 
+    Among uploads are those of the same contents that nobody has a part in any more.
+
     Raises `UnknownType` and `Undecodable`.
     """
     found = Belongings()
     repos: dict[str, repo.Repo] = {}
+    withdrawn = set[str]()
     for event in _events(store, frozenset({"session", "repo", "media", "attachment"}), progress):
         stream, value = event.recorded.stream, event.value
         match value:
@@ -227,15 +239,29 @@ def belongings(store: Store, names: Collection[str], progress: Progress) -> Belo
                     found.sessions.discard(stream)
             case session.Ended() | session.Expired():
                 found.sessions.discard(stream)
-            case media.Stored() | media.Imported() | attachment.Created() | attachment.Imported():
+            case media.Withdrawn(uploader):
+                withdrawn.add(stream)
+                _withdraw(found, stream, uploader)
+            case (
+                media.Stored()
+                | media.StoredAgain()
+                | media.Imported()
+                | attachment.Created()
+                | attachment.Imported()
+            ):
                 if _is_one(value.uploader, names):
-                    found.uploads[stream] = value.blobs[uploads.CONTENT]
-                    found.contents.add(value.blobs[uploads.CONTENT])
+                    upload = found.uploads.setdefault(stream, Upload(value.blobs[uploads.CONTENT]))
+                    upload.uploaders.add(value.uploader)
+                    found.contents.add(upload.content)
             case media.Deleted() | attachment.Deleted():
                 found.uploads.pop(stream, None)
             case _ if streams.kind(stream) == "repo":
                 before = repos.get(stream, repo.Repo())
                 repos[stream] = repo.evolve(before, cast("repo.Event", value))
+    for stream in withdrawn:
+        left = media_requests.state(store.history(stream))
+        if left.known and not left.uploaders and left.content_hash in found.contents:
+            found.uploads[stream] = Upload(left.content_hash)
     lower = {name.lower() for name in names}
     for known in repos.values():
         roles: tuple[repo.Role, ...] = get_args(repo.Role)
@@ -248,12 +274,21 @@ def belongings(store: Store, names: Collection[str], progress: Progress) -> Belo
     return found
 
 
+def _withdraw(found: Belongings, stream: str, uploader: str) -> None:
+    upload = found.uploads.get(stream)
+    if upload:
+        upload.uploaders.discard(uploader)
+        if not upload.uploaders:
+            del found.uploads[stream]
+
+
 def _is_one(name: str | None, names: Collection[str]) -> bool:
     """Tell whether one of `names` is meant; user names are compared in lower case."""
     return name is not None and (name in names or name.lower() in names)
 
 
 _DELETED: Final = frozenset({"media.deleted", "attachment.deleted"})
+_WITHDRAWN: Final = "media.withdrawn"
 
 
 def used_by_others(
@@ -266,32 +301,40 @@ def used_by_others(
     sought = frozenset(contents)
     if not sought:
         return set()
-    users: dict[str, dict[str, int]] = {}  # by stream: a deletion names no content
+    users: dict[str, dict[str | None, dict[str, int]]] = {}  # a deletion names the stream alone
     for page in chain.pages(store.log, PARTITION, 0, until):
         for record in page:
             named = sought.intersection(store.codec.blobs(record))
-            if named and not _is_one(_uploader(store, record), names):
-                users.setdefault(record.stream, {}).update(dict.fromkeys(named, record.position))
+            if named and not _is_one(uploader := _uploader(store, record), names):
+                theirs = users.setdefault(record.stream, {}).setdefault(uploader, {})
+                theirs.update(dict.fromkeys(named, record.position))
+            elif record.type == _WITHDRAWN:
+                users.get(record.stream, {}).pop(_uploader(store, record), None)
             elif record.type in _DELETED:
                 users.pop(record.stream, None)
             elif removed := store.codec.removed_blobs(record):
-                for needed in users.values():
+                for needed in _each(users):
                     store.codec.drop_blobs(needed, removed)
-    return set().union(*users.values())
+    return set().union(*_each(users))
 
 
-def uploads_with(store: Store, removed: Mapping[str, int]) -> dict[str, str]:
-    """Return uploads that are not deleted with their contents, as `Belongings` does.
+def _each(users: Mapping[str, Mapping[str | None, dict[str, int]]]) -> Iterator[dict[str, int]]:
+    return (needed for theirs in users.values() for needed in theirs.values())
+
+
+def uploads_with(store: Store, removed: Mapping[str, int]) -> dict[str, Upload]:
+    """Return uploads that are not deleted, as `Belongings` does.
 
     Their contents are among those that were `removed`, each up to a position.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Upload] = {}
     for page in chain.pages(store.log, PARTITION, 0, max(removed.values(), default=0)):
         for record in page:
             if streams.kind(record.stream) in ("media", "attachment"):
                 for sha256 in store.codec.blobs(record):
                     if record.position <= removed.get(sha256, 0):
-                        found[record.stream] = sha256
+                        upload = found.setdefault(record.stream, Upload(sha256))
+                        upload.uploaders.add(_uploader(store, record) or "")
     for stream in list(found):
         if any(record.type in _DELETED for record in store.log.stream(stream)):
             del found[stream]

@@ -1,7 +1,7 @@
 """Requests about media. The bytes are among the store's blobs before any of these is made."""
 
-from collections.abc import Sequence, Set
-from typing import Final
+from collections.abc import Collection, Sequence, Set
+from typing import Final, NamedTuple
 
 from refold.domain import media, streams, times
 from refold.domain.errors import NoSuchBlob, TooLarge
@@ -65,7 +65,7 @@ class _OfMedia(Fields):
 
 
 class StoreMedia(_OfMedia):
-    """Keep what was uploaded; a content that is kept already keeps its first id."""
+    """Keep what was uploaded; a content that is kept already keeps its first id and record."""
 
     content_hash: str
     mime_type: str
@@ -107,3 +107,24 @@ class DeleteMedia(_OfMedia):
 
     def decide(self, now: Situation) -> Sequence[object]:
         return media.delete(state(now.events))
+
+
+class WithdrawMedia(NamedTuple):
+    """Take back what somebody uploaded under any of their names: see `erasing`."""
+
+    id: str
+    uploaders: Collection[str]
+    content_is_needed: bool
+
+    def stream(self) -> str:
+        return streams.name("media", self.id)
+
+    def found_by(self) -> None:
+        return None
+
+    def claims(self, values: Sequence[object]) -> Set[tuple[str, str]]:
+        return claims(values)
+
+    def decide(self, now: Situation) -> Sequence[object]:
+        found = state(now.events)
+        return media.withdraw(found, self.uploaders, content_is_needed=self.content_is_needed)

@@ -82,6 +82,7 @@ def test_what_was_sealed_of_a_person_is_gone_and_others_stay_as_they_were(people
     assert len(after["sessions"]) == 1
     assert after["tag_votes"] == before["tag_votes"]
     assert after["pushes"] == before["pushes"]
+    assert [(row[0], row[6]) for row in after["media"]] == [("m2", "")]
     assert_sound(store)
 
 

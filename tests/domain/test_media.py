@@ -14,12 +14,15 @@ from refold.domain.media import (
     MediaIdTaken,
     Moved,
     Stored,
+    StoredAgain,
     UnknownMedia,
+    Withdrawn,
     after,
     delete,
     import_row,
     move,
     store,
+    withdraw,
 )
 from refold.domain.texts import IllFormedText, NotASha256
 from refold.domain.uploads import InvalidId, InvalidMimeType, check_id, id_of
@@ -28,6 +31,7 @@ ID, SHA, OTHER = "01HVM000000000000000000001", "2c" * 32, "3d" * 32
 AT = "2026-04-15T14:17:00.000Z"
 STORED = Stored(ID, {"content": SHA}, "image/png", 5, "ada", AT)
 IMPORTED = Imported(ID, {"content": SHA}, "image/png", 5, "ada", AT)
+BOS = StoredAgain({"content": SHA}, "bo", "2026-04-18T08:00:00Z")
 
 
 # --- state ------------------------------------------------------------------------------
@@ -35,17 +39,23 @@ IMPORTED = Imported(ID, {"content": SHA}, "image/png", 5, "ada", AT)
 
 @pytest.mark.parametrize("first", [STORED, IMPORTED])
 def test_media_have_the_content_that_was_uploaded_first(first: Event) -> None:
-    assert after(first) == Media(known=True, content_hash=SHA, has_content=True)
+    assert after(first) == Media(True, False, SHA, has_content=True, uploaders=("ada",))
 
 
 def test_a_duplicate_of_a_legacy_store_has_its_content_from_another() -> None:
     duplicate = after(replace(IMPORTED, duplicate_of="01HVM000000000000000000000"))
 
-    assert duplicate == Media(known=True, content_hash=SHA, has_content=False)
+    assert duplicate == Media(True, False, SHA, has_content=False, uploaders=("ada",))
 
 
 def test_of_deleted_media_only_that_is_left() -> None:
-    assert after(STORED, Deleted()) == Media(deleted=True)
+    assert after(STORED, BOS, Deleted()) == Media(deleted=True)
+
+
+def test_who_uploaded_the_same_content_has_a_part_in_it_until_that_is_taken_back() -> None:
+    assert after(STORED, BOS).uploaders == ("ada", "bo")
+    assert after(STORED, BOS, Withdrawn("ada")).uploaders == ("bo",)
+    assert after(STORED, BOS, Withdrawn("ada"), Withdrawn("bo")).uploaders == ()
 
 
 # --- storing ----------------------------------------------------------------------------
@@ -56,12 +66,14 @@ def test_a_new_content_is_stored() -> None:
 
 
 @pytest.mark.parametrize("first", [STORED, IMPORTED])
-def test_the_same_content_again_is_no_news_and_the_first_type_and_uploader_win(
-    first: Event,
-) -> None:
-    again = replace(STORED, id="another", mime_type="text/html", uploader="bo")
+def test_of_the_same_content_again_only_another_uploader_is_news(first: Event) -> None:
+    again = replace(STORED, id="another", mime_type="text/html", uploaded_at=BOS.uploaded_at)
+    bos = replace(again, uploader="bo")
 
     assert store(after(first), again) == []
+    assert store(after(first), bos) == [BOS]
+    assert store(after(first, BOS), bos) == store(after(first, BOS), again) == []
+    assert store(after(first, BOS, Withdrawn("bo")), bos) == [BOS]
 
 
 def test_an_id_is_not_used_for_another_content() -> None:
@@ -139,6 +151,19 @@ def test_media_are_deleted_once_and_unknown_ones_without_a_word() -> None:
     assert delete(after(STORED)) == [Deleted()]
     assert delete(after(STORED, Deleted())) == []
     assert delete(Media()) == []
+
+
+def test_who_takes_back_an_upload_leaves_it_to_others_and_the_last_one_deletes_it() -> None:
+    both = after(STORED, BOS)
+
+    assert withdraw(both, {"ada", "cy"}, content_is_needed=False) == [Withdrawn("ada")]
+    assert withdraw(both, {"cy"}, content_is_needed=False) == []
+    assert withdraw(both, {"bo", "ada"}, content_is_needed=False) == [Deleted()]
+    assert withdraw(after(STORED), {"ada"}, content_is_needed=True) == [Withdrawn("ada")]
+    nobodys = after(STORED, Withdrawn("ada"))
+    assert withdraw(nobodys, (), content_is_needed=True) == []
+    assert withdraw(nobodys, (), content_is_needed=False) == [Deleted()]
+    assert withdraw(Media(), {"ada"}, content_is_needed=False) == []
 
 
 # --- taking over ------------------------------------------------------------------------

@@ -104,8 +104,10 @@ def test_a_content_that_is_put_twice_has_the_first_id_and_type_and_uploader(stor
     again = put(store, [HELLO], id="01B", mime_type="text/html", uploader="bo")
 
     assert again == first
+    assert put(store, [HELLO], id="01C", mime_type="text/html", uploader="bo") == first
     assert show_media(store, "01B") is None
-    assert store.log.heads()[0].position == 1
+    assert store.log.heads()[0].position == 2
+    assert rows(store) == [first]
     assert [blob.sha256 for blob in store.blobs.list()] == [HASH]
 
 

@@ -163,9 +163,13 @@ def test_a_row_of_media_is_the_record_of_the_upload() -> None:
 
     row = folded(media_table, "media", imported)
     moved = folded(media_table, "media", imported, media.Moved(None, None))
+    bos = media.StoredAgain({"content": SHA}, "bo", AT)
+    left = folded(media_table, "media", imported, bos, media.Withdrawn("ada"))
 
     assert row == ("~a/%", SHA, "key", "bucket", 5, "a/b", "ada", AT)
     assert moved == ("~a/%", SHA, None, None, 5, "a/b", "ada", AT)
+    assert folded(media_table, "media", imported, bos, media.Withdrawn("bo")) == row
+    assert left == ("~a/%", SHA, "key", "bucket", 5, "a/b", "", AT)
     assert folded(media_table, "media", imported, media.Deleted()) is None
 
 

@@ -83,6 +83,60 @@ def test_what_somebody_uploads_while_it_is_looked_who_needs_it_is_kept(
     assert [f"there is no blob {hers}" in each.what for each in examined.findings] == [True]
 
 
+@pytest.mark.parametrize(("first", "second"), [("1", "2"), ("2", "1")])
+def test_what_two_have_put_goes_with_the_second_of_them(
+    store: Store, first: str, second: str
+) -> None:
+    kept, again = put(store, "1"), put(store, "bo")
+    assert again == kept
+
+    one = erase(store, person.find_by_id(store, first), actor="dpo")
+
+    assert (one.clean, one.uploads, one.blobs_removed, one.blobs_kept) == (True, 0, 0, 1)
+    assert shown(store, kept) == kept._replace(uploaded_by="" if first == "1" else "1")
+    assert b"".join(store.blobs.get(kept.content_hash)) == HERS
+    other = erase(store, person.find_by_id(store, second), actor="dpo")
+    assert (other.clean, other.uploads, other.blobs_removed, other.blobs_kept) == (True, 1, 1, 0)
+    assert shown(store, kept) is None
+    assert store.blobs.head(kept.content_hash) is None
+    assert verify(store).ok
+    for id in "1", "2":
+        repeated = erase(store, person.find_by_id(store, id), actor="dpo")
+        assert (repeated.clean, repeated.uploads, repeated.blobs_removed) == (True, 0, 0)
+
+
+def test_media_that_were_left_for_an_attachment_of_another_go_with_that(store: Store) -> None:
+    kept = put(store, "ada.lovelace")
+    upload(store, HERS, "2", id="bos")
+    assert erase(store, person.find(store, "ada.lovelace"), actor="dpo").blobs_kept == 1
+    assert shown(store, kept) == kept._replace(uploaded_by="")
+
+    made = erase(store, person.find(store, "bo"), actor="dpo")
+
+    assert (made.clean, made.uploads, made.blobs_removed) == (True, 2, 1)
+    assert (shown(store, kept), attachments.show(store, "bos")) == (None, None)
+
+
+def test_what_somebody_puts_before_it_is_taken_back_is_theirs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, look, looks = put(store, "1"), person.used_by_others, count(1)
+
+    def slowly(at: Store, *arguments: Any) -> set[str]:
+        found = look(at, *arguments)
+        if next(looks) == 2:  # which uploads are to stay
+            put(store, "2")
+        return found
+
+    monkeypatch.setattr(person, "used_by_others", slowly)
+
+    made = erase(store, person.find_by_id(store, "1"), actor="dpo")
+
+    assert (made.clean, made.uploads, made.blobs_removed, made.blobs_kept) == (True, 0, 0, 1)
+    assert shown(store, kept) == kept._replace(uploaded_by="")
+    assert store.blobs.head(kept.content_hash)
+
+
 def test_without_a_place_for_their_contents_nobody_is_erased(store: Store) -> None:
     upload(store, HERS, "1")
     nowhere = replace(store, place_for_blobs=None)
@@ -120,7 +174,7 @@ def test_uploads_of_an_erasure_that_was_broken_off_go_when_it_is_asked_for_by_id
     assert (made.again, made.uploads, made.blobs_removed, made.blobs_kept) == (True, 2, 1, 1)
     assert attachments.show(store, "h") is None
     assert attachments.show(store, "bos")
-    assert media.show_media(store, old.media_id)
+    assert shown(store, old) == old._replace(uploaded_by="")
     assert verify(store).ok
     assert erase(store, person.find_by_id(store, "1"), actor="dpo").uploads == 0
 
@@ -186,6 +240,15 @@ def test_a_copy_keeps_contents_that_an_event_needs_which_it_does_not_carry(
 
 def do(store: Store, name: str, /, **fields: Any) -> None:
     run(store, name, fields, command_id=f"c{next(NUMBERS)}", actor="refold")
+
+
+def put(store: Store, uploader: str) -> media.Media:
+    """Keep HERS among the media of somebody."""
+    return media.put(store, [HERS], id=f"m{next(NUMBERS)}", mime_type="a/b", uploader=uploader)
+
+
+def shown(store: Store, kept: media.Media) -> media.Media | None:
+    return media.show_media(store, kept.media_id)
 
 
 def upload(store: Store, content: bytes, uploader: str, *, id: str | None = None) -> str:
