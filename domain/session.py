@@ -1,7 +1,8 @@
 """A session: somebody's state between requests, found by the hash of an id that is kept nowhere.
 
 Top to bottom: the events, the state they add up to, the decisions. A session that is set again
-after its end is a new one, sealed under a new subject; times are µs since 1970 UTC.
+after its end, or when it was another user's, is a new one, sealed under a new subject; times are µs
+since 1970 UTC.
 """
 
 from dataclasses import dataclass, field, replace
@@ -116,10 +117,15 @@ def set_body(
     *,
     read_only: bool = False,
 ) -> list[Event]:
-    """Begin the session, or replace its body; one that has expired is over first."""
-    if session.lives(now):
+    """Begin the session, or replace its body; one that has expired is over first.
+
+    So is one that was another user's, or is nobody's from now on: what was in it cannot be read any
+    more.
+    """
+    lives = session.lives(now)
+    if lives and session.user in (None, user):
         return [Changed(session.subject, body, expires_at, user, read_only)]
-    over = expire(session, now)
+    over = end(session) if lives else expire(session, now)
     subject = f"{stream}#{session.starts + 1}" if session.starts else stream
     return [*over, Started(subject, body, expires_at, user, read_only)]
 

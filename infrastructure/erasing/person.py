@@ -235,8 +235,6 @@ def belongings(store: Store, names: Collection[str], progress: Progress) -> Belo
                 if _is_one(value.user, names):
                     found.sessions.add(stream)
                     found.subjects.add(value.subject)
-                else:
-                    found.sessions.discard(stream)
             case session.Ended() | session.Expired():
                 found.sessions.discard(stream)
             case media.Withdrawn(uploader):

@@ -16,6 +16,7 @@ import pytest
 from refold.domain import session, times
 from refold.domain.errors import BadInput, KeyErased
 from refold.domain.ports import Recorded, State
+from refold.domain.sealing import ERASED
 from refold.domain.texts import NotASha256
 from refold.domain.times import NotATime
 from refold.infrastructure import commands
@@ -62,14 +63,31 @@ def test_an_id_that_was_never_set_finds_nothing(store: Store) -> None:
 
 
 def test_a_change_replaces_body_expiry_user_and_what_its_holder_may_do(store: Store) -> None:
-    put(store, user="ada", read_only=True)
+    put(store, read_only=True)
 
-    put(store, "changed", expires_at=MUCH_LATER)
+    put(store, "changed", expires_at=MUCH_LATER, user="ada")
 
     assert show_session(store, SID) == SessionView(
-        STREAM.removeprefix("session-"), None, MUCH_LATER, False, "changed"
+        STREAM.removeprefix("session-"), "ada", MUCH_LATER, False, "changed"
     )
     assert [type(each) for each in values(store)] == [session.Started, session.Changed]
+
+
+def test_what_was_in_a_session_is_gone_when_another_user_has_it(store: Store) -> None:
+    put(store, user="ada")
+    [adas] = values(store)
+
+    put(store, "of bo", user="bo")
+
+    assert show_session(store, SID) == SessionView(
+        STREAM.removeprefix("session-"), "bo", LATER, False, "of bo"
+    )
+    assert [each.body for each in list_sessions(store)] == ["of bo"]
+    assert store.vault.open(adas.body) is ERASED  # type: ignore[attr-defined]
+    assert [key.wrapped is None for key in store.log.keys([STREAM, f"{STREAM}#2"])] == [True, False]
+    put(store, "of nobody")
+    assert show(store) == "of nobody"
+    assert [key.wrapped for key in store.log.keys([f"{STREAM}#2"])] == [None]
 
 
 def test_a_session_that_has_ended_is_not_found_and_its_key_is_destroyed(store: Store) -> None:

@@ -215,12 +215,11 @@ class Dicts:
             case "session.set":
                 number = self.starts[stream] + 1
                 subject = f"{stream}#{number}" if number > 1 else stream
-                if session and lives:
-                    subject = session.subject
                 fields = {key: value for key, value in data.items() if key != "sid"}
-                over = ["session.expired"] if session and not lives else []
-                types = ["session.changed"] if lives else [*over, "session.started"]
-                return types, Session(subject, **fields)
+                if session and lives and session.user in (None, data["user"]):
+                    return ["session.changed"], Session(session.subject, **fields)
+                over = ["session.ended" if lives else "session.expired"] if session else []
+                return [*over, "session.started"], Session(subject, **fields)
             case "session.touch":
                 if not session or not lives or near(data["expires_at"], session.expires_at):
                     return [], session

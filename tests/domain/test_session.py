@@ -59,9 +59,23 @@ def test_a_session_is_sealed_under_its_stream() -> None:
 
 
 def test_a_session_that_lives_is_changed_under_the_same_subject() -> None:
-    events = set_body(after(STARTED), STREAM, "cart: 2", 200, now=99, read_only=True)
+    events = set_body(after(STARTED), STREAM, "cart: 2", 200, 99, "ada", read_only=True)
 
-    assert events == [Changed(STREAM, "cart: 2", 200, None, read_only=True)]
+    assert events == [Changed(STREAM, "cart: 2", 200, "ada", read_only=True)]
+
+
+def test_a_session_that_was_nobodys_is_the_same_one_when_somebody_logs_in() -> None:
+    nobodys = after(Started(STREAM, "cart: 1", 100))
+
+    assert set_body(nobodys, STREAM, "2", 200, 99, "ada") == [Changed(STREAM, "2", 200, "ada")]
+    assert set_body(nobodys, STREAM, "2", 200, 99) == [Changed(STREAM, "2", 200)]
+
+
+@pytest.mark.parametrize("user", ["bo", None])
+def test_a_session_that_was_another_users_is_over_before_it_is_set_again(user: str | None) -> None:
+    events = set_body(after(STARTED), STREAM, "cart: 2", 200, now=99, user=user)
+
+    assert events == [Ended(STREAM), Started(f"{STREAM}#2", "cart: 2", 200, user)]
 
 
 @pytest.mark.parametrize("over", [Ended(STREAM), Expired(STREAM)])

@@ -17,6 +17,7 @@ from refold.infrastructure.erasing.certificate import Finding
 from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.erasing.seeking import Seeker, Value, of_profile, of_session
 from refold.infrastructure.open import open_store
+from refold.infrastructure.sessions import list_sessions
 from refold.infrastructure.sqlite.compacting import compact, pages
 from refold.infrastructure.store import Store
 from refold.infrastructure.users import show_user
@@ -128,6 +129,24 @@ def test_who_is_changed_all_the_time_is_not_erased(
 
         assert len(store.history("user-1")) == 1 + 3
         assert show_user(store, "1")
+
+
+def test_a_session_that_is_another_users_now_is_theirs_alone(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path}/store.db", create=True) as store:
+        numbers, later = count(), "2990-01-01T00:00:00Z"
+
+        def do(name: str, **data: object) -> None:
+            run(store, name, data, command_id=f"c{next(numbers)}", actor="a")
+
+        for id, name in (("1", "ada.lovelace"), ("2", "bo")):
+            do("user.register", id=id, profile={"username": name})
+        for name in "ada.lovelace", "bo":
+            do("session.set", sid="s", body=f"a body of {name}", expires_at=later, user=name)
+
+        made = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
+
+        assert (made.clean, made.sessions) == (True, 0)
+        assert [each.body for each in list_sessions(store)] == ["a body of bo"]
 
 
 def test_a_content_that_was_removed_is_missing_to_nobody(tmp_path: Path) -> None:
