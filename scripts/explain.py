@@ -26,6 +26,8 @@ def explain(
     it, is there though none did, or is parked. The comparison is made where the table stands;
     events behind that are shown, too. What only the vault reads is shown as (sealed).
 
+    A push is named by its stream, or by any id that it ever had.
+
     At an event that cannot be read it stops, says where and why, and exits with 1.
 
     Example: refold explain file_tags 2cf24dba… physics --store sqlite:///files.db

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from refold.domain import times
+from refold.domain import streams, times
 from refold.domain.errors import Failure, Refused, Unfoldable
 from refold.domain.ports import Event, Recorded
 from refold.domain.texts import check_text
@@ -12,7 +12,9 @@ from refold.infrastructure.checking import live
 from refold.infrastructure.checking.live import Cells, Drifted
 from refold.infrastructure.codec import decode_metadata
 from refold.infrastructure.folding.advancing import UNREADABLE
+from refold.infrastructure.requests.pushes import OfPush
 from refold.infrastructure.store import Store
+from refold.projections import push_aliases, pushes
 from refold.projections.projection import (
     Folded,
     Key,
@@ -23,6 +25,9 @@ from refold.projections.projection import (
     kinds,
     touched,
 )
+
+OF_PUSHES: Final[tuple[Projection, ...]] = (pushes, push_aliases)
+"""Tables whose key begins with the stream of a push."""
 
 
 class UnknownRow(Refused):
@@ -103,12 +108,15 @@ class Explanation:
 def explain(store: Store, projection: Projection, key: Key) -> Explanation:
     """Return which events touched the row of `key`, and how the live one differs from them.
 
+    For the stream of a push, any id that it ever had will do, unless a stream is called so.
     Only the family of the key is read, up to before an event that cannot be. A table that was never
     built is made, empty; nothing else is folded. Raises `UnknownRow`, `StaleProjection` and
     `LogWentBack`.
     """
     for column, part in zip(projection.TABLE.primary_key.columns, key, strict=True):
         check_text(column.name, part)
+    if projection in OF_PUSHES:
+        key = _stream(store, key[0]), *key[1:]
     family = projection.family(key)
     store.folder.catch_up(0, [projection])
     while True:
@@ -120,6 +128,13 @@ def explain(store: Store, projection: Projection, key: Key) -> Explanation:
         if found.stopped:  # the table cannot be folded that far
             return replace(found, compared=False, drifted=None)
         store.folder.catch_up(wanted=[projection])
+
+
+def _stream(store: Store, given: str) -> str:
+    """Return the stream of a push, which is `given` by its own name or by an id."""
+    if streams.kind(given) == "push" and store.log.stream(given):
+        return given
+    return store.log.holder(*OfPush(id=given).found_by()) or given
 
 
 def _explained(store: Store, projection: Projection, key: Key, family: str) -> Explanation:

@@ -14,7 +14,16 @@ from refold.infrastructure import chain
 from refold.infrastructure.checking.explaining import Explanation, UnknownRow, explain
 from refold.infrastructure.checking.live import Drifted
 from refold.infrastructure.store import Store
-from refold.projections import file_tags, files, media, sessions, tag_votes, users
+from refold.projections import (
+    file_tags,
+    files,
+    media,
+    push_aliases,
+    pushes,
+    sessions,
+    tag_votes,
+    users,
+)
 from refold.projections.projection import Parked, Projection
 from refold.tests.contract.query_tables import append, query, register
 from refold.tests.infrastructure.checking.conftest import SHA, by_hand, do, recorded_at
@@ -73,6 +82,35 @@ def test_only_the_family_is_read(memory: Store) -> None:
     memory.log.append([Command("future", (Write("file-other", 0, (unknown,)),))])
 
     assert explain(memory, files, (SHA,)).is_well
+
+
+def test_a_push_is_named_by_its_stream_or_any_of_its_ids(store: Store) -> None:
+    do(store, "push.record", document={"id": "old", "url": "u"})
+    do(store, "push.rekey", id="old", new_id="new")
+    do(store, "push.record", document={"id": "push-old", "url": "other"})  # as a stream is called
+    do(store, "push.rekey", id="push-old", new_id="push-new")
+    do(store, "push.delete", id="push-old")
+    store.folder.catch_up()
+
+    one, other = (
+        [explain(store, pushes, (name,)) for name in names]
+        for names in (("push-old", "old", "new"), ("push-push-old", "push-new"))
+    )
+
+    assert one == [one[0]] * 3
+    assert other == [other[0]] * 2
+    assert (one[0].key, other[0].key) == (("push-old",), ("push-push-old",))
+    assert [each.position for each in one[0].steps] == [1, 2]
+    assert [each.position for each in other[0].steps] == [3, 4, 5]
+    assert one[0].is_well
+    assert other[0].is_well
+    alias = explain(store, push_aliases, ("new", "old"))
+    assert (alias.key, alias.is_well) == (("push-old", "old"), True)
+    by_hand(store, "INSERT INTO {}push_aliases_1 VALUES ('no stream', 'id')")
+    unexplained = explain(store, push_aliases, ("no stream", "id")).drifted
+    assert unexplained == Drifted(("no stream", "id"), "unexplained", {})
+    with pytest.raises(UnknownRow, match="whose stream is nobodys, and no event"):
+        explain(store, pushes, ("nobodys",))
 
 
 def test_events_behind_the_table_are_told_and_not_compared(tagged: Store) -> None:
