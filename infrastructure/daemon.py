@@ -17,10 +17,8 @@ from refold.domain.ports import State
 from refold.infrastructure import chain, sessions
 from refold.infrastructure.checking.drift import Checked, find_drift
 from refold.infrastructure.folding.advancing import PARTITION, UNREADABLE
-from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
 from refold.projections import catalog
-from refold.projections.projection import Projection
 
 SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
@@ -128,6 +126,8 @@ class Daemon:
         if self._drift_seconds is None or monotonic() < self._next_look:
             return
         for checked in self._sampled():
+            if checked.blocked and not self._blocked:  # which came just now
+                self._say("blocked", {"reason": checked.blocked})
             for row in checked.drifted:
                 place = {"table": checked.table, "key": " ".join(row.key), "row": row.what}
                 if row.what != "changed":
@@ -139,14 +139,7 @@ class Daemon:
 
     def _sampled(self) -> Sequence[Checked]:
         try:
-            return find_drift(self._store, self._going(), DRIFT_SAMPLE, randbelow(2**32))
-        except (*UNREADABLE, StaleProjection) as stop:  # which came just now
+            return find_drift(self._store, catalog.ALL, DRIFT_SAMPLE, randbelow(2**32))
+        except (*UNREADABLE, StaleProjection) as stop:
             self._say("blocked", {"reason": str(stop)})
             return ()
-
-    def _going(self) -> Sequence[Projection]:
-        """Return the tables that are not blocked."""
-        if not self._blocked:
-            return catalog.ALL
-        well = {each.name for each in status(self._store).projections if each.goes_on}
-        return [each for each in catalog.ALL if each.NAME in well]

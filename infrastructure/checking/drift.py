@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from refold.domain.errors import Failure, StaleProjection
 from refold.domain.ports import Event
 from refold.infrastructure.checking import live
 from refold.infrastructure.checking.live import Drifted
@@ -25,14 +26,16 @@ from refold.projections.projection import Folded, Key, Projection, fold, kinds, 
 class Checked:
     """How the sampled rows of a table compare at `position`: `rows` of them, and `drifted` ones.
 
-    `parked` counts sampled keys that wait for their projection: they are not compared.
+    `parked` counts sampled keys that wait for their projection: they are not compared. Nothing is
+    of a table that is `blocked`: that text tells why it cannot go on.
     """
 
     table: str
     position: int
-    rows: int
-    parked: int
-    drifted: Sequence[Drifted]
+    rows: int = 0
+    parked: int = 0
+    drifted: Sequence[Drifted] = ()
+    blocked: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the comparison as `--json` prints it."""
@@ -42,6 +45,7 @@ class Checked:
             "rows": self.rows,
             "parked": self.parked,
             "drifted": [each.document() for each in self.drifted],
+            "blocked": self.blocked,
         }
 
 
@@ -53,18 +57,42 @@ def find_drift(
     All rows are read in one snapshot, which ends before the events are read: they are folded up to
     where the tables stood in it. Nothing is folded but a table that was never built, and those in
     which somebody was forgotten meanwhile. Drawing live rows reads the keys of each whole table
-    once, inside the engine. Raises as `Folder.catch_up`.
+    once, inside the engine. Raises `LogWentBack`, and `StaleProjection` when another version
+    switches a table meanwhile.
     """
-    if not projections:
-        return []
-    store.folder.catch_up(0, projections)
+    store.folder.catch_up(0, wanted=())
+    blocked = _blocked(store, projections)
+    going = [each for each in projections if each.NAME not in blocked]
     chance = Random(seed)  # noqa: S311 - a sample is to be drawn again
-    keys = _touched_keys(store, projections, sample, chance)
-    for projection in projections:
+    keys = _touched_keys(store, going, sample, chance)
+    for projection in going:
         keys[projection.NAME].update(_live_keys(store, projection, sample, chance))
-    while (checked := _compare(store, projections, keys)) is None:
-        store.folder.catch_up(wanted=projections)
-    return checked
+    while (checked := _compare(store, going, keys)) is None:
+        store.folder.catch_up(wanted=())
+        blocked |= _blocked(store, going)
+        going = [each for each in going if each.NAME not in blocked]
+    found = blocked | {each.table: each for each in checked}
+    return [found[each.NAME] for each in projections]
+
+
+def _blocked(store: Store, projections: Iterable[Projection]) -> dict[str, Checked]:
+    """Return those of `projections` that cannot go on."""
+    with store.tables.reading() as connection:
+        current = store.tables.current(connection)
+        generations = [current[each.NAME] for each in projections]
+        checkpoints = store.advance.checkpoints(connection, generations)
+    found = {}
+    stop: Failure | None
+    for generation, checkpoint in zip(generations, checkpoints, strict=True):
+        try:
+            generation.check_version()
+            stop = store.advance.stop(generation.projection, checkpoint.position)
+        except StaleProjection as stale:
+            stop = stale
+        if stop:
+            name = generation.projection.NAME
+            found[name] = Checked(name, checkpoint.position, blocked=str(stop))
+    return found
 
 
 # --- drawing --------------------------------------------------------------------------
@@ -73,14 +101,16 @@ def find_drift(
 def _touched_keys(
     store: Store, projections: Sequence[Projection], sample: int, chance: Random
 ) -> dict[str, set[Key]]:
-    """Return the keys that events at random positions of the log touched."""
-    names = [projection.NAME for projection in projections]
-    standing = live.live_rows(store, dict.fromkeys(names, ()))
-    last = max(each.position for each in standing.values())
-    positions = sorted(chance.sample(range(last), min(sample, last)))
-    records = (record for after in positions for record in store.log.page(PARTITION, after, 1))
-    events = store.codec.decode_kinds(records, kinds(projections))
-    return dict(zip(names, touched(projections, events), strict=True))
+    """Return the keys that events at random positions of the log touched, up to each table's."""
+    found: dict[str, set[Key]] = {projection.NAME: set() for projection in projections}
+    standing = live.live_rows(store, dict.fromkeys(found, ()))
+    last = max((each.position for each in standing.values()), default=0)
+    for after in sorted(chance.sample(range(last), min(sample, last))):
+        there = [each for each in projections if standing[each.NAME].position > after]
+        events = store.codec.decode_kinds(store.log.page(PARTITION, after, 1), kinds(there))
+        for projection, keys in zip(there, touched(there, events), strict=True):
+            found[projection.NAME] |= keys
+    return found
 
 
 def _live_keys(store: Store, projection: Projection, sample: int, chance: Random) -> list[Key]:
@@ -105,9 +135,9 @@ def _compare(
     store: Store, projections: Sequence[Projection], keys: Mapping[str, set[Key]]
 ) -> list[Checked] | None:
     """Compare the rows of `keys`; None when rows differ of which somebody was forgotten since."""
-    there = live.live_rows(store, keys)
-    drifted: dict[str, list[Drifted]] = {name: [] for name in keys}
-    parked = dict.fromkeys(keys, 0)
+    there = live.live_rows(store, {each.NAME: keys[each.NAME] for each in projections})
+    drifted: dict[str, list[Drifted]] = {name: [] for name in there}
+    parked = dict.fromkeys(there, 0)
     for family, tables in _by_family(projections, keys).items():
         last = max(there[each.NAME].position for each in tables)
         events = live.events(store, family, tables, last)

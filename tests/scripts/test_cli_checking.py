@@ -314,6 +314,7 @@ def test_drift_finds_none_in_a_store_that_is_well(refold: Refold, store: str) ->
         "rows": 2,
         "parked": 0,
         "drifted": [],
+        "blocked": None,
     }
 
 
@@ -348,9 +349,30 @@ def test_drift_names_what_differs_and_replays(refold: Refold, store: str) -> Non
                         "cells": {"tag_count": {"live": 7, "folded": 2}},
                     }
                 ],
+                "blocked": None,
             }
         ],
     }
+
+
+def test_drift_tells_which_table_cannot_go_on_and_compares_the_others(
+    refold: Refold, unread: str
+) -> None:
+    shown = refold("drift", "file_tags", "users")
+    document = refold("drift", "file_tags", "--json")
+    by_hand(unread, "INSERT INTO push_aliases_1 VALUES ('s', 'id')")
+    both = refold("drift", "file_tags", "push_aliases")
+
+    assert (shown.code, document.code, both.code, shown.err) == (1, 1, 3, "")
+    lines = shown.out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["table", "users"]
+    assert lines[2:4] == [
+        "file_tags is not compared: event 6: event type file.from_the_future with schema",
+        "    1 is not known to this version of refold",
+    ]
+    [table] = document.json["tables"]
+    assert (table["position"], table["rows"], table["drifted"]) == (5, 0, [])
+    assert table["blocked"].startswith("event 6: event type file.from_the_future")
 
 
 def test_run_tells_of_drift_when_it_is_asked_to(refold: Refold, store: str) -> None:

@@ -26,12 +26,12 @@ def tagged(memory: Store) -> Store:
     return with_a_tag(memory)
 
 
-def with_a_tag(store: Store) -> Store:
+def with_a_tag(store: Store, until: int | None = None) -> Store:
     do(store, "file.register", sha256=SHA, cid=CID, name="paper.pdf")
     do(store, "file.add_tag", sha256=SHA, tag="t")
     for voter in "ada", "bo":
         do(store, "tag_vote.cast", actor=voter, sha256=SHA, tag="t", voter=voter, stance=1)
-    store.folder.catch_up()
+    store.folder.catch_up(until)
     return store
 
 

@@ -14,9 +14,18 @@ from refold.infrastructure.checking.drift import Checked, find_drift
 from refold.infrastructure.checking.live import Drifted
 from refold.infrastructure.daemon import Daemon
 from refold.infrastructure.store import Store
-from refold.projections import catalog, file_tags, files, media, sessions, tag_votes, users
+from refold.projections import (
+    applied_migrations,
+    catalog,
+    file_tags,
+    files,
+    media,
+    sessions,
+    tag_votes,
+    users,
+)
 from refold.tests.contract.query_tables import folder_of, query, receive, register
-from refold.tests.infrastructure.checking.conftest import SHA, by_hand, do
+from refold.tests.infrastructure.checking.conftest import SHA, by_hand, do, with_a_tag
 
 KEY = (SHA, "t")
 ALL = catalog.ALL
@@ -161,6 +170,45 @@ def test_parked_rows_are_counted_apart(tagged: Store, monkeypatch: pytest.Monkey
     [checked] = find_drift(tagged, [files], 10, seed=1)
 
     assert (checked.rows, checked.parked, checked.drifted) == (1, 1, [])
+
+
+def test_tables_that_cannot_go_on_are_told_and_the_others_compared(tagged_store: Store) -> None:
+    store = tagged_store
+    do(store, "migration.record", id="m")
+    store.folder.catch_up()
+    unknown = NewEvent("file.from_the_future", 1, b"{}", b"{}")
+    store.log.append([Command("future", (Write(f"file-{SHA}", None, (unknown,)),))])
+    folder_of(store, [applied_migrations]).catch_up()  # which goes on behind that event
+    by_hand(store, "UPDATE {}file_tags_1 SET tag_count = 7")
+    by_hand(store, "UPDATE {}projections SET fingerprint = 'x' WHERE name = 'media'")
+    by_hand(store, "DELETE FROM {}applied_migrations_1")
+
+    checked = find_drift(store, ALL, 10, seed=1)
+
+    by_table = {each.table: each for each in checked}
+    assert [each.table for each in checked] == [each.NAME for each in ALL]
+    blocked = {each.table: each.blocked for each in checked if each.blocked}
+    assert blocked.keys() == {"files", "file_counts", "file_tags", "media"}
+    assert "event 6: event type file.from_the_future" in (blocked["files"] or "")
+    assert "table media was folded by version" in (blocked["media"] or "")
+    found = {
+        table: [(row.key, row.what) for row in rows] for table, rows in drifted(checked).items()
+    }
+    assert found == {"applied_migrations": [(("m",), "missing")]}
+    assert (by_table["file_tags"].position, by_table["file_tags"].rows) == (5, 0)
+    assert [each.blocked for each in find_drift(store, [media], 10, seed=1)] == [blocked["media"]]
+
+
+def test_what_a_table_has_not_reached_is_not_read_for_it(memory: Store) -> None:
+    with_a_tag(memory, until=3)
+    unknown = NewEvent("file.from_the_future", 1, b"{}", b"{}")
+    memory.log.append([Command("future", (Write(f"file-{SHA}", None, (unknown,)),))])
+    folder_of(memory, [applied_migrations]).catch_up()
+
+    checked = find_drift(memory, ALL, 10, seed=1)
+
+    assert {(each.position, each.blocked) for each in checked} == {(3, None), (5, None)}
+    assert drifted(checked) == {}
 
 
 def test_an_empty_store_has_no_drift(memory: Store) -> None:
