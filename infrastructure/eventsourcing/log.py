@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from threading import Condition
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import (
@@ -26,7 +26,14 @@ from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.ulids import new_ulid
 
 MOST_KNOWN: Final = 100_000
-"""Aggregates of which is remembered where their versions begin: a save then looks nothing up."""
+"""Aggregates of which is remembered where they begin and end: a save then looks nothing up."""
+
+
+class _Known(NamedTuple):
+    """From where an aggregate's versions count, 0 or 1, and how far its stream goes at least."""
+
+    start: int
+    end: int
 
 
 class Wakeups:
@@ -59,7 +66,7 @@ class ApplicationLog:
         """Stand in front of `log`, whose only partition is the application's sequence."""
         self._log = log
         self._commits = GroupCommit(log)
-        self._starts: dict[str, int] = {}
+        self._known: dict[str, _Known] = {}
         self.wakeups = Wakeups()
 
     def append(self, events: Sequence[StoredEvent], tracking: Tracking | None) -> list[int]:
@@ -87,21 +94,37 @@ class ApplicationLog:
                     break
                 if not (isinstance(outcome, Conflict) and self._counts_from_zero(outcome)):
                     raise outcome
-        self._remember({each.stream: originators.start(each.events[0].metadata) for each in writes})
+        for write in writes:
+            end = (write.expected or 0) + len(write.events)
+            self._remember(write.stream, originators.start(write.events[0].metadata), end)
         self.wakeups.wake()
         return list(range(outcome.position - len(events) + 1, outcome.position + 1))
 
     def events(self, id: UUID | str, after: int) -> list[StoredEvent]:
         """Return the events of an aggregate behind a version, in order."""
         with told():
-            stream = originators.stream(id)
-            records = self._log.stream(stream, max(after, 0))
-        if records:
-            self._remember({stream: originators.start(records[0].metadata)})
+            records = self._read(originators.stream(id), max(after, 0))
         return [
             StoredEvent(id, version, record.type, record.data)
             for record in records
             if (version := originators.version(record)) > after
+        ]
+
+    def last(self, id: UUID | str, number: int) -> list[StoredEvent]:
+        """Return up to `number` last events of an aggregate, newest first.
+
+        Only where this process knows nothing of the aggregate, more than those are read.
+        """
+        with told():
+            stream = originators.stream(id)
+            known = self._known.get(stream)
+            after = max(known.end - number, 0) if known else 0
+            records = self._read(stream, after)
+            if after and len(records) < number:  # the log went back
+                records = self._read(stream, 0)
+        return [
+            StoredEvent(id, originators.version(record), record.type, record.data)
+            for record in records[: -number - 1 : -1]
         ]
 
     def notifications(self, after: int, limit: int) -> list[Notification]:
@@ -187,30 +210,30 @@ class ApplicationLog:
         """
         if first == 0:
             return 0
-        known = self._starts.get(stream)
-        if known is None and first > 1:
-            known = self._look(stream, first - 2)
-        return 1 if known is None else known
+        if stream not in self._known and first > 1:
+            self._read(stream, first - 2)
+        known = self._known.get(stream)
+        return known.start if known else 1
 
     def _counts_from_zero(self, conflict: Conflict) -> bool:
         """Tell whether a conflict is only about where versions count from, which is known now."""
-        if conflict.stream in self._starts:
+        if conflict.stream in self._known:
             return False
-        return self._look(conflict.stream, conflict.actual - 1) == 0
+        self._read(conflict.stream, conflict.actual - 1)
+        known = self._known.get(conflict.stream)
+        return known is not None and known.start == 0
 
-    def _look(self, stream: str, after: int) -> int | None:
-        """Return where versions begin, as the first event behind one of the stream's tells it."""
-        found = self._log.stream(stream, after)[:1]
-        if not found:
-            return None
-        start = originators.start(found[0].metadata)
-        self._remember({stream: start})
-        return start
+    def _read(self, stream: str, after: int) -> list[Recorded]:
+        """Return the events of a stream behind a version, and remember what they tell of it."""
+        records = self._log.stream(stream, after)
+        if records:
+            self._remember(stream, originators.start(records[0].metadata), records[-1].version)
+        return records
 
-    def _remember(self, starts: dict[str, int]) -> None:
-        if len(self._starts) > MOST_KNOWN:
-            self._starts = {}
-        self._starts.update(starts)
+    def _remember(self, stream: str, start: int, end: int) -> None:
+        if len(self._known) > MOST_KNOWN:
+            self._known = {}
+        self._known[stream] = _Known(start, end)
 
 
 def _notification(record: Recorded) -> Notification:

@@ -57,6 +57,8 @@ class RefoldAggregateRecorder(AggregateRecorder):
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
         """Return events of an aggregate in the order of their versions."""
+        if desc and limit is not None and gt is lte is None:
+            return self.log.last(originator_id, limit)
         found = self.log.events(originator_id, -1 if gt is None else gt)
         if lte is not None:
             found = [each for each in found if each.originator_version <= lte]

@@ -22,6 +22,7 @@ from eventsourcing.persistence import (
 from eventsourcing.popo import POPOApplicationRecorder, POPOTrackingRecorder
 from eventsourcing.utils import Environment, get_topic
 
+from refold.domain.ports import Recorded
 from refold.infrastructure import applications, config
 from refold.infrastructure.address import Memory, parse
 from refold.infrastructure.eventsourcing.factory import Factory
@@ -78,6 +79,45 @@ def test_ids_and_versions_come_back_as_they_went_in(
         assert recorder.select_events(id, gt=start) == own[1:]
         assert recorder.select_events(id, gt=start, lte=start + 1) == own[1:2]
         assert recorder.select_events(id, desc=True, limit=2) == own[:0:-1]
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_only_the_last_events_are_read_where_only_those_are_asked_for(
+    kept_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    environment = Environment("Kept", kept_environment)
+    with (
+        closing(InfrastructureFactory[Any].construct(environment)) as factory,
+        closing(InfrastructureFactory[Any].construct(environment)) as another,
+    ):
+        ours, theirs = factory.application_recorder(), another.application_recorder()
+        events = [stored("dog", start + n) for n in range(100)]
+        ours.insert_events(events[:90])
+        read = counted(ours, monkeypatch)
+
+        assert ours.select_events("dog", desc=True, limit=2) == events[89:87:-1]
+        theirs.insert_events(events[90:])
+        assert ours.select_events("dog", desc=True, limit=1) == events[:98:-1]
+        assert ours.select_events("dog", desc=True, limit=1) == events[:98:-1]
+        assert ours.select_events("dog", desc=True, limit=0) == []
+        assert ours.select_events("dog", desc=True, limit=1_000) == events[::-1]
+        assert ours.select_events("nobody", desc=True, limit=1) == []
+
+    assert read == [2, 11, 1, 0, 100, 0]
+
+
+def counted(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count how many events each read of a stream gives."""
+    log, counts = recorder.log._log, list[int]()
+    stream = log.stream
+
+    def read(*arguments: Any) -> list[Recorded]:
+        records: list[Recorded] = stream(*arguments)
+        counts.append(len(records))
+        return records
+
+    monkeypatch.setattr(log, "stream", read)
+    return counts
 
 
 def test_who_did_not_see_where_an_aggregate_begins_can_go_on(
