@@ -28,6 +28,7 @@ from refold.infrastructure.commands import ATTEMPTS, blinded, carry_out, prepare
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import CatchUp
 from refold.infrastructure.garbage import without_collection
+from refold.infrastructure.patience import patiently
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
 
@@ -37,6 +38,9 @@ STREAMS: Final = 50
 """Streams that are read at once: some have long histories."""
 MOST_BYTES: Final = 16 << 20
 """Bytes of big records in a batch; two of those are in memory at once."""
+
+LOOK_SECONDS: Final = 0.2
+"""How often it is looked how far another process has folded."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, of how much if that is known."""
@@ -137,7 +141,7 @@ class Importer:
         log = self._store.log
         chain.seal(log, PARTITION, log.heads()[PARTITION].position)
         if self._folding:
-            wait([self._folding])  # what it raised, if anything, is raised again below
+            self._wait_for(self._folding)
         self._store.folder.catch_up(progress=self._progress)
         self.report.seconds = monotonic() - self._started
         return self.report
@@ -183,6 +187,21 @@ class Importer:
         """Let another process fold what is in the log, unless it is at it or there is none."""
         if self._store.workers and (self._folding is None or self._folding.done()):
             self._folding = self._store.workers.begin(CatchUp())
+
+    def _wait_for(self, folding: Future[None]) -> None:
+        """Tell how far the other process is until it is done; what it raised is met again here."""
+        head = self._store.advance.head()
+        while not folding.done():
+            wait([folding], LOOK_SECONDS)
+            if self._progress:
+                self._progress("fold", patiently(self._folded), head)
+
+    def _folded(self) -> int:
+        """Return up to where the live tables are folded that go on."""
+        with self._store.tables.reading() as connection:
+            current = self._store.tables.current(connection).values()
+            checkpoints = self._store.advance.checkpoints(connection, current)
+        return max((each.position for each in checkpoints), default=0)
 
     def _settle(self, news: News, outcomes: Sequence[Outcome]) -> list[Record]:
         """Report what became of `news`; return those that another got in the way of."""

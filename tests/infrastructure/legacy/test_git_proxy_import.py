@@ -556,6 +556,24 @@ def test_another_process_folds_what_an_import_has_appended(
         assert everything(store) == everything(memory)
 
 
+def test_who_waits_for_the_process_that_folds_is_told_how_far_it_is(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 50)
+    monkeypatch.setattr(importing, "LOOK_SECONDS", 0.02)
+    path = written(tmp_path, "pushes", *(push(f"p{n}", _id=str(n)) for n in range(120)))
+    told: list[tuple[str, int, int | None]] = []
+
+    with open_store(url, create=True) as store, workers.helping(store, 2):
+        import_git_proxy(store, [path], progress=lambda *step: told.append(step))
+        end = head(store)
+
+    waiting = [(done, total) for what, done, total in told if what == "fold"]
+    assert waiting == sorted(waiting)
+    assert {total for _, total in waiting} == {end}
+    assert waiting[0][0] < end  # the process takes longer to start than all of the import
+
+
 def test_two_imports_at_once_import_each_document_once(url: str, store: Store) -> None:
     line_up = Barrier(2, timeout=60)
 
