@@ -10,10 +10,11 @@ from refold.domain.ports import Appended, Claim, Command, Outcome, Recorded
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.log import PostgresLog
 from refold.tests.infrastructure.faults.events import command
+from refold.tests.infrastructure.faults.lengths import LONG
 from refold.tests.infrastructure.faults.proxy import Cut, proxy
 
-ROUNDS: Final = 125
-"""Of each cut: that makes 500, half of them on the fast path."""
+ROUNDS: Final = 500 if LONG else 125
+"""Of each cut; two of the four are on the fast path."""
 NAMED: Final = file.Changed(name="holiday")
 
 
