@@ -18,6 +18,7 @@ from refold.domain.ports import Appended, Claim, Command, Key, Past, Valued, Wri
 from refold.domain.sealing import forgotten
 from refold.domain.texts import check_word
 from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.infrastructure.failpoints import reach
 from refold.infrastructure.patience import patiently
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.request import Request, Situation
@@ -140,7 +141,9 @@ def carry_out_here(
             if attempts == ATTEMPTS:
                 raise
             continue
+        reach("command: decided")
         [outcome] = store.commits.append([command])
+        reach("command: appended")
         if isinstance(outcome, Appended):
             return _done(outcome)
         was_slower = isinstance(outcome, Conflict) or (

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from refold.domain import streams
 from refold.domain.errors import KeyParked, Refused, StaleProjection
 from refold.domain.ports import Event
+from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import UNREADABLE, Advance, Stops
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generation
@@ -116,7 +117,10 @@ class Folder:
         with self._tables.writing(CURRENT) as connection:
             current = self._tables.current(connection)
             going = [current[each.NAME] for each in self._projections if each.NAME not in stops]
-            return self._advance.fold_page(connection, pages, going, until, stops)
+            position = self._advance.fold_page(connection, pages, going, until, stops)
+            reach("fold: page folded")
+        reach("fold: page saved")
+        return position
 
     def _build(
         self, projections: Sequence[Projection], until: int, progress: Progress | None

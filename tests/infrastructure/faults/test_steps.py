@@ -1,5 +1,6 @@
-"""kill -9 at named steps of a cutover and of a rebuild: run again, it is as if nothing had been."""
+"""kill -9 at named steps of whatever writes: run again, it is as if nothing had been."""
 
+import json
 import signal
 from collections.abc import Callable
 from itertools import islice
@@ -9,9 +10,11 @@ from typing import Final
 import pytest
 
 from refold.domain.ports import State
+from refold.infrastructure.commands import run
 from refold.infrastructure.failpoints import VARIABLE, reach
 from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
 from refold.projections import files
 from refold.tests.infrastructure.faults import forks
@@ -29,9 +32,11 @@ Record = Callable[[str, object], None]
 def killed_at(tmp_path: Path, record_property: Record) -> Killed:
     """Run `refold` in a process of its own, which ends at a step by SIGKILL."""
 
-    def run(step: str, *arguments: str) -> None:
+    def run(step: str, *arguments: str, stdin: str = "") -> None:
+        given = tmp_path / "stdin"
+        given.write_text(stdin)
         with forks.forked(
-            tmp_path, forks.refold, *arguments, environment={VARIABLE: step}
+            tmp_path, forks.refold_reading, given, *arguments, environment={VARIABLE: step}
         ) as process:
             assert process.ended() == -signal.SIGKILL, process.stderr
         record_property("kill -9 at a named step", 1)
@@ -109,6 +114,40 @@ def test_a_rebuild_killed_around_the_switch_leaves_one_table_or_the_other(
         assert stands[0] == stands[1] < stands[2] < _generation(store)
         assert (again.code, again.document["switched"]) == (0, True), again.stderr
         assert [each["equal_to_live"] for each in again.document["tables"]] == [True]
+        check(store, acknowledged)
+
+
+def test_a_command_killed_around_its_append_is_in_the_log_once(killed_at: Killed, url: str) -> None:
+    data = {"sha256": "ab" * 32, "cid": "cid", "name": "holiday"}
+    command = "command", "file.register", "--command-id", "1", "--store", url
+    with open_store(url) as store:
+        heads = []
+
+        for step in "decided", "appended":
+            killed_at(f"command: {step}", *command, stdin=json.dumps(data))
+            heads.append(store.advance.head())
+        again = run(store, "file.register", data, command_id="1", actor="ada")
+
+        assert heads == [0, 1]
+        assert (again.outcome, again.position) == ("duplicate", 1)
+        check(store, {"1": 1})
+
+
+def test_a_daemon_killed_around_the_commit_of_a_page_applies_it_once(
+    killed_at: Killed, url: str
+) -> None:
+    with open_store(url) as store:
+        store.folder.catch_up()
+        acknowledged = _fill(store)
+        stands = []
+
+        for step in "page folded", "page saved":
+            killed_at(f"fold: {step}", "run", "--once", "--store", url)
+            stands.append({each.position for each in status(store).projections})
+        again = refold("run", "--once", "--store", url)
+
+        assert stands == [{0}, {EVENTS}]
+        assert again.code == 0, again.stderr
         check(store, acknowledged)
 
 
