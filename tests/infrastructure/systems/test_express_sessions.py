@@ -215,6 +215,7 @@ def test_a_server_that_stays_away_is_an_error_and_nothing_is_kept_in_memory(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+    monkeypatch.setenv("REFOLD_POOL_SILENT_SECONDS", "0.2")
     monkeypatch.setattr(patience, "SECONDS", 0.1)
     with open_store(postgres_url, create=True) as store:
         sessions = SessionStore(store)
