@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -175,21 +176,29 @@ def test_a_row_of_media_is_the_record_of_the_upload() -> None:
 
 def test_a_row_of_an_attachment_says_what_became_of_it() -> None:
     imported = attachment.Imported(
-        "~a/%", "c", "ada", "nul\0", {"content": SHA}, 5, "a/b", 1, None, AT, "m1", "half \ud800"
+        "~a/%", "c", "ada", "nul\0", {"content": SHA}, 5, "a/b", 1, None, AT, "m1"
     )
+    deleted = replace(imported, deleted_at="half \ud800")
+    created = attachment.Created("~a/%", "c", "ada", "a", {"content": SHA}, 5, "a/b", 1, 2, AT)
+    attached = attachment.Attached("m2")
 
-    row = folded(attachments, "attachment", imported)
-    created = folded(
-        attachments,
-        "attachment",
-        attachment.Created("~a/%", "c", "ada", "a", {"content": SHA}, 5, "a/b", 1, 2, AT),
-        attachment.Attached("m2"),
-        attachment.Deleted(AT),
-    )
+    rows = [
+        folded(attachments, "attachment", *events)
+        for events in (
+            (imported,),
+            (deleted,),
+            (created, attached),
+            (created, attached, attachment.Deleted(AT)),
+        )
+    ]
 
     nul, half = "nul\u2400", "half \ufffd"
-    assert row == ("~a/%", "m1", "c", "ada", nul, SHA, 5, "a/b", 1, None, AT, half)
-    assert created == ("~a/%", "m2", "c", "ada", "a", SHA, 5, "a/b", 1, 2, AT, AT)
+    assert rows == [
+        ("~a/%", "m1", "c", "ada", nul, SHA, 5, "a/b", 1, None, AT, None),
+        ("~a/%", "m1", "c", "", "", SHA, 5, "a/b", 1, None, AT, half),
+        ("~a/%", "m2", "c", "ada", "a", SHA, 5, "a/b", 1, 2, AT, None),
+        ("~a/%", "m2", "c", "", "", SHA, 5, "a/b", 1, 2, AT, AT),
+    ]
 
 
 def folded(projection: Projection, kind: str, *values: media.Event | attachment.Event) -> Any:
