@@ -30,9 +30,14 @@ class Hits:
     rows: Sequence[tuple[str, str]]
 
     @classmethod
-    def of(cls, candidates: int, rows: Iterable[Sequence[Any]]) -> "Hits":
-        """Return the hits in `rows`; `candidates` are counted up to one more than `MOST`."""
-        return cls(min(candidates, cls.MOST), candidates > cls.MOST, [(*row,) for row in rows])
+    def of(cls, rows: Sequence[Sequence[Any]]) -> "Hits":
+        """Return the hits in `rows`, of each the number of candidates, key and name.
+
+        Candidates are counted up to one more than `MOST`. A page without hits is a row of nulls.
+        """
+        candidates = rows[0][0]
+        hits = [(key, name) for _, key, name in rows if key is not None]
+        return cls(min(candidates, cls.MOST), candidates > cls.MOST, hits)
 
 
 class Rows(Protocol):

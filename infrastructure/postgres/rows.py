@@ -327,7 +327,7 @@ class PostgresRows:
                 offset,
             ),
         ).all()
-        return Hits.of(rows[0][0], (hit for _, *hit in rows if hit != [None, None]))
+        return Hits.of(rows)
 
     def _quoted(self, name: str) -> str:
         return f'"{self._schema}"."{name}"'

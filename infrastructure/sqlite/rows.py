@@ -223,32 +223,32 @@ class SqliteRows:
     ) -> Hits:
         table = generation.table
         found = f"SELECT rowid FROM {_search(table)} WHERE {_search(table)} MATCH"
-        everywhere = match.render(query)
-        candidates = connection.exec_driver_sql(
-            f"SELECT count(*) FROM ({found} ? LIMIT {Hits.MOST + 1})", (everywhere,)
-        ).scalar_one()
         rows = connection.exec_driver_sql(
             f"""
-            WITH hits AS MATERIALIZED ({found} ? ORDER BY rowid DESC LIMIT {Hits.MOST})
-            SELECT key, name
-            FROM hits JOIN {table.name} ON {_ROWID} = hits.rowid
-            ORDER BY
-                hits.rowid NOT IN (
-                    {found} ? AND rowid >= (SELECT min(rowid) FROM hits)),
-                hits.rowid NOT IN (
-                    {found} ? AND rowid >= (SELECT min(rowid) FROM hits)),
-                hits.rowid DESC
-            LIMIT ? OFFSET ?
+            WITH hits AS MATERIALIZED ({found} ? ORDER BY rowid DESC LIMIT {Hits.MOST + 1}),
+            total AS MATERIALIZED (SELECT count(*) AS total, min(rowid) AS oldest FROM hits),
+            page AS MATERIALIZED (
+                SELECT
+                    rowid,
+                    rowid NOT IN ({found} ? AND rowid >= (SELECT oldest FROM total)) AS not_by_name,
+                    rowid NOT IN ({found} ? AND rowid >= (SELECT oldest FROM total)) AS not_by_tag
+                FROM hits, total
+                WHERE total <= {Hits.MOST} OR rowid > oldest
+                ORDER BY not_by_name, not_by_tag, rowid DESC LIMIT ? OFFSET ?
+            )
+            SELECT total, key, name
+            FROM total LEFT JOIN page LEFT JOIN {table.name} ON {_ROWID} = page.rowid
+            ORDER BY not_by_name, not_by_tag, page.rowid DESC
             """,
             (
-                everywhere,
+                match.render(query),
                 match.render(query, ("name",)),
                 match.render(query, ("name", "tags")),
                 limit,
                 offset,
             ),
-        )
-        return Hits.of(candidates, rows)
+        ).all()
+        return Hits.of(rows)
 
 
 _ROWID: Final = "added_position"
