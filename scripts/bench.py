@@ -1,75 +1,133 @@
 """`refold bench`: speed as ratios to references measured in the same run."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from refold.domain.errors import Unavailable
 from refold.scripts import options, output
-from refold.scripts.measure import machine, site
-from refold.scripts.measure.catalog import ALL
-from refold.scripts.measure.row import Result
+from refold.scripts.measure import growth, machine, report, site
+from refold.scripts.measure.catalog import ALL, DEFAULT
+from refold.scripts.measure.row import Result, Row
 
-NAMES = ", ".join(row.name for row in ALL)
+NAMES = ", ".join(row.name for row in DEFAULT)
+OTHERS = ", ".join(row.name for row in ALL if row not in DEFAULT)
 
 
 def bench(
     rows: Annotated[
         list[str] | None,
-        typer.Option(help=f"What to measure: {NAMES}; may be repeated [default: all]."),
+        typer.Option(
+            help="What to measure, a name or a pattern such as 'growth-*'; may be repeated"
+            f" [default: {NAMES}]. Too long to be among those: {OTHERS}."
+        ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds on 100 000 events.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Fewer rounds on 100 000 events, under 2 minutes; else it takes 20."
+        ),
+    ] = False,
     events: Annotated[
         int | None,
         typer.Option(min=1_000, help="Length of the logs [default: 1 000 000, quick 100 000]."),
+    ] = None,
+    lengths: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1_000,
+            help="Length of a log for the rows growth-…; may be repeated"
+            " [default: 10 000, 100 000, 1 000 000 and 5 000 000, quick the first two].",
+        ),
     ] = None,
     postgres: Annotated[
         str | None,
         typer.Option(metavar="URL", help="A PostgreSQL server [default: a throw-away one]."),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write bench.json, bench.md (the table) and bench.png (a plot) there.",
+        ),
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
     """Measure refold against real references, in turn, and say which goals it reaches.
 
-    A row is a median of ratios, or of seconds or MB, over several rounds. What can be compared
-    is: a wrong result reaches no goal. Exit code 3 when there was one.
+    A row is a median of ratios, or of seconds or MB, over several rounds; beside it stand other
+    libraries and tools that are installed. What can be compared is: a wrong result reaches no goal.
+    Exit code 3 when there was one.
 
-    Example: refold bench --quick --rows rebuild --rows copy
+    Example: refold bench --quick --rows rebuild --rows copy --out results
     """
-    chosen = [row for row in ALL if not rows or row.name in rows]
-    if unknown := sorted(set(rows or ()) - {row.name for row in chosen}):
-        raise typer.BadParameter(f"there is no row {unknown[0]}; there are {NAMES}")
+    chosen = _chosen(rows)
+    if out and not find_spec("matplotlib"):
+        raise Unavailable("--out draws a plot with matplotlib, which is in the extra refold[dev]")
     started = monotonic()
     with (
         output.progress() as advance,
         site.prepared(
             postgres,
             events=events or (100_000 if quick else 1_000_000),
+            lengths=lengths or (growth.QUICK_LENGTHS if quick else growth.LENGTHS),
             quick=quick,
             progress=advance,
         ) as place,
     ):
         versions = machine.versions(place)
-        results = [Result(row, row.measure(place)) for row in chosen]
+        results = [_result(row, place) for row in chosen]
+    document = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": machine.commit(),
+        "machine": machine.machine(),
+        "versions": versions,
+        "quick": quick,
+        "events": place.events,
+        "rows": [result.document() for result in results],
+        "seconds": round(monotonic() - started, 3),
+    }
+    if out:
+        _write(out, document, results)
     if json:
-        output.document(
-            {
-                "commit": machine.commit(),
-                "machine": machine.machine(),
-                "versions": versions,
-                "quick": quick,
-                "events": place.events,
-                "rows": [result.document() for result in results],
-                "seconds": round(monotonic() - started, 3),
-            }
-        )
+        output.document(document)
     else:
         _show(results)
     if not all(result.correct for result in results):
         raise typer.Exit(3)
 
 
-def _show(results: list[Result]) -> None:
+def _chosen(names: Sequence[str] | None) -> Sequence[Row]:
+    """Return the rows that are named, in the order of the catalog. Raises `BadParameter`."""
+    if not names:
+        return DEFAULT
+    for name in names:
+        if not any(fnmatchcase(row.name, name) for row in ALL):
+            raise typer.BadParameter(f"there is no row {name}; there are {NAMES}, {OTHERS}")
+    return [row for row in ALL if any(fnmatchcase(row.name, name) for name in names)]
+
+
+def _result(row: Row, place: site.Site) -> Result:
+    started = monotonic()
+    return Result(row, row.measure(place), monotonic() - started)
+
+
+def _write(folder: Path, document: dict[str, Any], results: Sequence[Result]) -> None:
+    from refold.scripts.measure import plot  # it needs matplotlib
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(output.written(document) + "\n")
+    (folder / "bench.md").write_text(report.markdown(document))
+    plot.draw(results, report.headline(document), folder / "bench.png")
+
+
+def _show(results: Sequence[Result]) -> None:
     output.table(
         ("row", "median", "range", "unit", "goal", "reached", "figures"),
         (

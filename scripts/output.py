@@ -29,7 +29,12 @@ PAUSE: Final = 10.0
 
 def document(value: Any) -> None:
     """Print `value` as one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=True))
+    print(written(value))
+
+
+def written(value: Any) -> str:
+    """Return `value` as one JSON document, in ASCII."""
+    return json.dumps(value, indent=2, ensure_ascii=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

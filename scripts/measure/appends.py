@@ -8,12 +8,14 @@ from typing import Final
 from refold.domain import file
 from refold.domain.ports import EventLog
 from refold.infrastructure.open import open_store
-from refold.scripts.measure import pgbench, workload
+from refold.scripts.measure import peers, pgbench, workload
 from refold.scripts.measure.row import Goal, Measured, Row, paired
 from refold.scripts.measure.site import Site
 
 BATCH: Final = 100
 """Events of one commit."""
+
+SNAPSHOT_SECONDS: Final = 60.0
 
 TURN: Final = 50
 """Appends to one log before it is the other one's turn."""
@@ -26,18 +28,20 @@ def batches(site: Site) -> Measured:
     encoding; the reference writes rows of the same size that it makes up itself, into a table with
     the same three indexes, but gives no outcomes, checks no version and takes no lock.
     """
-    return _against_pgbench(site, BATCH, "append_100", most=200 if site.quick else 500)
+    return _against_pgbench(site, BATCH, "append_100", min(max(site.events // 1_000, 3), 500))
 
 
 def single(site: Site) -> Measured:
     """Append one command a commit, against one row of an INSERT; else as above."""
-    return _against_pgbench(site, 1, "append_1", most=1_000 if site.quick else 5_000)
+    return _against_pgbench(site, 1, "append_1", min(site.events // 100, 2_000))
 
 
-def _against_pgbench(site: Site, batch: int, script: str, most: int) -> Measured:
-    commits = min(max(site.events // 1_000, 3), most)
+def _against_pgbench(site: Site, batch: int, script: str, commits: int) -> Measured:
     new = workload.files(seed=3)
     with (
+        peers.eventsourcing(
+            site, lambda library: library.recorder(site, "postgresql", commits=commits, batch=batch)
+        ) as others,
         site.database() as url,
         open_store(url, create=True) as store,
         site.connect(url) as server,
@@ -60,7 +64,7 @@ def _against_pgbench(site: Site, batch: int, script: str, most: int) -> Measured
             found = {"before": int(str(before)), **sizes}
             return batch * pgbench.rate(site, url, script, commits, **found)
 
-        measured = paired(site, refold, reference, "events")
+        measured = paired(site, refold, reference, "events", others)
         appended = store.log.heads()[0].position
     expected = commits * batch * site.rounds
     if appended != expected:
@@ -73,9 +77,10 @@ def under_a_snapshot(site: Site) -> Measured:
     """Append one event a commit while another session keeps a snapshot open, against without.
 
     What cannot be vacuumed away meanwhile must not slow appends down. A snapshot holds on to the
-    rows of its own database only: so two stores, each in one, take turns while it lasts.
+    rows of its own database only: so two stores, each in one, take turns while it lasts, which is
+    for all rounds.
     """
-    lasts = min(10.0 if site.quick else 60.0, site.events / 1_000)
+    lasts = min(SNAPSHOT_SECONDS / (5 if site.quick else 1), site.events / 1_000)
     new = workload.files(seed=4)
     measured = Measured(figures={"seconds of a snapshot": lasts})
     with (
@@ -83,13 +88,13 @@ def under_a_snapshot(site: Site) -> Measured:
         site.database() as other,
         open_store(one, create=True) as held,
         open_store(other, create=True) as free,
+        site.connect(one) as session,
     ):
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        session.execute("SELECT count(*) FROM refold.heads")
         for number in range(site.rounds):
             site.progress("round", number, site.rounds)
-            with site.connect(one) as session:
-                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                session.execute("SELECT count(*) FROM refold.heads")
-                with_it, without = _take_turns(held.log, free.log, new, lasts)
+            with_it, without = _take_turns(held.log, free.log, new, lasts / site.rounds)
             measured.values.append(with_it / without)
             measured.figures |= {
                 "refold, appends a second": round(with_it),

@@ -1,4 +1,4 @@
-"""All rows."""
+"""All rows: those that `refold bench` measures unless it is told which, and the others."""
 
 from typing import Final
 
@@ -7,20 +7,26 @@ from refold.scripts.measure import (
     applications,
     copies,
     groups,
+    growth,
     imports,
+    latency,
     listings,
     loads,
     memory,
+    processes,
     questions,
     rebuilds,
     replays,
+    sizes,
     tables,
 )
 from refold.scripts.measure.row import Row
 
-ALL: Final[tuple[Row, ...]] = (
+DEFAULT: Final[tuple[Row, ...]] = (
     *appends.ROWS,
     *groups.ROWS,
+    *processes.ROWS,
+    *latency.ROWS,
     *applications.ROWS,
     *loads.ROWS,
     *replays.ROWS,
@@ -30,5 +36,7 @@ ALL: Final[tuple[Row, ...]] = (
     *imports.ROWS,
     *listings.ROWS,
     *questions.ROWS,
-    *memory.ROWS,
+    *sizes.ROWS,
 )
+
+ALL: Final = (*DEFAULT, *memory.ROWS, *growth.ROWS)

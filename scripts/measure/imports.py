@@ -22,6 +22,7 @@ from refold.scripts.measure.site import Site
 
 RECORDS: Final = 30_000
 PUSHES: Final = 50_000
+WHOLE_PUSHES: Final = 10_000
 
 
 def pinshare(site: Site) -> Measured:
@@ -35,9 +36,7 @@ def pinshare(site: Site) -> Measured:
     measured = Measured(figures={"records": records})
     for number in range(1 if site.quick else 3):
         site.progress("round", number, 1 if site.quick else 3)
-        place = site.folder / f"import-{number}"
-        place.mkdir()
-        with open_store(f"sqlite:///{place / 'files.db'}", create=True) as store:
+        with open_store(f"sqlite:///{site.new_folder() / 'files.db'}", create=True) as store:
             started = perf_counter()
             report = import_pinshare(store, path)
             measured.values.append((perf_counter() - started) * RECORDS / records)
@@ -47,15 +46,17 @@ def pinshare(site: Site) -> Measured:
     return measured
 
 
-def of_pushes(site: Site, new: Callable[[Site], AbstractContextManager[Engine]]) -> Measured:
+def of_pushes(
+    site: Site, new: Callable[[Site], AbstractContextManager[Engine]], *, whole: bool = False
+) -> Measured:
     """Import a pushes.db of git-proxy into a new store, tables included: records a second.
 
     Beside it stands what the database takes to insert the same events and rows, once they are made,
     with one statement for each table.
     """
-    records = min(PUSHES, site.events // 5)
+    records = min(WHOLE_PUSHES if whole else PUSHES, site.events // 5)
     path = site.folder / "pushes.db"
-    pushes.write_pushes_db(path, records)
+    pushes.write_pushes_db(path, records, whole=whole)
     measured, ratios = Measured(), list[float]()
     rounds = 1 if site.quick else 3
     for number in range(rounds):
@@ -69,7 +70,7 @@ def of_pushes(site: Site, new: Callable[[Site], AbstractContextManager[Engine]])
             ratios.append(seconds(engine.copy) / taken)
             if report.imported != records:
                 measured.differences.append(f"{report.imported} of {records} were imported")
-            measured.differences += differences(engine, records)
+            measured.differences += differences(engine, records, whole=whole)
     measured.figures |= {
         "records": records,
         "bytes a record": path.stat().st_size // records,
@@ -78,9 +79,9 @@ def of_pushes(site: Site, new: Callable[[Site], AbstractContextManager[Engine]])
     return measured
 
 
-def differences(engine: Engine, records: int) -> list[str]:
+def differences(engine: Engine, records: int, *, whole: bool = False) -> list[str]:
     """Compare the table, its first page and a whole document with what was imported."""
-    made = list(islice(pushes.documents(), records))
+    made = list(islice(pushes.documents(whole=whole), records))
     newest = [_summary(document) for document in made[:-101:-1]]
     [(rows,)] = engine.select("SELECT count(*) FROM pushes")
     wrong = [] if rows == records else [f"the table has {rows} rows instead of {records}"]
@@ -113,5 +114,17 @@ ROWS: Final = (
         "PostgreSQL: import 50 000 pushes of git-proxy, tables included.",
         Goal("at least", 5_000, "records/s"),
         partial(of_pushes, new=pushes.in_postgres),
+    ),
+    Row(
+        "import-whole-pushes-sqlite",
+        "SQLite: import 10 000 pushes with all their steps, 9 kB each, tables included.",
+        Goal("at least", 1_500, "records/s"),
+        partial(of_pushes, new=pushes.in_sqlite, whole=True),
+    ),
+    Row(
+        "import-whole-pushes-postgres",
+        "PostgreSQL: import 10 000 pushes with all their steps, 9 kB each, tables included.",
+        Goal("at least", 1_500, "records/s"),
+        partial(of_pushes, new=pushes.in_postgres, whole=True),
     ),
 )

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import sqlite3
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
 
@@ -13,7 +15,21 @@ from refold.scripts.measure.site import Site
 def machine() -> dict[str, str | int]:
     """Return what a reader of figures asks first."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.system(), "machine": platform.machine(), "cores": cores or 0}
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": cores or 0,
+    }
+
+
+def _processor() -> str:
+    """Return what Linux calls the processor, and what Python does elsewhere."""
+    with suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"^model name\s*: (.+)$", told, re.MULTILINE):
+            return found[1]
+    return platform.processor()
 
 
 def versions(site: Site) -> dict[str, str]:

@@ -15,23 +15,27 @@ MEGABYTES: Final = 500
 def copy(site: Site) -> Measured:
     """Copy a SQLite store to an empty PostgreSQL one."""
     with site.database() as url:
-        printed, peak = _refold(site, "copy", site.sqlite, url)
+        printed, peak = refold(site, "copy", site.sqlite, url)
     wrong = [] if printed["equal"] else ["the copy differs from its source"]
     return Measured([peak], {"events": site.events}, wrong)
 
 
 def rebuild(site: Site) -> Measured:
     """Rebuild all tables of a PostgreSQL store."""
-    printed, peak = _refold(site, "rebuild", "--store", site.postgres)
-    wrong = [
-        f"table {table['name']} differs from what it was"
+    printed, peak = refold(site, "rebuild", "--store", site.postgres)
+    return Measured([peak], {"events": site.events}, differing(printed))
+
+
+def differing(printed: dict[str, Any]) -> list[str]:
+    """Return which tables of a rebuild, as it printed them, are not those from before."""
+    return [
+        f"table {table['name']} differs from the live one"
         for table in printed["tables"]
-        if not table["equal_to_previous"]
+        if not table["equal_to_live"]
     ]
-    return Measured([peak], {"events": site.events}, wrong)
 
 
-def _refold(site: Site, *arguments: str) -> tuple[dict[str, Any], float]:
+def refold(site: Site, *arguments: str) -> tuple[dict[str, Any], float]:
     """Run the command, and return what it printed and the most memory a process had, in MB."""
     site.progress("refold", 0, 1)
     run = subprocess.run(  # noqa: S603 (composed here)

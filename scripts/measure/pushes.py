@@ -1,24 +1,25 @@
 """Pushes of git-proxy, made up: the same ones for the same seed, on every machine.
 
-Each is about 1.2 kB of JSON, a small push of one commit with the step that it ended in. Four in ten
-are approved, two wait, the others were rejected, canceled or failed.
+Each is about 1.2 kB of JSON, a small push of one commit with the step that it ended in; a whole one
+about 9 kB, with all its steps, a diff among them. Four in ten are approved, two wait, the others
+were rejected, canceled or failed.
 """
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1, sha256
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
-from uuid import uuid4
 
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sqlite.connection import connect, immediate
+from refold.infrastructure.sqlite.connection import immediate
 from refold.infrastructure.store import Store
 from refold.projections.pushes import NAME
+from refold.scripts.measure import raw
 from refold.scripts.measure.site import Site
 
 BEGINNING: Final = 1_750_000_000_000
@@ -39,7 +40,17 @@ _VERBS: Final = "Add Document Fix Move Remove Rename Speed Test Update"
 _PARTS: Final = "cache client config index limits logs parser queue retries schema session"
 
 
-def documents(seed: int = 5) -> Iterator[dict[str, Any]]:
+STEPS: Final = (
+    *("parsePush", "checkRepoInAuthorisedList", "checkCommitMessages", "checkAuthorEmails"),
+    *("checkUserPushPermission", "pullRemote", "writePack", "checkHiddenCommits", "preReceive"),
+    *("getDiff", "gitleaks", "scanDiff", "clearBareClone"),
+)
+"""What a push goes through before it waits."""
+
+DIFF_LINES: Final = 70
+
+
+def documents(seed: int = 5, *, whole: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the documents of pushes, without an end and without their `_id`."""
     random = Random(seed)  # noqa: S311 - the same pushes every time are the point
     repos, verbs, parts = _REPOS.split(), _VERBS.split(), _PARTS.split()
@@ -51,7 +62,10 @@ def documents(seed: int = 5) -> Iterator[dict[str, Any]]:
         [status] = random.choices(tuple(_STATUSES), _SHARES)
         before, last[repo] = last[repo], sha1(f"{seed} {number}".encode()).hexdigest()  # noqa: S324
         message = f"{random.choice(verbs)} the {random.choice(parts)} of {repo} ({number})"
-        yield _document(number, status, repo, name, message, before, last[repo])
+        document = _document(number, status, repo, name, message, before, last[repo])
+        if whole:
+            document["steps"][:0] = _steps(random, document)
+        yield document
 
 
 def _document(
@@ -96,10 +110,32 @@ def _document(
     }
 
 
-def write_pushes_db(path: Path, records: int) -> None:
+def _steps(random: Random, document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the steps of a push, each with a line of its log, one with the diff as its content."""
+    words = f"{_VERBS} {_PARTS} {_REPOS}".lower().split()
+    for number, step in enumerate(STEPS):
+        said = f"{step} - {document['repo']}, {document['userEmail']}: {' '.join(words[number:])}"
+        yield {
+            "id": f"{random.getrandbits(128):032x}",
+            "stepName": step,
+            "logs": [said],
+            "content": _diff(random, words) if step == "getDiff" else None,
+            "error": False,
+            "errorMessage": None,
+            "blocked": False,
+            "blockedMessage": None,
+        }
+
+
+def _diff(random: Random, words: Sequence[str]) -> str:
+    lines = [f"+    {' '.join(random.choices(words, k=6))}\n" for _ in range(DIFF_LINES)]
+    return f"diff --git a/main.py b/main.py\n@@ -1,0 +1,{DIFF_LINES} @@\n{''.join(lines)}"
+
+
+def write_pushes_db(path: Path, records: int, *, whole: bool = False) -> None:
     """Write a pushes.db of NeDB with that many records."""
     with path.open("w") as file:
-        for number, document in enumerate(islice(documents(), records), 1):
+        for number, document in enumerate(islice(documents(whole=whole), records), 1):
             line = {**document, "_id": f"{number:016}"}
             file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
 
@@ -125,32 +161,20 @@ class Engine(NamedTuple):
 @contextmanager
 def in_sqlite(site: Site) -> Iterator[Engine]:
     """Give a new store in SQLite."""
-    folder = site.folder / uuid4().hex
-    folder.mkdir()
+    folder = site.new_folder()
     path = folder / "pushes.db"
     with open_store(f"sqlite:///{path}", create=True) as store:
-        server = connect(folder / "reference.db")
-        server.set_authorizer(None)  # it looks into other files
-        server.execute("ATTACH ? AS log", (str(path),))
-        server.execute("ATTACH ? AS tables", (f"{path}-tables",))
-        try:
+        tables = path.with_name(f"{path.name}-tables")
+        with raw.opened(folder / "reference.db", log=path, tables=tables) as server:
             yield Engine(
                 store, lambda query: server.execute(query).fetchall(), lambda: _copy(server)
             )
-        finally:
-            server.close()
 
 
 def _copy(server: sqlite3.Connection) -> None:
     with immediate(server):
         for place, table in ("log", "events"), ("tables", TABLE):
-            declared = server.execute(
-                f"SELECT sql FROM {place}.sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL"
-                " AND type IN ('table', 'index') ORDER BY type DESC",
-                (table,),
-            )
-            for (sql,) in declared.fetchall():
-                server.execute(sql)
+            raw.declare(server, place, table)
             server.execute(f"INSERT INTO main.{table} SELECT * FROM {place}.{table}")
 
 

@@ -1,7 +1,7 @@
 """How fast all query tables are folded again from the first event."""
 
 from collections.abc import Callable
-from contextlib import closing
+from functools import partial
 from importlib import resources
 from os import cpu_count
 from typing import Final, cast
@@ -9,17 +9,17 @@ from typing import Final, cast
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.folding import workers
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sqlite.connection import connect
 from refold.infrastructure.store import Store
 from refold.projections import file_counts, file_tags, files, tag_votes
 from refold.projections.projection import Projection
-from refold.scripts.measure.row import Goal, Measured, Row, paired, seconds
-from refold.scripts.measure.site import Site
+from refold.scripts.measure import peers, raw
+from refold.scripts.measure.row import Goal, Measured, Peers, Row, paired, seconds
+from refold.scripts.measure.site import Connection, Site
 
 OF_FILES: Final[tuple[Projection, ...]] = (files, file_counts, file_tags, tag_votes)
 
 
-def rebuild(site: Site) -> Measured:
+def rebuild(site: Site, processes: int | None = None) -> Measured:
     """Fold new generations of the tables of files, as `refold rebuild` does, against set-based SQL.
 
     The rows of both are compared, outside the time that is measured. The reference knows the events
@@ -27,25 +27,36 @@ def rebuild(site: Site) -> Measured:
     PostgreSQL's own words (not compared); it makes all indexes last, while refold has its primary
     keys from the start.
     """
-    with open_store(site.postgres) as store, site.connect(site.postgres) as server:
+    with (
+        peers.eventsourcing(site, lambda library: library.projection(site)) as others,
+        open_store(site.postgres) as store,
+        site.connect(site.postgres) as server,
+    ):
 
         def reference() -> float:
             for projection in OF_FILES:
                 server.execute(f"DROP TABLE IF EXISTS reference.{projection.NAME}".encode())
             site.settle()
-            return site.events / seconds(lambda: server.execute(_script("rebuild.sql")))
+            return site.events / seconds(lambda: server.execute(script("rebuild.sql")))
 
-        measured = _measured(site, store, reference)
-        for projection in OF_FILES:
-            ours, theirs = (f"{schema}.{projection.NAME}" for schema in ("refold", "reference"))
-            query = (
-                f"SELECT count(*) FROM (({_rows(projection, ours)} EXCEPT ALL"
-                f" {_rows(projection, theirs)}) UNION ALL ({_rows(projection, theirs)}"
-                f" EXCEPT ALL {_rows(projection, ours)})) AS differing"
-            )
-            [(differing,)] = server.execute(query.encode()).fetchall()
-            measured.differences += _told(projection, differing)
+        measured = _measured(site, store, reference, processes, others)
+        measured.differences += differences(server)
     return measured
+
+
+def differences(server: Connection) -> list[str]:
+    """Compare the tables of files in schema refold with those in schema reference."""
+    found = []
+    for projection in OF_FILES:
+        ours, theirs = (f"{schema}.{projection.NAME}" for schema in ("refold", "reference"))
+        query = (
+            f"SELECT count(*) FROM (({_rows(projection, ours)} EXCEPT ALL"
+            f" {_rows(projection, theirs)}) UNION ALL ({_rows(projection, theirs)}"
+            f" EXCEPT ALL {_rows(projection, ours)})) AS differing"
+        )
+        [(differing,)] = server.execute(query.encode()).fetchall()
+        found += _told(projection, differing)
+    return found
 
 
 def rebuild_sqlite(site: Site) -> Measured:
@@ -58,44 +69,47 @@ def rebuild_sqlite(site: Site) -> Measured:
         address = cast("Sqlite", store.address)
 
         def reference() -> float:
-            for left in site.folder.glob(f"{path.name}*"):
-                left.unlink()
-            with closing(connect(path)) as server:
-                server.set_authorizer(None)  # it looks into other files
-                server.execute("ATTACH ? AS log", (str(address.path),))
+            raw.remove(path)
+            with raw.opened(path, log=address.path) as server:
                 return site.events / seconds(
-                    lambda: server.executescript(_script("rebuild-sqlite.sql").decode())
+                    lambda: server.executescript(script("rebuild-sqlite.sql").decode())
                 )
 
         measured = _measured(site, store, reference)
-        with closing(connect(path)) as server:
-            server.set_authorizer(None)  # it looks into other files
-            server.execute("ATTACH ? AS refold", (str(address.tables),))
+        with raw.opened(path, refold=address.tables) as server:
             for projection in OF_FILES:
                 ours, theirs = (f"{schema}.{projection.NAME}" for schema in ("refold", "main"))
                 for one, other in ((ours, theirs), (theirs, ours)):
                     query = f"{_rows(projection, one)} EXCEPT {_rows(projection, other)}"
                     measured.differences += _told(projection, len(server.execute(query).fetchall()))
+        raw.remove(path)
     return measured
 
 
-def _measured(site: Site, store: Store, reference: Callable[[], float]) -> Measured:
-    """Take the rates of a rebuild with a worker on each processor, and of the reference."""
+def _measured(
+    site: Site,
+    store: Store,
+    reference: Callable[[], float],
+    processes: int | None = None,
+    others: Peers | None = None,
+) -> Measured:
+    """Take the rates of a rebuild, by default with a process for each processor, and the others."""
 
     def build() -> None:
-        with workers.helping(store):
+        with workers.helping(store, processes):
             store.rebuilder.build(OF_FILES)
 
     def refold() -> float:
         site.settle()
         return site.events / seconds(build)
 
-    measured = paired(site, refold, reference, "events")
-    measured.figures |= {"events": site.events, "workers": cpu_count() or 1}
+    measured = paired(site, refold, reference, "events", others)
+    measured.figures |= {"events": site.events, "processes": processes or cpu_count() or 1}
     return measured
 
 
-def _script(name: str) -> bytes:
+def script(name: str) -> bytes:
+    """Return the statements of a file beside this module."""
     return (resources.files("refold.scripts.measure") / name).read_bytes()
 
 
@@ -115,6 +129,12 @@ ROWS: Final = (
         "PostgreSQL: fold all tables again, against set-based INSERT … SELECT, indexes after.",
         Goal("at least", 1.0),
         rebuild,
+    ),
+    Row(
+        "rebuild-1-process",
+        "PostgreSQL: fold all tables again in one process, against the same SQL.",
+        Goal("at least", 0.85),
+        partial(rebuild, processes=1),
     ),
     Row(
         "rebuild-sqlite",

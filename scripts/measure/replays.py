@@ -11,6 +11,7 @@ from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.open import open_store
+from refold.scripts.measure import peers
 from refold.scripts.measure.row import Goal, Measured, Row, paired, seconds
 from refold.scripts.measure.site import Site
 
@@ -20,7 +21,10 @@ def replay(site: Site) -> Measured:
 
     The reference makes text of all columns, which nobody reads.
     """
-    with open_store(site.postgres) as store:
+    with (
+        peers.eventsourcing(site, lambda library: library.notifications(site)) as others,
+        open_store(site.postgres) as store,
+    ):
         read = 0
 
         def work() -> None:
@@ -33,6 +37,7 @@ def replay(site: Site) -> Measured:
             lambda: site.events / seconds(work),
             lambda: site.events / seconds(lambda: _copy(site)),
             "events",
+            others,
         )
     if read != site.events:
         measured.differences.append(f"{read} events were read instead of {site.events}")

@@ -1,14 +1,17 @@
 """A row of the measurements: what is compared with what, what it has to reach, what came out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from refold.scripts.measure.site import Site
 
 Figure = int | float | str
+
+PEER_SECONDS: Final = 10.0
+"""What a peer may take of a row: a slow one has fewer rounds than refold, and at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +24,24 @@ class Goal:
 
     def reached(self, value: float) -> bool:
         """Tell whether `value` is good enough."""
-        return value >= self.value if self.kind == "at least" else value <= self.value
+        return self.share(value) >= 1
+
+    def share(self, value: float) -> float:
+        """Return how far `value` comes: 1 is the goal itself, and more is better."""
+        return value / self.value if self.kind == "at least" else self.value / value
 
 
 @dataclass(slots=True)
 class Measured:
-    """One value a round, absolute figures beside it, and what of the results was wrong."""
+    """One value a round, absolute figures beside it, and what of the results was wrong.
+
+    `peers` are others that do the same work: their values by their names.
+    """
 
     values: list[float] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    peers: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,8 @@ class Result:
 
     row: Row
     measured: Measured
+    seconds: float = 0.0
+    """How long it took to measure, preparations included."""
 
     @property
     def value(self) -> float:
@@ -75,34 +88,77 @@ class Result:
             "median": round(self.value, 3),
             "range": [round(min(values), 3), round(max(values), 3)],
             "rounds": len(values),
+            "peers": {name: _summary(theirs) for name, theirs in self.measured.peers.items()},
             "goal": {"kind": goal.kind, "value": goal.value},
             "reached": self.reached,
             "correct": self.correct,
             "differences": self.measured.differences,
             "figures": self.measured.figures,
+            "seconds": round(self.seconds, 1),
         }
 
 
+def _summary(values: list[float]) -> dict[str, Any]:
+    return {
+        "median": round(median(values), 3),
+        "range": [round(min(values), 3), round(max(values), 3)],
+        "rounds": len(values),
+    }
+
+
+# --- in turn ----------------------------------------------------------------------
+
+
+class Peer(NamedTuple):
+    """Another that does the same work: its rate, and what of its results was wrong in the end."""
+
+    rate: Callable[[], float]
+    differences: Callable[[], list[str]] = list
+
+
+Peers = Mapping[str, Peer]
+
+
 def paired(
-    site: Site, ours: Callable[[], float], theirs: Callable[[], float], unit: str
+    site: Site,
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    unit: str,
+    peers: Peers | None = None,
 ) -> Measured:
-    """Take the rate of both sides in each round, the other one first in every second round."""
-    rates: list[tuple[float, float]] = []
+    """Take the rates of all sides in each round, in the opposite order in every second one."""
+    sides = {"refold": ours, "reference": theirs}
+    sides |= {name: peer.rate for name, peer in (peers or {}).items()}
+    rounds = _rounds(site, sides)
+    measured = Measured([rates["refold"] / rates["reference"] for rates in rounds])
+    for name in sides:
+        taken = [rates for rates in rounds if name in rates]
+        measured.figures[f"{name}, {unit} a second"] = round(median(each[name] for each in taken))
+        if peers and name in peers:
+            measured.peers[name] = [each[name] / each["reference"] for each in taken]
+            measured.differences += [f"{name}: {each}" for each in peers[name].differences()]
+    return measured
+
+
+def _rounds(site: Site, sides: Mapping[str, Callable[[], float]]) -> list[dict[str, float]]:
+    """Return the rates of each round; a peer that took long before is left out."""
+    rounds: list[dict[str, float]] = []
+    taken = dict.fromkeys(sides, 0.0)
     for number in range(site.rounds):
         site.progress("round", number, site.rounds)
-        if number % 2:
-            reference = theirs()
-            rates.append((ours(), reference))
-        else:
-            rates.append((ours(), theirs()))
+        turn = [
+            name
+            for place, name in enumerate(sides)
+            if place < 2 or taken[name] <= PEER_SECONDS  # refold and its reference, always
+        ]
+        rates: dict[str, float] = {}
+        for name in reversed(turn) if number % 2 else turn:
+            started = perf_counter()
+            rates[name] = sides[name]()
+            taken[name] += perf_counter() - started
+        rounds.append(rates)
     site.progress("round", site.rounds, site.rounds)
-    return Measured(
-        [rate / reference for rate, reference in rates],
-        {
-            f"refold, {unit} a second": round(median(rate for rate, _ in rates)),
-            f"reference, {unit} a second": round(median(reference for _, reference in rates)),
-        },
-    )
+    return rounds
 
 
 def seconds(work: Callable[[], object]) -> float:

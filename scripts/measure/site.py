@@ -1,12 +1,11 @@
 """Where the measurements take place: a folder, a PostgreSQL, and the logs that rows share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,11 +14,13 @@ from psycopg import sql
 
 from refold.domain.errors import Unavailable
 from refold.domain.ports import State
-from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.folding import workers
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.binaries import find_binaries
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.scripts.measure import workload
+
+Engine = Literal["postgresql", "sqlite"]
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, of how much."""
@@ -42,6 +43,11 @@ class Site:
     progress: Progress
     lasting: ExitStack
     """What goes when the site does."""
+    lengths: Sequence[int] = ()
+    """Lengths of the logs that are compared with each other, the longest one last."""
+    peers: bool = True
+    """Whether other libraries are measured, too."""
+    _stores: dict[tuple[Engine, int], str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def rounds(self) -> int:
@@ -71,26 +77,46 @@ class Site:
             with self.connect() as server:
                 server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
 
-    @cached_property
+    @property
     def sqlite(self) -> str:
-        """Return the address of a SQLite store with the log of the workload and its tables."""
-        address = f"sqlite:///{self.folder / 'full.db'}"
-        with open_store(address, create=True) as store:
+        """Return the address of the SQLite store that rows share."""
+        return self.store("sqlite", self.events)
+
+    @property
+    def postgres(self) -> str:
+        """Return the address of the PostgreSQL store that rows share."""
+        return self.store("postgresql", self.events)
+
+    def store(self, engine: Engine, events: int) -> str:
+        """Return the address of a store with the workload's log of that length, and its tables.
+
+        It is made when it is first asked for.
+        """
+        if (engine, events) not in self._stores:
+            self._stores[engine, events] = self._filled(engine, events)
+        return self._stores[engine, events]
+
+    def _filled(self, engine: Engine, events: int) -> str:
+        address = f"sqlite:///{self.folder / f'log-{events}.db'}"
+        if engine == "postgresql":
+            address = self.lasting.enter_context(self.database())
+        with open_store(address, create=True) as store, workers.helping(store):
             store.log.change_state(State.FILLING)
-            for page in workload.pages(self.events):
+            for page in workload.pages(events):
                 store.log.receive(page)
-                self.progress("fill", page[-1].position, self.events)
+                self.progress("fill", page[-1].position, events)
             store.log.change_state(State.OPEN)
             store.folder.catch_up()
+        if engine == "postgresql":
+            with self.connect(address) as server:
+                server.execute("VACUUM ANALYZE")
         return address
 
-    @cached_property
-    def postgres(self) -> str:
-        """Return the address of a PostgreSQL store that is a copy of the SQLite one."""
-        url = self.lasting.enter_context(self.database())
-        with open_store(self.sqlite) as source, open_store(url, create=True) as target:
-            copy(source, target, self.progress)
-        return url
+    def new_folder(self) -> Path:
+        """Return an empty folder, for the owner alone."""
+        folder = self.folder / uuid4().hex
+        folder.mkdir(mode=0o700)
+        return folder
 
     def settle(self) -> None:
         """Write out what is dirty, so that no side pays for what the other one left behind."""
@@ -99,7 +125,9 @@ class Site:
 
 
 @contextmanager
-def prepared(url: str | None, *, events: int, quick: bool, progress: Progress) -> Iterator[Site]:
+def prepared(
+    url: str | None, *, events: int, lengths: Sequence[int], quick: bool, progress: Progress
+) -> Iterator[Site]:
     """Give a site on the PostgreSQL at `url`, or on a throw-away one with fsync on.
 
     Raises `Unavailable` when there is none, or no pgbench.
@@ -107,14 +135,15 @@ def prepared(url: str | None, *, events: int, quick: bool, progress: Progress) -
     with ExitStack() as lasting:
         folder = Path(lasting.enter_context(TemporaryDirectory(prefix="refold-bench-")))
         if url:
-            binaries = _with_pgbench()
+            binaries = with_pgbench()
         else:
             cluster = lasting.enter_context(throwaway())
             url, binaries = cluster.url, Path(cluster.command[0]).parent
-        yield Site(url, binaries, folder, events, quick, progress, lasting)
+        yield Site(url, binaries, folder, events, quick, progress, lasting, sorted(lengths))
 
 
-def _with_pgbench() -> Path:
+def with_pgbench() -> Path:
+    """Return where PostgreSQL's programs are, pgbench among them. Raises `Unavailable`."""
     for binaries in find_binaries():
         if (binaries.directory / "pgbench").is_file():
             return binaries.directory

@@ -1,15 +1,16 @@
 """How fast live tables are folded, and how fast new ones are compared with them."""
 
 from functools import partial
+from itertools import chain, islice
 from time import perf_counter
 from typing import Final
 
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.open import open_store
 from refold.projections import files
-from refold.scripts.measure import groups, workload
+from refold.scripts.measure import groups, peers, rebuilds, workload
 from refold.scripts.measure.rebuilds import OF_FILES
-from refold.scripts.measure.row import Goal, Measured, Row, seconds
+from refold.scripts.measure.row import Goal, Measured, Row, paired, seconds
 from refold.scripts.measure.site import Site
 
 A_MILLION: Final = 1_000_000
@@ -41,6 +42,52 @@ def live(site: Site) -> Measured:
     return measured
 
 
+def live_by_sql(site: Site) -> Measured:
+    """Fold events into live tables, against SQL that does the same with sets, from the same log.
+
+    A tenth of the log is in the tables before. In each round as many follow as are one page of the
+    fold. The rows of both are compared in the end, but for the words of the search.
+    """
+    before, each = site.events // 10, max(site.events // 40, 50)
+    records = chain.from_iterable(workload.pages(before + each * site.rounds))
+    with (
+        peers.eventsourcing(site, lambda library: library.projection(site)) as others,
+        site.database() as url,
+        open_store(url, create=True) as store,
+        site.connect(url) as server,
+    ):
+        workload.receive(store.log, list(islice(records, before)))
+        store.folder.catch_up()
+        server.execute(rebuilds.script("rebuild.sql"))
+        server.execute("ANALYZE")
+        ours = theirs = before
+
+        def arrive(end: int) -> None:
+            if store.log.heads()[0].position < end:
+                workload.receive(store.log, list(islice(records, each)))
+            site.settle()
+
+        def refold() -> float:
+            nonlocal ours
+            ours += each
+            arrive(ours)
+            return each / seconds(store.folder.catch_up)
+
+        def reference() -> float:
+            nonlocal theirs
+            theirs += each
+            arrive(theirs)
+            span = f"position > {theirs - each} AND position <= {theirs}"
+            arrived = f"SELECT * FROM refold.events WHERE {span}"
+            server.execute(f"CREATE OR REPLACE VIEW reference.arrived AS {arrived}".encode())
+            return each / seconds(lambda: server.execute(rebuilds.script("live.sql")))
+
+        measured = paired(site, refold, reference, "events", others)
+        measured.differences += rebuilds.differences(server)
+    measured.figures |= {"events in the tables before": before, "events a round": each}
+    return measured
+
+
 def compare(site: Site, *, on_sqlite: bool) -> Measured:
     """Compare new tables of files with the live ones, which are equal, by SQL, row by row."""
     measured = Measured()
@@ -67,6 +114,12 @@ ROWS: Final = (
         "PostgreSQL: fold new files into the live tables, against 8 threads that append them.",
         Goal("at least", 5),
         live,
+    ),
+    Row(
+        "live-sql",
+        "PostgreSQL: fold events into the live tables, against set-based SQL on the same tables.",
+        Goal("at least", 0.4),
+        live_by_sql,
     ),
     Row(
         "diff",

@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from refold.domain import file, removal_vote, streams, tag_vote, times
-from refold.domain.ports import Appended, Command, NewEvent, Outcome, Recorded, Write
+from refold.domain.ports import Appended, Command, Log, NewEvent, Outcome, Recorded, State, Write
 from refold.infrastructure.codec import EVENTS, Metadata, encode_metadata
 from refold.infrastructure.folding.advancing import PARTITION
 
@@ -47,15 +47,24 @@ def files(seed: int) -> Iterator[file.Registered]:
     number = 0
     while True:
         number += 1
-        digest = sha256(f"{seed} {number}".encode())
+        digest = _sum(number, seed)
         type = random.choice(types)
         yield file.Registered(
-            digest.hexdigest(),
-            "bafkrei" + b32encode(digest.digest()).decode().lower().rstrip("="),
+            digest.hex(),
+            "bafkrei" + b32encode(digest).decode().lower().rstrip("="),
             f"{random.choice(subjects).title()}-{random.choice(nouns)}_{number}.{type}",
             type,
             times.text(BEGINNING + number * 185_000),
         )
+
+
+def sum_of(number: int, seed: int = 1) -> str:
+    """Return the SHA-256 of the file that `files` yields at that place, from 1."""
+    return _sum(number, seed).hex()
+
+
+def _sum(number: int, seed: int) -> bytes:
+    return sha256(f"{seed} {number}".encode()).digest()
 
 
 def metadata(number: int) -> bytes:
@@ -92,6 +101,13 @@ def pages(events: int, seed: int = 1) -> Iterator[list[Recorded]]:
     records = islice(_records(seed), events)
     while page := list(islice(records, PAGE)):
         yield page
+
+
+def receive(log: Log, records: Sequence[Recorded]) -> None:
+    """Have a log go on by `records`, as copies do."""
+    log.change_state(State.FILLING)
+    log.receive(records)
+    log.change_state(State.OPEN)
 
 
 def _records(seed: int) -> Iterator[Recorded]:

@@ -4,44 +4,85 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from refold.scripts.measure.row import Goal, Measured, Result, Row
+from refold.scripts.measure import growth, raw, report
+from refold.scripts.measure.row import Goal, Measured, Peer, Result, Row, paired
 from refold.scripts.measure.site import Site
 
 
-def test_rows_are_measured_against_references_and_printed_with_the_machine(
+def test_rows_are_measured_against_references_and_written_with_the_machine(
     postgres: str, tmp_path: Path
 ) -> None:
     names = [
-        *("append-1", "append-100", "application", "application-sqlite", "load-100-sqlite"),
-        *("replay", "rebuild", "live", "diff"),
-        *("diff-sqlite", "import", "search-sqlite", "search-postgresql", "explain-sqlite"),
+        *("append-1", "append-8-async", "append-8-processes", "latency-own-writes", "application"),
+        *(
+            "application-sqlite",
+            "load-100-sqlite",
+            "replay",
+            "rebuild-1-process",
+            "live",
+            "live-sql",
+            "diff",
+        ),
+        *("copy", "copy-sqlite", "import", "explain-sqlite", "search-postgresql", "diff-sqlite"),
+        *("size", "size-sqlite"),
     ]
     rows = [argument for name in names for argument in ("--rows", name)]
 
-    ran = bench(tmp_path, "--quick", "--events", "2000", "--postgres", postgres, "--json", *rows)
+    ran = bench(
+        tmp_path,
+        *("--quick", "--events", "2000", "--postgres", postgres, "--json", "--out", "results"),
+        *rows,
+    )
 
     assert ran.returncode == 0, ran.stderr
     document = json.loads(ran.stdout)
     assert set(document) == {
-        *("commit", "machine", "versions", "quick", "events", "rows", "seconds"),
+        *("date", "commit", "machine", "versions", "quick", "events", "rows", "seconds"),
     }
     assert document["machine"]["cores"] >= 1
     assert set(document["versions"]) == {"python", "sqlite", "postgresql"}
-    assert [row["name"] for row in document["rows"]] == names
-    assert [row["rounds"] for row in document["rows"]] == [
-        3 if name != "import" else 1 for name in names
-    ]
+    assert sorted(row["name"] for row in document["rows"]) == sorted(names)
     for row in document["rows"]:
         assert set(row) == {
-            *("name", "what", "unit", "median", "range", "rounds", "goal", "reached"),
-            *("correct", "differences", "figures"),
+            *("name", "what", "unit", "median", "range", "rounds", "peers", "goal", "reached"),
+            *("correct", "differences", "figures", "seconds"),
         }
         assert row["correct"]
+        assert row["rounds"] == ROUNDS.get(row["name"], 3)
         assert 0 < row["range"][0] <= row["median"] <= row["range"][1]
+    peers = {row["name"] for row in document["rows"] if "eventsourcing" in row["peers"]}
+    assert peers == {"append-1", "replay", "rebuild-1-process", "live-sql"}
+    assert json.loads((tmp_path / "results" / "bench.json").read_text()) == document
+    assert (tmp_path / "results" / "bench.md").read_text() == report.markdown(document)
+    assert (tmp_path / "results" / "bench.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+ROUNDS = {"import": 1, "size": 1, "size-sqlite": 1}
+
+
+def test_costs_in_logs_of_several_lengths_are_compared(postgres: str, tmp_path: Path) -> None:
+    lengths = ("--lengths", "1000", "--lengths", "2000")
+    rows = ("--rows", "growth-*-sqlite", "--rows", "growth-load-postgresql")
+
+    ran = bench(tmp_path, "--quick", *lengths, "--postgres", postgres, "--json", *rows)
+
+    assert ran.returncode == 0, ran.stderr
+    found = {row["name"]: row for row in json.loads(ran.stdout)["rows"]}
+    operations = ("load", "search", "list", "explain", "append", "memory")
+    assert found.keys() == {
+        *(f"growth-{each}-sqlite" for each in operations),
+        "growth-load-postgresql",
+    }
+    for row in found.values():
+        assert row["correct"]
+        assert len(row["figures"]) == 2
+        assert all(figure > 0 for figure in row["figures"].values())
 
 
 def test_a_row_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
@@ -68,6 +109,73 @@ def test_the_median_decides_whether_a_goal_is_reached(
     assert result.reached is result.document()["reached"] is reached
 
 
+def test_sides_take_turns_and_a_slow_peer_has_fewer_rounds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refold.scripts.measure.row.PEER_SECONDS", 0.0)
+    turns: list[str] = []
+
+    def side(name: str, rate: float) -> Callable[[], float]:
+        return lambda: turns.append(name) or rate  # type: ignore[func-returns-value]
+
+    peer = Peer(side("peer", 1.0), lambda: ["it lost an event"])
+    measured = paired(site, side("refold", 6.0), side("reference", 2.0), "rows", {"other": peer})
+
+    assert turns == ["refold", "reference", "peer", "reference", "refold", "refold", "reference"]
+    assert measured.values == [3.0, 3.0, 3.0]
+    assert measured.peers == {"other": [0.5]}
+    assert measured.differences == ["other: it lost an event"]
+    assert measured.figures["other, rows a second"] == 1
+
+
+def test_a_longest_log_is_compared_with_a_fiftieth_of_it(site: Site) -> None:
+    ratios = growth.ratios({10: [1.0], 100: [2.0, 4.0], 1_000: [9.0], 5_000: [3.0, 5.0]})
+
+    assert ratios == [1.5, 1.25]
+
+
+def test_files_with_other_rows_or_more_of_them_are_told_apart(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.db", tmp_path / "other.db"
+    for path in (one, other):
+        with raw.opened(path) as connection:
+            connection.execute("CREATE TABLE events (position INTEGER, data BLOB)")
+            connection.execute("INSERT INTO events VALUES (1, x'00'), (2, x'01')")
+    assert raw.is_same(one, other, "events")
+
+    with raw.opened(other) as connection:
+        connection.execute("INSERT INTO events VALUES (3, x'02')")
+    assert not raw.is_same(one, other, "events")
+    with raw.opened(one) as connection:
+        connection.execute("INSERT INTO events VALUES (3, x'03')")
+    assert not raw.is_same(one, other, "events")
+
+
+def test_a_table_of_results_says_what_was_reached() -> None:
+    slow = Measured([0.41, 0.5, 0.39], peers={"other": [0.3]})
+    wrong = Measured([12.0], differences=["a row is missing"])
+    rows = [
+        Result(row(Goal("at least", 0.5)), slow).document(),
+        Result(row(Goal("at most", 20, "ms")), wrong).document(),
+    ]
+    versions = {"python": "3.11.2", "sqlite": "3.40.1", "postgresql": "15.18"}
+    machine = {"system": "Linux", "machine": "x86_64", "processor": "", "cores": 2}
+    run = {"date": "2026-01-31", "machine": machine, "versions": versions, "seconds": 61}
+
+    table = report.markdown({**run, "events": 100_000, "rows": rows}).splitlines()
+
+    assert table[0] == (
+        "2026-01-31, 2 cores of x86_64 (Linux), Python 3.11.2, SQLite 3.40.1, PostgreSQL 15.18,"
+        " logs of 100,000 events, 1 minutes:"
+    )
+    assert table[1:] == [
+        "",
+        "| row | median | range | goal | reached | others |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| `row` | 0.41 | 0.39 to 0.5 | ≥ 0.5 | no | other 0.3 |",
+        "| `row` | 12 ms | 12 to 12 | ≤ 20 ms | WRONG |  |",
+    ]
+
+
 def test_a_fast_wrong_answer_reaches_no_goal() -> None:
     fast = Measured([9.0], differences=["1 rows of files differ from those of the reference"])
 
@@ -75,6 +183,12 @@ def test_a_fast_wrong_answer_reaches_no_goal() -> None:
 
     assert not result.reached
     assert not result.document()["correct"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as lasting:
+        yield Site("", tmp_path, tmp_path, 1_000, True, lambda *_: None, lasting)
 
 
 def row(goal: Goal) -> Row:

@@ -20,6 +20,8 @@ from refold.scripts.measure.site import Site
 ROWS = (
     "import-pushes-sqlite",
     "import-pushes-postgres",
+    "import-whole-pushes-sqlite",
+    "import-whole-pushes-postgres",
     "list-pushes-sqlite",
     "list-pushes-postgres",
 )
@@ -42,7 +44,7 @@ def test_pushes_are_imported_and_listed_as_they_were_made(postgres: str, tmp_pat
     assert ran.returncode == 0, ran.stderr
     rows = {row["name"]: row for row in json.loads(ran.stdout)["rows"]}
     assert {name: row["unit"] for name, row in rows.items()} == dict(
-        zip(ROWS, ("records/s", "records/s", "ms", "ms"), strict=True)
+        zip(ROWS, (*["records/s"] * 4, "ms", "ms"), strict=True)
     )
     for row in rows.values():
         assert row["differences"] == []
@@ -60,6 +62,18 @@ def test_pushes_are_made_the_same_again_and_about_as_small_as_they_say(tmp_path:
     assert documents == list(islice(pushes.documents(), FEW))
     assert len({line["_id"] for line in lines}) == len({line["id"] for line in lines}) == FEW
     assert 1_000 <= path.stat().st_size / FEW <= 1_400
+
+
+def test_whole_pushes_have_all_their_steps_and_no_string_that_is_cut_out(tmp_path: Path) -> None:
+    path = tmp_path / "pushes.db"
+
+    pushes.write_pushes_db(path, FEW, whole=True)
+
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    steps = [[step["stepName"] for step in line["steps"]] for line in lines]
+    assert steps == [[*pushes.STEPS, "checkIfWaitingAuth"]] * FEW
+    assert max(len(step["content"] or "") for line in lines for step in line["steps"]) < 8 * 1024
+    assert 8_000 <= path.stat().st_size / FEW <= 10_000
 
 
 @pytest.fixture

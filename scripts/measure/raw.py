@@ -1,0 +1,47 @@
+"""SQLite past refold: files with the same tables and indexes, without its triggers."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+
+from refold.infrastructure.sqlite.connection import connect
+
+
+@contextmanager
+def opened(path: Path, **others: Path) -> Iterator[Connection]:
+    """Give a connection to a file, as durable as refold's, that sees others by these names."""
+    with closing(connect(path)) as connection:
+        connection.set_authorizer(None)  # refold looks into no other file
+        for name, other in others.items():
+            connection.execute(f"ATTACH ? AS {name}", (str(other),))
+        yield connection
+
+
+def declare(connection: Connection, place: str, table: str) -> None:
+    """Make a table of the attached file `place`, and its indexes, in the file itself."""
+    declared = connection.execute(
+        f"SELECT sql FROM {place}.sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL"
+        " AND type IN ('table', 'index') ORDER BY type DESC",
+        (table,),
+    )
+    for (sql,) in declared.fetchall():
+        connection.execute(sql)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, and the files that stand beside it."""
+    for each in path.parent.glob(f"{path.name}*"):
+        if each.is_file():
+            each.unlink()
+
+
+def is_same(one: Path, other: Path, table: str) -> bool:
+    """Tell whether two files hold the same rows of a table, in the same order of their rowids."""
+    query = f"SELECT * FROM {table} ORDER BY rowid"
+    with opened(one) as here, opened(other) as there:
+        try:
+            pairs = zip(here.execute(query), there.execute(query), strict=True)
+            return all(ours == theirs for ours, theirs in pairs)
+        except ValueError:  # one has more rows
+            return False

@@ -1,0 +1,58 @@
+"""What a run came to, as one document and as a table for readers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+HEADER: Final = ("row", "median", "range", "goal", "reached", "others")
+SIGNS: Final = {"at least": "≥", "at most": "≤"}
+
+Document = Mapping[str, Any]
+
+
+def markdown(document: Document) -> str:
+    """Return the document of a run as a paragraph and a table in Markdown."""
+    cells = [
+        ("row", "median", "range", "goal", "reached", "others"),
+        *map(_cells, document["rows"]),
+    ]
+    header, *rows = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([headline(document), "", header, "| --- |" + " --- |" * 5, *rows, ""])
+
+
+def headline(document: Document) -> str:
+    """Return when and where a run was, in one sentence."""
+    machine, versions = document["machine"], document["versions"]
+    place = machine["processor"] or machine["machine"]
+    return (
+        f"{document['date']}, {machine['cores']} cores of {place} ({machine['system']}),"
+        f" Python {versions['python']}, SQLite {versions['sqlite']},"
+        f" PostgreSQL {versions['postgresql']}, logs of {document['events']:,} events,"
+        f" {document['seconds'] / 60:.0f} minutes:"
+    )
+
+
+def _cells(row: Document) -> tuple[str, ...]:
+    unit = "" if row["unit"] == "ratio" else f" {row['unit']}"
+    goal = row["goal"]
+    return (
+        f"`{row['name']}`",
+        f"{_number(row['median'])}{unit}",
+        _range(row["range"]),
+        f"{SIGNS[goal['kind']]} {_number(goal['value'])}{unit}",
+        ("yes" if row["reached"] else "no") if row["correct"] else "WRONG",
+        ", ".join(_peers(row["peers"])),
+    )
+
+
+def _peers(peers: Document) -> Iterator[str]:
+    for name, measured in peers.items():
+        yield f"{name} {_number(measured['median'])}"
+
+
+def _range(ends: Sequence[float]) -> str:
+    return " to ".join(map(_number, ends))
+
+
+def _number(value: float) -> str:
+    """Return three digits that tell something, of large numbers all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
