@@ -33,7 +33,7 @@ def batches(site: Site) -> Measured:
 
 def single(site: Site) -> Measured:
     """Append one command a commit, against one row of an INSERT; else as above."""
-    return _against_pgbench(site, 1, "append_1", min(site.events // 100, 2_000))
+    return _against_pgbench(site, 1, "append_1", min(site.events // 100, 1_000))
 
 
 def _against_pgbench(site: Site, batch: int, script: str, commits: int) -> Measured:
@@ -80,7 +80,7 @@ def under_a_snapshot(site: Site) -> Measured:
     rows of its own database only: so two stores, each in one, take turns while it lasts, which is
     for all rounds.
     """
-    lasts = min(SNAPSHOT_SECONDS / (5 if site.quick else 1), site.events / 1_000)
+    lasts = min(SNAPSHOT_SECONDS / (10 if site.quick else 1), site.events / 1_000)
     new = workload.files(seed=4)
     measured = Measured(figures={"seconds of a snapshot": lasts})
     with (

@@ -150,7 +150,7 @@ def checked(measured: Measured, store: Store, expected: int) -> Measured:
 
 def share(site: Site, callers: int) -> int:
     """Return how many events each caller appends in a round."""
-    return min(max(site.events // (100 * callers), 5), 500)
+    return min(max(site.events // (50 * callers), 5), 500)
 
 
 def shares(new: Iterator[file.Registered], callers: int, each: int) -> Shares:

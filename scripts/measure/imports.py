@@ -30,7 +30,7 @@ def pinshare(site: Site) -> Measured:
 
     With fewer events than records asked for, fewer are imported, and the time is scaled up.
     """
-    records = min(RECORDS, site.events)
+    records = min(RECORDS, site.events // 3)
     path = site.folder / "metadata.json"
     workload.write_metadata_json(path, records)
     measured = Measured(figures={"records": records})
@@ -54,7 +54,7 @@ def of_pushes(
     Beside it stands what the database takes to insert the same events and rows, once they are made,
     with one statement for each table.
     """
-    records = min(WHOLE_PUSHES if whole else PUSHES, site.events // 5)
+    records = min(WHOLE_PUSHES, site.events // 10) if whole else min(PUSHES, site.events // 5)
     path = site.folder / "pushes.db"
     pushes.write_pushes_db(path, records, whole=whole)
     measured, ratios = Measured(), list[float]()

@@ -45,7 +45,7 @@ def of_own_writes(site: Site) -> Measured:
 
     Only the wait for the tables counts. Nobody else folds: who finds them behind does it.
     """
-    each = groups.share(site, groups.THREADS)
+    each = max(groups.share(site, groups.THREADS) // 10, 5)
     new = workload.files(seed=11)
     measured, waits = Measured(figures={"callers": groups.THREADS}), list[list[float]]()
     with (

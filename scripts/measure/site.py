@@ -27,8 +27,10 @@ Progress = Callable[[str, int, int], None]
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-QUICK_ROUNDS: Final = 3
 ROUNDS: Final = 5
+QUICK_ROUNDS: Final = 2
+EVENTS: Final = 300_000
+QUICK_EVENTS: Final = 20_000
 
 
 @dataclass
