@@ -5,6 +5,8 @@ Only here matplotlib may be missing: it is in the extra `refold[dev]`.
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+from textwrap import fill
 
 from matplotlib.figure import Figure
 
@@ -31,7 +33,7 @@ def draw(results: Sequence[Result], title: str, path: Path) -> None:
     axes.set_yticks(range(len(ordered)), [result.row.name for result in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.set_xlabel("share of the goal; | is another library or tool")
-    axes.set_title(title, fontsize=8)
+    axes.set_title(fill(title, 90), fontsize=8)
     figure.savefig(path, dpi=120)
 
 
@@ -40,4 +42,4 @@ def _share(result: Result) -> float:
 
 
 def _peers(result: Result) -> list[float]:
-    return [value for values in result.document()["peers"].values() for value in [values["median"]]]
+    return [median(values) for values in result.measured.peers.values()]

@@ -10,13 +10,10 @@ Document = Mapping[str, Any]
 
 
 def markdown(document: Document) -> str:
-    """Return the document of a run as a paragraph and a table in Markdown."""
-    cells = [
-        ("row", "median", "range", "goal", "reached", "others"),
-        *map(_cells, document["rows"]),
-    ]
-    header, *rows = (f"| {' | '.join(row)} |" for row in cells)
-    return "\n".join([headline(document), "", header, "| --- |" + " --- |" * 5, *rows, ""])
+    """Return the document of a run as a sentence and a table in Markdown."""
+    cells = [HEADER, ("---",) * len(HEADER), *map(_cells, document["rows"])]
+    table = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([f"{headline(document)}:", "", *table, ""])
 
 
 def headline(document: Document) -> str:
@@ -26,8 +23,8 @@ def headline(document: Document) -> str:
     return (
         f"{document['date']}, {machine['cores']} cores of {place} ({machine['system']}),"
         f" Python {versions['python']}, SQLite {versions['sqlite']},"
-        f" PostgreSQL {versions['postgresql']}, logs of {document['events']:,} events,"
-        f" {document['seconds'] / 60:.0f} minutes:"
+        f" PostgreSQL {versions['postgresql'].split()[0]}, logs of {document['events']:,} events,"
+        f" {document['seconds'] / 60:.0f} minutes"
     )
 
 
