@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from statistics import median
 from time import perf_counter
 from typing import Any, Final, Literal, NamedTuple
 
+from refold.domain.errors import Unavailable
 from refold.scripts.measure.site import Site
 
 Figure = int | float | str
@@ -126,39 +128,45 @@ def paired(
     unit: str,
     peers: Peers | None = None,
 ) -> Measured:
-    """Take the rates of all sides in each round, in the opposite order in every second one."""
-    sides = {"refold": ours, "reference": theirs}
-    sides |= {name: peer.rate for name, peer in (peers or {}).items()}
-    rounds = _rounds(site, sides)
-    measured = Measured([rates["refold"] / rates["reference"] for rates in rounds])
-    for name in sides:
-        taken = [rates for rates in rounds if name in rates]
-        measured.figures[f"{name}, {unit} a second"] = round(median(each[name] for each in taken))
-        if peers and name in peers:
-            measured.peers[name] = [each[name] / each["reference"] for each in taken]
-            measured.differences += [f"{name}: {each}" for each in peers[name].differences()]
+    """Take the rates of all sides in each round, in the opposite order in every second one.
+
+    A peer that cannot do the work stands among the figures, with the reason.
+    """
+    peers = peers or {}
+    sides = {"refold": ours, "reference": theirs} | {each: peers[each].rate for each in peers}
+    measured = Measured()
+    taken = dict.fromkeys(sides, 0.0)
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(site.rounds):
+        site.progress("round", number, site.rounds)
+        turn = [name for name in sides if name not in peers or taken[name] <= PEER_SECONDS]
+        for name in reversed(turn) if number % 2 else turn:
+            started = perf_counter()
+            try:
+                rates[name].append(sides[name]())
+            except Unavailable as error:
+                if name not in peers:
+                    raise
+                measured.figures[name] = str(error)
+                taken[name] = inf
+            taken[name] += perf_counter() - started
+    site.progress("round", site.rounds, site.rounds)
+    _compare(measured, rates, peers, unit)
     return measured
 
 
-def _rounds(site: Site, sides: Mapping[str, Callable[[], float]]) -> list[dict[str, float]]:
-    """Return the rates of each round; a peer that took long before is left out."""
-    rounds: list[dict[str, float]] = []
-    taken = dict.fromkeys(sides, 0.0)
-    for number in range(site.rounds):
-        site.progress("round", number, site.rounds)
-        turn = [
-            name
-            for place, name in enumerate(sides)
-            if place < 2 or taken[name] <= PEER_SECONDS  # refold and its reference, always
-        ]
-        rates: dict[str, float] = {}
-        for name in reversed(turn) if number % 2 else turn:
-            started = perf_counter()
-            rates[name] = sides[name]()
-            taken[name] += perf_counter() - started
-        rounds.append(rates)
-    site.progress("round", site.rounds, site.rounds)
-    return rounds
+def _compare(measured: Measured, rates: Mapping[str, list[float]], peers: Peers, unit: str) -> None:
+    """Divide the rates of each round by the reference's; a peer may lack the last rounds."""
+    for name, each in rates.items():
+        if not each or name in measured.figures:
+            continue
+        ratios = [rate / other for rate, other in zip(each, rates["reference"], strict=False)]
+        measured.figures[f"{name}, {unit} a second"] = round(median(each))
+        if name in peers:
+            measured.peers[name] = ratios
+            measured.differences += [f"{name}: {wrong}" for wrong in peers[name].differences()]
+        elif name == "refold":
+            measured.values = ratios
 
 
 def seconds(work: Callable[[], object]) -> float:

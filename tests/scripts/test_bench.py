@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from refold.domain.errors import Unavailable
 from refold.scripts.measure import growth, raw, report
 from refold.scripts.measure.row import Goal, Measured, Peer, Result, Row, paired
 from refold.scripts.measure.site import Site
@@ -126,6 +127,19 @@ def test_sides_take_turns_and_a_slow_peer_has_fewer_rounds(
     assert measured.peers == {"other": [0.5]}
     assert measured.differences == ["other: it lost an event"]
     assert measured.figures["other, rows a second"] == 1
+
+
+def test_a_peer_that_cannot_do_the_work_is_told_and_the_row_goes_on(site: Site) -> None:
+    def fail() -> float:
+        raise Unavailable("tool failed: no such file")
+
+    measured = paired(site, lambda: 6.0, lambda: 2.0, "rows", {"tool": Peer(fail)})
+
+    assert measured.values == [3.0, 3.0]
+    assert measured.peers == {}
+    assert measured.figures["tool"] == "tool failed: no such file"
+    with pytest.raises(Unavailable):
+        paired(site, fail, lambda: 2.0, "rows")
 
 
 def test_a_longest_log_is_compared_with_a_fiftieth_of_it(site: Site) -> None:
