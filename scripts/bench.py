@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from refold.domain.errors import Unavailable
+from refold.domain.errors import Refused
 from refold.scripts import options, output
 from refold.scripts.measure import growth, machine, report, site
 from refold.scripts.measure.catalog import ALL, DEFAULT
@@ -25,7 +25,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="What to measure, a name or a pattern such as 'growth-*'; may be repeated"
-            f" [default: {NAMES}]. Too long to be among those: {OTHERS}."
+            f" [default: {NAMES}]. Only where they are named, being long: {OTHERS}."
         ),
     ] = None,
     quick: Annotated[
@@ -74,7 +74,7 @@ def bench(
     """
     chosen = _chosen(rows)
     if out and not find_spec("matplotlib"):
-        raise Unavailable("--out draws a plot with matplotlib, which is in the extra refold[dev]")
+        raise Refused("--out draws a plot with matplotlib, which is in the extra refold[dev]")
     started = monotonic()
     with (
         output.progress() as advance,

@@ -1,5 +1,6 @@
 """All rows: those that `refold bench` measures unless it is told which, and the others."""
 
+from importlib.util import find_spec
 from typing import Final
 
 from refold.scripts.measure import (
@@ -22,7 +23,7 @@ from refold.scripts.measure import (
 )
 from refold.scripts.measure.row import Row
 
-DEFAULT: Final[tuple[Row, ...]] = (
+ALL: Final[tuple[Row, ...]] = (
     *appends.ROWS,
     *groups.ROWS,
     *processes.ROWS,
@@ -37,6 +38,14 @@ DEFAULT: Final[tuple[Row, ...]] = (
     *listings.ROWS,
     *questions.ROWS,
     *sizes.ROWS,
+    *memory.ROWS,
+    *growth.ROWS,
 )
 
-ALL: Final = (*DEFAULT, *memory.ROWS, *growth.ROWS)
+_TO_BE_NAMED: Final = (
+    *memory.ROWS,
+    *growth.ROWS,
+    *(() if find_spec("eventsourcing") else applications.ROWS),
+)
+
+DEFAULT: Final = tuple(row for row in ALL if row not in _TO_BE_NAMED)

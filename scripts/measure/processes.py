@@ -45,7 +45,8 @@ def by_processes(site: Site) -> Measured:
 @contextmanager
 def _processes(url: str) -> Iterator[list[Connection]]:
     """Give pipes to processes that have the store at `url` open."""
-    context = get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])  # else each imports it all
     pipes, started = [], []
     try:
         for number in range(PROCESSES):
