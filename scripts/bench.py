@@ -135,7 +135,7 @@ def _write(folder: Path, document: dict[str, Any], results: Sequence[Result]) ->
 
 def _show(results: Sequence[Result]) -> None:
     output.table(
-        ("row", "median", "range", "unit", "goal", "reached", "figures"),
+        ("row", "median", "range", "unit", "goal", "reached", "others", "figures"),
         (
             (
                 result.row.name,
@@ -144,6 +144,7 @@ def _show(results: Sequence[Result]) -> None:
                 result.row.goal.unit,
                 f"{result.row.goal.kind} {result.row.goal.value:g}",
                 "yes" if result.reached else "NO",
+                report.others(result.document()["peers"]),
                 ", ".join(f"{name}: {value}" for name, value in result.measured.figures.items()),
             )
             for result in results

@@ -1,6 +1,6 @@
 """What a run came to, as one document and as a table for readers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 HEADER: Final = ("row", "median", "range", "goal", "reached", "others")
@@ -37,13 +37,13 @@ def _cells(row: Document) -> tuple[str, ...]:
         _range(row["range"]),
         f"{SIGNS[goal['kind']]} {_number(goal['value'])}{unit}",
         ("yes" if row["reached"] else "no") if row["correct"] else "WRONG",
-        ", ".join(_peers(row["peers"])),
+        others(row["peers"]),
     )
 
 
-def _peers(peers: Document) -> Iterator[str]:
-    for name, measured in peers.items():
-        yield f"{name} {_number(measured['median'])}"
+def others(peers: Document) -> str:
+    """Return the medians of peers, as ratios to the same reference."""
+    return ", ".join(f"{name} {_number(each['median'])}" for name, each in peers.items())
 
 
 def _range(ends: Sequence[float]) -> str:
