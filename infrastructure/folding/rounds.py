@@ -1,7 +1,10 @@
 """Threads that wait for the tables at the same time: one of them folds, for all."""
 
 from collections.abc import Callable
+from copy import copy
 from threading import Lock
+
+from refold.domain.errors import Unavailable
 
 
 class Rounds:
@@ -11,17 +14,32 @@ class Rounds:
         self._folding = Lock()
         self._ended = 0
         self._reached = 0
+        self._error: Unavailable | None = None
 
     def reach(self, position: int, fold: Callable[[], int]) -> None:
         """Call `fold`, which returns how far it came; but not if one meanwhile reached `position`.
 
-        Whoever asks for what was reached before waits for nobody.
+        Whoever asks for what was reached before waits for nobody. `Unavailable` is raised for all
+        who waited for the one that found it out.
         """
         if position <= self._reached:
             fold()
             return
         before = self._ended
         with self._folding:
-            if self._ended == before or self._reached < position:
-                self._reached = fold()
-                self._ended += 1
+            if self._ended == before:
+                self._fold(fold)
+            elif self._error:
+                raise copy(self._error) from self._error
+            elif self._reached < position:
+                self._fold(fold)
+
+    def _fold(self, fold: Callable[[], int]) -> None:
+        self._error = None
+        try:
+            self._reached = fold()
+        except Unavailable as error:
+            self._error = error
+            raise
+        finally:
+            self._ended += 1

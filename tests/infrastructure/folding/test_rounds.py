@@ -5,6 +5,7 @@ from threading import Event
 
 import pytest
 
+from refold.domain.errors import Unavailable
 from refold.infrastructure.folding.rounds import Rounds
 
 
@@ -54,6 +55,27 @@ def test_an_error_is_for_its_thread_alone() -> None:
         with pytest.raises(ValueError, match="it cannot be folded"):
             first.result(5)
         second.result(5)
+    assert log.folded == 2
+
+
+def test_who_waits_for_a_store_that_is_away_is_told_with_the_first() -> None:
+    rounds, log = Rounds(), _Log()
+
+    def is_away() -> int:
+        log.fold()
+        raise Unavailable("nobody answers")
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(rounds.reach, 1, is_away)
+        log.is_folding.wait()
+        others = [pool.submit(rounds.reach, 1, is_away) for _ in range(2)]
+        wait(others, 0.1)
+        log.go_on.set()
+        for each in (first, *others):
+            with pytest.raises(Unavailable, match="nobody answers"):
+                each.result(5)
+    assert log.folded == 1
+    rounds.reach(1, log.fold)  # and who comes later asks again
     assert log.folded == 2
 
 
