@@ -62,8 +62,18 @@ class GroupCommit:
         Raises what the log raises for these commands. Raises `Unavailable` when the log did for
         the batch that they were in, or when the thread that appended it was interrupted.
         """
-        if self._thread == get_ident():  # the log itself appends something
+        caller = get_ident()
+        if self._thread == caller:  # the log itself appends something
             return self._log.append(commands)
+        try:
+            if self._leads_alone(caller):
+                return self._log.append(commands)
+        finally:
+            if self._thread == caller:
+                self._leave_alone()
+        return self._append_with_others(commands)
+
+    def _append_with_others(self, commands: Sequence[Command]) -> list[Outcome]:
         member = _Thread(commands)
         try:
             with self._lock:
@@ -106,6 +116,19 @@ class GroupCommit:
             self._lead(member)
         finally:
             self._leave(member)
+
+    def _leads_alone(self, caller: int) -> bool:
+        """Take the lead where nobody waits, and nobody is on their way back."""
+        with self._lock:
+            alone = self._leader is None and not self._queue and self._expected < 2
+            if alone:
+                self._thread, self._leader = caller, _ALONE
+            return alone
+
+    def _leave_alone(self) -> None:
+        with self._lock:
+            self._expected = 1 + len(self._queue)
+            self._hand_over()
 
     def _join(self, member: "_Member") -> None:
         self._queue.append(member)
@@ -223,6 +246,10 @@ class _Member:
     def fail(self, error: Exception) -> None:
         self.error = error
         self.answered = True
+
+
+_ALONE: Final = _Member(())
+"""Leads for a caller that found nobody else, and so needs no place in the queue."""
 
 
 class _Thread(_Member):

@@ -33,7 +33,9 @@ class Origin(NamedTuple):
 
 def stream(id: UUID | str) -> str:
     """Return the stream of the aggregate `id`. Raises `IllFormedText`."""
-    return streams.name(KIND, str(id))
+    if isinstance(id, UUID):  # nothing of its text has to be escaped
+        return f"{KIND}-{id}"
+    return streams.name(KIND, id)
 
 
 def event(type: str, data: bytes, metadata: bytes) -> NewEvent:

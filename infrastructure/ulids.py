@@ -6,6 +6,7 @@ from time import time_ns
 from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 
 
 def new_ulid() -> str:
@@ -33,4 +34,4 @@ _numbers: Final = _Numbers()
 
 
 def _text(number: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -5, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -10, -10)])

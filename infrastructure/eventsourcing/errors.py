@@ -1,7 +1,6 @@
 """What refold's errors are called by the eventsourcing library."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
@@ -9,18 +8,28 @@ from refold.domain.errors import AlreadyTracked, Conflict, Refused, Unavailable
 from refold.domain.texts import IllFormedText
 
 
-@contextmanager
-def told() -> Iterator[None]:
+class told:  # noqa: N801 - reads like contextlib.suppress, and is entered for every event
     """Raise the library's errors instead of refold's.
 
     `IntegrityError` says that somebody was faster, `DataError` that a text cannot be kept, and
     `OperationalError` that the store cannot be reached, or has moved.
     """
-    try:
-        yield
-    except (Conflict, AlreadyTracked) as error:
-        raise IntegrityError(str(error)) from error
-    except IllFormedText as error:
-        raise DataError(str(error)) from error
-    except (Refused, Unavailable) as error:
-        raise OperationalError(str(error)) from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        match error:
+            case Conflict() | AlreadyTracked():
+                raise IntegrityError(str(error)) from error
+            case IllFormedText():
+                raise DataError(str(error)) from error
+            case Refused() | Unavailable():
+                raise OperationalError(str(error)) from error

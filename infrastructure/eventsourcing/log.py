@@ -1,6 +1,6 @@
 """The log of one application as its recorders use it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from threading import Condition
@@ -87,7 +87,8 @@ class ApplicationLog:
             for each in trackings:
                 check_text("application", each.application)
             while True:
-                writes = tuple(self._writes(events))
+                starts = dict[str, int]()
+                writes = tuple([self._write(run, starts) for run in _runs(events)])
                 command = Command(command_id, writes, trackings=trackings)
                 [outcome] = self._commits.append([command])
                 if isinstance(outcome, Appended):
@@ -96,7 +97,7 @@ class ApplicationLog:
                     raise outcome
         for write in writes:
             end = (write.expected or 0) + len(write.events)
-            self._remember(write.stream, originators.start(write.events[0].metadata), end)
+            self._remember(write.stream, starts[write.stream], end)
         self.wakeups.wake()
         return list(range(outcome.position - len(events) + 1, outcome.position + 1))
 
@@ -185,23 +186,19 @@ class ApplicationLog:
         """Let go of files and connections."""
         self._log.close()
 
-    def _writes(self, events: Iterable[StoredEvent]) -> Iterator[Write]:
-        """Yield the writes that `events` are, in their order."""
-        starts = dict[str, int]()
-        for id, group in groupby(events, attrgetter("originator_id")):
-            own = list(group)
-            first, stream = own[0].originator_version, originators.stream(id)
-            if [each.originator_version for each in own] != list(range(first, first + len(own))):
+    def _write(self, run: Sequence[StoredEvent], starts: dict[str, int]) -> Write:
+        """Return the write that a run is; `starts` are those of the command's streams so far."""
+        id, first = run[0].originator_id, run[0].originator_version
+        for version, each in enumerate(run, first):
+            if each.originator_version != version:
                 raise IntegrityError(f"the versions of {id} do not go on by one from {first}")
-            if stream not in starts:
-                starts[stream] = self._start(stream, first)
-            start = starts[stream]
-            metadata = originators.metadata(id, start)
-            yield Write(
-                stream,
-                first - start,
-                tuple(originators.event(each.topic, each.state, metadata) for each in own),
-            )
+        stream = originators.stream(id)
+        if stream not in starts:
+            starts[stream] = self._start(stream, first)
+        start = starts[stream]
+        metadata = originators.metadata(id, start)
+        events = [originators.event(each.topic, each.state, metadata) for each in run]
+        return Write(stream, first - start, tuple(events))
 
     def _start(self, stream: str, first: int) -> int:
         """Return from where the versions of a stream count to which `first` is to be appended.
@@ -234,6 +231,13 @@ class ApplicationLog:
         if len(self._known) > MOST_KNOWN:
             self._known = {}
         self._known[stream] = _Known(start, end)
+
+
+def _runs(events: Sequence[StoredEvent]) -> Iterable[Sequence[StoredEvent]]:
+    """Return `events` in runs of one aggregate each, in their order."""
+    if len(events) == 1:  # most commands
+        return (events,)
+    return [list(run) for _, run in groupby(events, attrgetter("originator_id"))]
 
 
 def _notification(record: Recorded) -> Notification:

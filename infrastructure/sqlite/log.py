@@ -42,6 +42,8 @@ from refold.infrastructure.statements import statements
 
 _SQL: Final = {name: sql.decode() for name, sql in statements(__package__ or "").items()}
 
+_OPEN: Final = State.OPEN.value
+
 WRITER_CACHE: Final = 32_000
 """Kilobytes of pages that the writer holds: it puts keys into all parts of the indexes."""
 
@@ -229,9 +231,10 @@ class SqliteLog:
         return self._write(replace)
 
     def close(self) -> None:
-        if self._writer:
-            self._writer.close()
-        self._reader.close()
+        with self._writing, self._reading:  # closed beneath a thread, SQLite ends the process
+            if self._writer:
+                self._writer.close()
+            self._reader.close()
 
     # --- connections ----------------------------------------------------------------
 
@@ -275,9 +278,8 @@ def _is_poison(error: sqlite3.OperationalError) -> bool:
 
 def _append_exact(writer: sqlite3.Connection, partition: int, batch: Exact) -> int | None:
     """Return the position before the first event; None where the batch has to be sorted."""
-    *row, recorded_at = writer.execute(_SQL["read_last"], (partition,)).fetchone()
-    head = _head(row)
-    if head.state is not State.OPEN:
+    _, last, state, _, recorded_at = writer.execute(_SQL["read_last"], (partition,)).fetchone()
+    if state != _OPEN:
         return None
     if batch.guards:
         [found] = writer.execute(_SQL["count_guards"], (json.dumps(batch.guards),)).fetchone()
@@ -286,12 +288,9 @@ def _append_exact(writer: sqlite3.Connection, partition: int, batch: Exact) -> i
     now = max(recorded_at, time_ns() // 1_000)
     writer.executemany(
         _SQL["append_exact"],
-        (
-            (partition, position, now, *event)
-            for position, event in enumerate(batch.rows, head.position + 1)
-        ),
+        [(partition, position, now, *event) for position, event in enumerate(batch.rows, last + 1)],
     )
-    return head.position
+    return int(last)
 
 
 def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Command]) -> Facts:
