@@ -142,6 +142,38 @@ def test_a_thread_waits_for_those_who_were_answered_with_it(
     assert watched.batches == [1, 2, 2]
 
 
+def test_a_thread_that_queued_behind_a_lone_caller_waits_for_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "PATIENCE_SECONDS", PATIENCE)
+    watched = Watched(log)
+    group = GroupCommit(watched)
+    lone = hold(watched, group)
+
+    behind = in_thread(lambda: group.append([command("behind", "user-a", 0)]))
+    wait_until(lambda: group.waiting == 1)
+    watched.go_on.set()
+    result(lone)
+    back = asyncio.run(group.append_async([command("back", "user-b", 0)]))
+
+    assert positions([*result(behind), *back]) == [2, 3]
+    assert watched.batches == [1, 2]
+
+
+def test_a_thread_takes_along_the_task_that_queued_before_it(log: Log) -> None:
+    watched = Watched(log)
+    group = GroupCommit(watched)
+
+    async def call_both() -> list[Outcome]:
+        task = asyncio.create_task(group.append_async([command("task", "user-a", 0)]))
+        await asyncio.sleep(0)
+        [later] = group.append([command("thread", "user-b", 0)])
+        return [*await patiently(task), later]
+
+    assert positions(asyncio.run(call_both())) == [1, 2]
+    assert watched.batches == [2]
+
+
 @pytest.mark.parametrize(
     ("calls", "batches"),
     [
