@@ -194,9 +194,10 @@ class _Erasure:
 
         Media whose content others use stay, without them: others may show it.
         """
-        theirs = self._belongings.uploads
+        theirs = dict(self._belongings.uploads)
         if self._who.again:  # by an id nobody can read under which name they uploaded
-            theirs = theirs | person.uploads_with(self._store, self._removed)
+            for stream, upload in person.uploads_with(self._store, self._removed).items():
+                theirs.setdefault(stream, upload).uploaders.update(upload.uploaders)
         until = self._store.advance.head()
         contents = {upload.content for upload in theirs.values()}
         used = person.used_by_others(self._store, contents, self._who.names, until)

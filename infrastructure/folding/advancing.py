@@ -110,11 +110,11 @@ class Advance:
             ]
             touching = [each for each in zip(together, keys, strict=True) if each[1]]
             self._fold_into(connection, touching, events, last.position)
-        hash = chain.digest(last)
+        record_hash = chain.digest(last)
         self.tables.save_checkpoints(
             connection,
             [
-                replace(checkpoint, position=last.position, record_hash=hash)
+                replace(checkpoint, position=last.position, record_hash=record_hash)
                 for checkpoint in checkpoints
                 if checkpoint.position < last.position
             ],

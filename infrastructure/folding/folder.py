@@ -76,7 +76,7 @@ class Folder:
         def fold() -> int:
             reached, stops = self._fold(position, self._head(position))
             self._check(stops, wanted)
-            return -1 if stops else reached  # others may want what is stopped
+            return 0 if stops else reached  # others may want what is stopped
 
         self._rounds.reach(position, fold)
 

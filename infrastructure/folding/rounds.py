@@ -17,22 +17,23 @@ class Rounds:
         self._error: Unavailable | None = None
 
     def reach(self, position: int, fold: Callable[[], int]) -> None:
-        """Call `fold`, which returns how far it came; but not if one meanwhile reached `position`.
+        """Call `fold`, but not if one that ended meanwhile reached `position`.
 
-        Whoever asks for what was reached before waits for nobody. `Unavailable` is raised for all
-        who waited for the one that found it out.
+        It returns how far all tables came: 0 where one of them is stopped, so that nobody believes
+        it. Whoever asks for what was reached before waits for nobody. `Unavailable` is raised for
+        all who waited for the one that found it out.
         """
         if position <= self._reached:
             fold()
             return
         before = self._ended
         with self._folding:
-            if self._ended == before:
-                self._fold(fold)
-            elif self._error:
+            ended = self._ended > before
+            if ended and self._reached >= position:
+                return
+            if ended and self._error:
                 raise copy(self._error) from self._error
-            elif self._reached < position:
-                self._fold(fold)
+            self._fold(fold)
 
     def _fold(self, fold: Callable[[], int]) -> None:
         self._error = None

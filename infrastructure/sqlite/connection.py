@@ -171,7 +171,12 @@ class immediate:  # noqa: N801 - as `available`, it is entered for every commit
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException:  # a signal that came while it waited is raised behind it
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def __exit__(
         self,

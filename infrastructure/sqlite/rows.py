@@ -230,15 +230,16 @@ class SqliteRows:
             page AS MATERIALIZED (
                 SELECT
                     rowid,
-                    rowid NOT IN ({found} ? AND rowid >= (SELECT oldest FROM total)) AS not_by_name,
-                    rowid NOT IN ({found} ? AND rowid >= (SELECT oldest FROM total)) AS not_by_tag
+                    CASE WHEN rowid IN ({found} ? AND rowid >= (SELECT oldest FROM total)) THEN 0
+                        WHEN rowid IN ({found} ? AND rowid >= (SELECT oldest FROM total)) THEN 1
+                        ELSE 2 END AS rank
                 FROM hits, total
                 WHERE total <= {Hits.MOST} OR rowid > oldest
-                ORDER BY not_by_name, not_by_tag, rowid DESC LIMIT ? OFFSET ?
+                ORDER BY rank, rowid DESC LIMIT ? OFFSET ?
             )
             SELECT total, key, name
             FROM total LEFT JOIN page LEFT JOIN {table.name} ON {_ROWID} = page.rowid
-            ORDER BY not_by_name, not_by_tag, page.rowid DESC
+            ORDER BY rank, page.rowid DESC
             """,
             (
                 match.render(query),

@@ -6,12 +6,16 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from refold.infrastructure.sqlite.connection import connect
+from refold.infrastructure.sqlite.rows import CACHE
 
 
 @contextmanager
 def opened(path: Path, **others: Path) -> Iterator[Connection]:
-    """Give a connection to a file, as durable as refold's, that sees others by these names."""
-    with closing(connect(path)) as connection:
+    """Give a connection to a file, as durable as refold's, that sees others by these names.
+
+    It holds as many pages as refold's largest does.
+    """
+    with closing(connect(path, CACHE)) as connection:
         connection.set_authorizer(None)  # refold looks into no other file
         for name, other in others.items():
             connection.execute(f"ATTACH ? AS {name}", (str(other),))

@@ -46,6 +46,7 @@ def filled(store: Store) -> Store:
         ("quantum -library", "34261"),
         ("-quantum", ""),
         ("cooking or physics", "874"),
+        ("pdf or library -physics", "875432"),  # 8 has physics, but not in its name
         ("notes OR field", "821"),
         ("notes or", "21"),
         ('"quantum library"', "5"),

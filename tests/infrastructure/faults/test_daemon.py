@@ -30,6 +30,7 @@ REFOLD: Final = "from refold.scripts.cli import main; main()"
 def test_two_daemons_beside_three_writers_apply_nothing_twice_and_stop_when_told(url: str) -> None:
     with open_store(url) as store, ExitStack() as stack:
         daemons = [stack.enter_context(_daemon(url)) for _ in range(2)]
+        first = [_next(daemon) for daemon in daemons]  # now they can be told to stop
         writers = [
             stack.enter_context(
                 started("appending", url, f"writer-{n}", str(COMMANDS), output=PIPE)
@@ -43,8 +44,8 @@ def test_two_daemons_beside_three_writers_apply_nothing_twice_and_stop_when_told
         said = [_stopped(daemon) for daemon in daemons]
 
         assert [daemon.returncode for daemon in daemons] == [0, 0]
-        for lines in said:
-            assert [lines[0]["event"], lines[-1]["event"]] == ["started", "stopped"]
+        assert [line["event"] for line in first] == ["started", "started"]
+        assert [lines[-1]["event"] for lines in said] == ["stopped", "stopped"]
         assert max(lines[-1]["position"] for lines in said) == WRITERS * COMMANDS
         rebuilt = store.rebuilder.rebuild(catalog.ALL)
         assert all(each.is_equal for each in rebuilt)
@@ -71,8 +72,7 @@ def test_a_daemon_seals_and_ends_the_sessions_that_have_expired(url: str) -> Non
 def test_a_daemon_says_that_its_store_is_away_and_goes_on_when_it_is_back() -> None:
     with throwaway() as cluster, open_store(cluster.url, create=True) as store:
         with _daemon(cluster.url) as daemon:
-            assert daemon.stdout
-            assert b'"started"' in daemon.stdout.readline()
+            assert _next(daemon)["event"] == "started"
             cluster.restart("immediate")
             data = {"sha256": "0" * 64, "cid": "cid"}
             run(store, "file.register", data, command_id="after", actor="ada")
@@ -90,6 +90,12 @@ def test_a_daemon_says_that_its_store_is_away_and_goes_on_when_it_is_back() -> N
 def _daemon(url: str, *options: str) -> "Popen[bytes]":
     command = [sys.executable, "-c", REFOLD, "run", "--store", url, *options]
     return Popen(command, stdout=PIPE)
+
+
+def _next(daemon: "Popen[bytes]") -> dict[str, Any]:
+    assert daemon.stdout
+    line: dict[str, Any] = json.loads(daemon.stdout.readline())
+    return line
 
 
 def _stopped(daemon: "Popen[bytes]") -> list[dict[str, Any]]:

@@ -42,6 +42,42 @@ def test_what_was_reached_before_is_not_waited_for() -> None:
         _all_end([first])
 
 
+def test_who_asks_for_nothing_new_waits_for_nobody_where_a_table_is_stopped() -> None:
+    rounds, log = Rounds(), _Log()
+    rounds.reach(1, lambda: 0)  # as where a table is stopped: nobody is to believe it
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(rounds.reach, 9, log.fold)
+        log.is_folding.wait()
+        rounds.reach(0, lambda: 0)
+        assert not first.done()
+        log.go_on.set()
+        _all_end([first])
+
+
+def test_what_was_reached_counts_even_if_a_later_round_failed() -> None:
+    rounds, log = Rounds(), _Log()
+    first_waits, tried = Event(), Event()
+
+    def is_away() -> int:
+        tried.set()
+        assert first_waits.wait(5)
+        raise Unavailable("nobody answers")
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(rounds.reach, 1, log.fold)
+        log.is_folding.wait()
+        more = pool.submit(rounds.reach, 20, is_away)
+        wait([more], 0.1)
+        late = pool.submit(rounds.reach, 3, log.fold)
+        wait([late], 0.1)
+        log.go_on.set()
+        assert tried.wait(5)  # 20 is behind the 3 that the first one reached
+        first_waits.set()
+        _all_end([first, late])
+        with pytest.raises(Unavailable):
+            more.result(5)
+
+
 def test_an_error_is_for_its_thread_alone() -> None:
     rounds, log = Rounds(), _Log()
     log.go_on.set()
