@@ -61,6 +61,4 @@ def family_key(stream: str) -> str:
 
 def partition(stream: str, partitions: int) -> int:
     """Return the partition, 0-based, that keeps `stream`; a family is never split."""
-    if partitions == 1:  # as most stores have it: nothing to hash
-        return 0
     return crc32(family(stream).encode()) % partitions
