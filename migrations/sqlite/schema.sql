@@ -11,8 +11,9 @@ CREATE TABLE claims (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (
-    partition   INTEGER NOT NULL,
-    position    INTEGER NOT NULL,
+    place       INTEGER PRIMARY KEY,
+    partition   INTEGER NOT NULL AS (place >> 48),
+    position    INTEGER NOT NULL AS (place & 281474976710655),
     stream      TEXT    NOT NULL,
     version     INTEGER NOT NULL,
     type        TEXT    NOT NULL,
@@ -21,8 +22,7 @@ CREATE TABLE events (
     metadata    BLOB    NOT NULL,
     recorded_at INTEGER NOT NULL,
     command_id  TEXT    NOT NULL,
-    command_no  INTEGER NOT NULL,
-    PRIMARY KEY (partition, position)
+    command_no  INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE heads (
@@ -71,9 +71,10 @@ BEGIN
 END;
 
 CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
-WHEN NEW.position <> 1 + coalesce(
-        (SELECT max(position) FROM events WHERE partition = NEW.partition), 0)
-    OR EXISTS (SELECT 1 FROM events WHERE rowid = NEW.rowid)
+WHEN (NEW.place & 281474976710655 <> 1
+        AND NOT EXISTS (SELECT 1 FROM events WHERE place = NEW.place - 1))
+    OR EXISTS (
+        SELECT 1 FROM events WHERE place >= NEW.place AND place < ((NEW.place >> 48) + 1) << 48)
     OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
     OR (NEW.command_no = 0 AND EXISTS (
         SELECT 1 FROM events WHERE command_id = NEW.command_id AND command_no = 0))

@@ -38,7 +38,8 @@ IN_THE_WAY = {
     "command id": (0, 4, "user-new", 1, "first", 0),
     "everything": (0, 1, "user-ada", 1, "first", 0),
 }
-INTO = f"INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, 'x', 1, x'00', x'00', 0, ?, ?)"
+IN_PLACE = COLUMNS.replace("partition, position", "place")
+INTO = f"INTO events ({IN_PLACE}) VALUES (? << 48 | ?, ?, ?, 'x', 1, x'00', x'00', 0, ?, ?)"
 
 
 # --- SQLite -----------------------------------------------------------------------------
@@ -58,7 +59,11 @@ def test_sqlite_refuses_to_change_an_event(sqlite_log: sqlite3.Connection, chang
     before = sqlite_log.execute("SELECT * FROM events").fetchall()
 
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        sqlite_log.execute(change.format(events="events").replace("'forged'", "x'00'"))
+        sqlite_log.execute(
+            change.format(events="events")
+            .replace("'forged'", "x'00'")
+            .replace("partition, position", "place")
+        )
 
     assert sqlite_log.execute("SELECT * FROM events").fetchall() == before
 
@@ -78,20 +83,31 @@ def test_sqlite_refuses_to_put_an_event_in_anothers_place(
     assert sqlite_log.execute("SELECT * FROM events").fetchall() == before
 
 
-@pytest.mark.parametrize("recursive_triggers", ["OFF", "ON"])
-@pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "REPLACE", "INSERT", "INSERT OR IGNORE"])
-@pytest.mark.parametrize("rowid", [1, 3])
-def test_sqlite_refuses_to_put_an_event_in_anothers_row(
-    sqlite_log: sqlite3.Connection, rowid: int, verb: str, recursive_triggers: str
+@pytest.mark.parametrize("place", [None, -1, 0, 2**48, 2**48 + 2, 2**63 - 1])
+@pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "INSERT OR IGNORE"])
+def test_sqlite_refuses_an_event_that_is_nowhere(
+    sqlite_log: sqlite3.Connection, place: int | None, verb: str
 ) -> None:
-    sqlite_log.execute(f"PRAGMA recursive_triggers = {recursive_triggers}")
-    before = sqlite_log.execute("SELECT rowid, * FROM events").fetchall()
-    next_event = INTO.replace("(", "(rowid, ", 1).replace("(?", f"({rowid}, ?", 1)
+    before = sqlite_log.execute("SELECT * FROM events").fetchall()
 
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        sqlite_log.execute(f"{verb} {next_event}", (0, 4, "user-new", 1, "new", 0))
+        sqlite_log.execute(
+            f"{verb} {INTO.replace('? << 48 | ?', '?')}", (place, "user-new", 1, "new", 0)
+        )
 
-    assert sqlite_log.execute("SELECT rowid, * FROM events").fetchall() == before
+    assert sqlite_log.execute("SELECT * FROM events").fetchall() == before
+
+
+def test_sqlite_counts_each_partition_for_itself(sqlite_log: sqlite3.Connection) -> None:
+    for partition, position in [(1, 1), (1, 2), (3, 1), (0, 4)]:
+        command = f"{partition} {position}"
+        row = (partition, position, f"user-{command}", 1, command, 0)
+        sqlite_log.execute(f"INSERT {INTO}", row)
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            sqlite_log.execute(f"INSERT OR REPLACE {INTO}", (*row[:2], "user-new", 1, "new", 0))
+
+    found = sqlite_log.execute("SELECT partition, position FROM events ORDER BY place").fetchall()
+    assert found == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (3, 1)]
 
 
 @pytest.mark.parametrize("verb", ["INSERT OR REPLACE", "INSERT"])
@@ -99,7 +115,7 @@ def test_sqlite_takes_nothing_of_a_statement_or_transaction_that_would_replace_a
     sqlite_log: sqlite3.Connection, verb: str
 ) -> None:
     before = sqlite_log.execute("SELECT * FROM events").fetchall()
-    row = "(0, {}, 'user-new', {}, 'x', 1, x'00', x'00', 0, 'new {}', 0)"
+    row = "({}, 'user-new', {}, 'x', 1, x'00', x'00', 0, 'new {}', 0)"
     rows = ", ".join(
         row.format(position, version, version) for position, version in [(5, 2), (1, 3)]
     )
@@ -107,7 +123,7 @@ def test_sqlite_takes_nothing_of_a_statement_or_transaction_that_would_replace_a
     sqlite_log.execute("BEGIN")
     sqlite_log.execute(f"INSERT {INTO}", (0, 4, "user-new", 1, "new", 0))
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        sqlite_log.execute(f"{verb} INTO events ({COLUMNS}) VALUES {rows}")
+        sqlite_log.execute(f"{verb} INTO events ({IN_PLACE}) VALUES {rows}")
 
     assert not sqlite_log.in_transaction
     assert sqlite_log.execute("SELECT * FROM events").fetchall() == before

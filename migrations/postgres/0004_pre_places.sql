@@ -1,0 +1,1 @@
+-- Nothing: here a table has no order of its own.
