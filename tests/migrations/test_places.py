@@ -44,7 +44,7 @@ with engine.begin() as connection:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """The file of a store of version 0003, with events in two partitions."""
+    """The file of a store of version 0003, with events in two of three partitions."""
     path = tmp_path / "store"
     engine = sa.create_engine("sqlite://", creator=lambda: connect(path))
     config = Config()
@@ -52,7 +52,7 @@ def old(tmp_path: Path) -> Path:
     with engine.begin() as connection:
         config.attributes.update(connection=connection, schema=None)
         command.upgrade(config, "0003")
-        connection.exec_driver_sql("INSERT INTO heads VALUES (1, 'open', NULL)")
+        connection.exec_driver_sql("INSERT INTO heads VALUES (1, 'open', NULL), (2, 'open', NULL)")
     engine.dispose()
     with closing(connect(path)) as driver:
         driver.execute("BEGIN")
@@ -74,16 +74,16 @@ def test_the_events_of_an_older_store_stay_as_they_are(old: Path) -> None:
     before = events(old)
 
     with open_store(f"sqlite:///{old}", create=True) as store:
-        pages = [store.log.page(partition, 0, EVENTS + 1) for partition in (0, 1)]
+        pages = [store.log.page(partition, 0, EVENTS + 1) for partition in range(3)]
         heads = [head.position for head in store.log.heads()]
         [outcome] = store.log.append(
             [Command("new", (Write("sample-new", 0, (NewEvent("sample.made", 1, b"", b"{}"),)),))]
         )
 
     assert [tuple(each) for page in pages for each in page] == before
-    assert heads == [EVENTS, EVENTS]
+    assert heads == [EVENTS, EVENTS, 0]
     assert isinstance(outcome, Appended)
-    assert outcome.position == EVENTS + 1
+    assert outcome.position == heads[outcome.partition] + 1
     assert tables(old) == tables(made(old.parent / "new"))
 
 
