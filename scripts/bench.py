@@ -68,7 +68,8 @@ def bench(
 
     A row is a median of ratios, or of seconds or MB, over several rounds; beside it stand other
     libraries and tools that are installed. What can be compared is: a wrong result reaches no goal.
-    Exit code 3 when there was one.
+    Exit code 3 when there was one. A row that cannot be measured is told, the others go on, and the
+    exit code is 1; Ctrl-C ends with what is measured by then.
 
     Example: refold bench --quick --rows rebuild --rows copy --out results
     """
@@ -87,7 +88,7 @@ def bench(
         ) as place,
     ):
         versions = machine.versions(place)
-        results = [_result(row, place, advance) for row in chosen]
+        results, failed = _measured(chosen, place, advance)
     document = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": machine.commit(),
@@ -96,14 +97,19 @@ def bench(
         "quick": quick,
         "events": place.events,
         "rows": [result.document() for result in results],
+        "failed": failed,
         "seconds": round(monotonic() - started, 3),
     }
-    if out:
+    if out and results:
         _write(out, document, results)
     if json:
         output.document(document)
     else:
         _show(results)
+        for name, why in failed.items():
+            print(f"FAILED: {name}: {why}")
+    if failed:
+        raise typer.Exit(1)
     if not all(result.correct for result in results):
         raise typer.Exit(3)
 
@@ -116,6 +122,22 @@ def _chosen(names: Sequence[str] | None) -> Sequence[Row]:
         if not any(fnmatchcase(row.name, name) for row in ALL):
             raise typer.BadParameter(f"there is no row {name}; there are {NAMES}, {OTHERS}")
     return [row for row in ALL if any(fnmatchcase(row.name, name) for name in names)]
+
+
+def _measured(
+    rows: Sequence[Row], place: site.Site, advance: output.Advance
+) -> tuple[list[Result], dict[str, str]]:
+    """Measure rows, and return what they came to, and why some came to nothing."""
+    results, failed = list[Result](), dict[str, str]()
+    for row in rows:
+        try:
+            results.append(_result(row, place, advance))
+        except KeyboardInterrupt:
+            failed[row.name] = "it was interrupted"
+            break
+        except Exception as error:  # what breaks one row says nothing of the others
+            failed[row.name] = f"{type(error).__name__}: {error}"
+    return results, failed
 
 
 def _result(row: Row, place: site.Site, advance: output.Advance) -> Result:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Final, cast
 from uuid import uuid4
 
+from refold.domain.positions import Positions
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.moving import copying
 from refold.infrastructure.moving.carrying import Carrier
@@ -111,11 +112,11 @@ class _Copies:
         if self.seconds is None:
             certificate = copying.copy(source, target, watch)
             self.seconds = certificate.seconds
-            self._note(certificate.differences, certificate.position)
+            self._note(certificate.differences, certificate.positions.total)
             return self.events / (watch.started["fold"] - watch.started["copy"])
         carrier = Carrier(source, target)
-        taken = seconds(lambda: carrier.carry(self.events))
-        self._note(carrier.differences, carrier.position)
+        taken = seconds(lambda: carrier.carry(Positions((self.events,))))
+        self._note(carrier.differences, carrier.positions.total)
         return self.events / taken
 
     def _note(self, differences: Sequence[str], position: int) -> None:
@@ -166,7 +167,7 @@ def _sum(server: Connection, schema: str) -> object:
 
 def _insert(server: sqlite3.Connection) -> None:
     with immediate(server):
-        server.execute("INSERT INTO main.events SELECT * FROM log.events")
+        raw.copy(server, "log", "events")
 
 
 ROWS: Final = (

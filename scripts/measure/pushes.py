@@ -175,7 +175,7 @@ def _copy(server: sqlite3.Connection) -> None:
     with immediate(server):
         for place, table in ("log", "events"), ("tables", TABLE):
             raw.declare(server, place, table)
-            server.execute(f"INSERT INTO main.{table} SELECT * FROM {place}.{table}")
+            raw.copy(server, place, table)
 
 
 @contextmanager

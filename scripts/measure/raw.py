@@ -33,6 +33,15 @@ def declare(connection: Connection, place: str, table: str) -> None:
         connection.execute(sql)
 
 
+def copy(connection: Connection, place: str, table: str) -> None:
+    """Insert all rows of a table of the attached file `place` into the one of that name here."""
+    names = connection.execute(f"PRAGMA {place}.table_info({table})").fetchall()  # none computed
+    columns = ", ".join(name for _, name, *_ in names)
+    connection.execute(
+        f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM {place}.{table}"
+    )
+
+
 def remove(path: Path) -> None:
     """Remove a file, and the files that stand beside it."""
     for each in path.parent.glob(f"{path.name}*"):
