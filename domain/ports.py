@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from refold.domain.errors import Conflict, Refused
+from refold.domain.positions import Positions
 
 # --- records ----------------------------------------------------------------------
 
@@ -166,12 +167,18 @@ Outcome = Appended | Refused | Conflict
 class EventLog(Protocol):
     """An append-only log of events with dense positions."""
 
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions there are; that never changes."""
+        ...
+
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         """Append each command whole or not at all and return one outcome for each, in order.
 
         A member that conflicts or is refused (`Claimed`, `CommandIdTaken`, `KeyErased`,
         `AlreadyTracked`, `Moved`, `Filling`) does not disturb the others; a later member sees what
-        an earlier one did. A command whose id is in the log already gives its first outcome,
+        an earlier one did: first go those of the partition of the first member, then those of the
+        next one. A command whose id is in the log already gives its first outcome,
         whatever else it holds. Trackings alone are known again as long as they stand.
 
         Raises `Unavailable` when the store stays silent: the same commands may then be in the
@@ -239,6 +246,11 @@ class Head:
     position: int
     state: State
     successor: str | None
+
+
+def ends(heads: Iterable[Head]) -> Positions:
+    """Return where the partitions end, given all of their heads in order."""
+    return Positions(tuple(head.position for head in heads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +353,11 @@ class Beside(NamedTuple):
     claims: list[Claim]
     trackings: list[Tracked]
 
+    @property
+    def positions(self) -> Positions:
+        """Return where the log ended at that instant."""
+        return ends(self.heads)
+
 
 class Replica(Protocol):
     """What a copy reads and writes beside the events."""
@@ -358,9 +375,9 @@ class Replica(Protocol):
         ...
 
     def replace_claims(
-        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], positions: Positions
     ) -> bool:
-        """Make these the only claims and trackings if the log ends at `position`, and tell so.
+        """Make these the only claims and trackings if the log ends at `positions`, and tell so.
 
         Raises `Refused` unless the store is filling.
         """

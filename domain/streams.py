@@ -62,3 +62,8 @@ def family_key(stream: str) -> str:
 def partition(stream: str, partitions: int) -> int:
     """Return the partition, 0-based, that keeps `stream`; a family is never split."""
     return crc32(family(stream).encode()) % partitions
+
+
+def share(stream: str, partitions: int, parts: int) -> int:
+    """Return which of so many `parts` of its partition has `stream`, from 0; evenly."""
+    return crc32(family(stream).encode()) // partitions % parts

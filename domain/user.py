@@ -88,11 +88,12 @@ class Erased:
 class ContentsRemoved:
     """Contents that only this user used go with them, by SHA-256.
 
-    No event up to the position `until` needs them: so far was looked who does.
+    No event up to the position `until` needs them: so far was looked who does. Where the log has
+    several partitions, that is a position in each.
     """
 
     removed_blobs: tuple[str, ...]
-    until: int
+    until: int | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,10 +324,12 @@ def delete(user: User) -> list[Event]:
     return [Deleted(tuple(user.keys), tuple(user.devices))] if user.known else []
 
 
-def erase(user: User, id: str, contents: Sequence[str] = (), until: int = 0) -> list[Event]:
+def erase(
+    user: User, id: str, contents: Sequence[str] = (), until: int | tuple[int, ...] = 0
+) -> list[Event]:
     """Destroy the key under which all is sealed that is known of a person, passwords included.
 
-    `contents`, by SHA-256, are those that nobody else uses up to the position `until`, and go with
+    `contents`, by SHA-256, are those that nobody else uses `until` there, and go with
     them. A user who was deleted can still be erased.
     """
     if not user.subject:

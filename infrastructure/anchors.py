@@ -17,8 +17,8 @@ from refold.domain import times
 from refold.domain.errors import BadInput, BrokenLog, Unavailable
 from refold.infrastructure import chain
 from refold.infrastructure.config import Settings
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.store import Store
 
 
@@ -93,29 +93,30 @@ def place(name: str, settings: Settings) -> Place:
     return S3Object(S3Place(bucket, **way), key)
 
 
-def add(store: Store, place: Place) -> tuple[Anchor, list[str]]:
-    """Seal all full blocks and add an anchor for the end of the log.
+def add(store: Store, place: Place) -> tuple[list[Anchor], list[str]]:
+    """Seal all full blocks and add an anchor for the end of each partition of the log.
 
-    Returns it, and what the last anchor says otherwise than the log; then nothing is written.
+    Returns them, and what the last anchors say otherwise than the log; then nothing is written.
     Seals are taken as they stand: `check` reads all. Raises `BadInput` for what is no anchor, and
     `BrokenLog` for a hole.
     """
     before = place.read() or b""
-    last = _parsed(before, place)[-1:]
-    head = store.advance.head()
-    chain.seal(store.log, PARTITION, head)
-    until = min((each.position for each in last), default=head)
-    seals = [seal for seal in store.log.seals(PARTITION) if seal.position <= until]
-    walk = chain.Walk.resume(seals[-1]) if seals else chain.Walk(PARTITION, ())
-    differences = list(_differences(store, walk, last, None))
+    last = {each.partition: each for each in _parsed(before, place)}
+    log_id, now = store.log.identity().log_id, times.text(time_ns() // 1_000)
+    added, differences = list[Anchor](), list[str]()
+    for partition, end in enumerate(store.advance.head().each):
+        chain.seal(store.log, partition, end)
+        known = [last[partition]] if partition in last else []
+        until = min((each.position for each in known), default=end)
+        seals = [seal for seal in store.log.seals(partition) if seal.position <= until]
+        walk = chain.Walk.resume(seals[-1]) if seals else chain.Walk(partition, ())
+        differences += _differences(store, walk, known, None)
+        if not differences:
+            _go(store, walk, end, None)
+        added.append(Anchor(log_id, partition, walk.position, walk.chain.hex(), now))
     if not differences:
-        _go(store, walk, head, None)
-    now = times.text(time_ns() // 1_000)
-    log_id = store.log.identity().log_id
-    anchor = Anchor(log_id, PARTITION, walk.position, walk.chain.hex(), now)
-    if not differences:
-        place.append(before, msgspec.json.encode(asdict(anchor)) + b"\n")
-    return anchor, differences
+        place.append(before, b"".join(msgspec.json.encode(asdict(each)) + b"\n" for each in added))
+    return added, differences
 
 
 def check(store: Store, place: Place, progress: Progress | None = None) -> list[str]:
@@ -127,18 +128,22 @@ def check(store: Store, place: Place, progress: Progress | None = None) -> list[
     anchors = _parsed(place.read() or b"", place)
     if not anchors:
         raise BadInput(f"there are no anchors at {place}")
-    walk = chain.Walk(PARTITION, store.log.seals(PARTITION))
-    try:
-        return list(_differences(store, walk, anchors, progress))
-    except BrokenLog as broken:
-        return [str(broken)]
+    found = list[str]()
+    for partition in range(max(store.log.partitions, *(1 + each.partition for each in anchors))):
+        own = [each for each in anchors if each.partition == partition]
+        try:
+            walk = chain.Walk(partition, store.log.seals(partition))
+            found += _differences(store, walk, own, progress)
+        except BrokenLog as broken:
+            found.append(str(broken))
+    return found
 
 
 def _differences(
     store: Store, walk: chain.Walk, anchors: Iterable[Anchor], progress: Progress | None
 ) -> Iterator[str]:
     """Yield the first difference, if there is one: what is behind it differs all the more."""
-    log_id, head = store.log.identity().log_id, store.advance.head()
+    log_id, head = store.log.identity().log_id, store.advance.head()[walk.partition]
     fits = 0
     for anchor in sorted(anchors, key=lambda each: each.position):
         if anchor.log_id != log_id:
@@ -161,7 +166,7 @@ def _differences(
 
 
 def _go(store: Store, walk: chain.Walk, until: int, progress: Progress | None) -> None:
-    for page in chain.pages(store.log, PARTITION, walk.position, until):
+    for page in chain.pages(store.log, walk.partition, walk.position, until):
         walk.over(page)
         if progress:
             progress("verify", walk.position, until)
@@ -173,7 +178,10 @@ def _parsed(lines: bytes, place: Place) -> Sequence[Anchor]:
         try:
             if not line.endswith(b"\n"):
                 raise ValueError("it was cut off")
-            anchors.append(msgspec.json.decode(line, type=Anchor))
+            anchor = msgspec.json.decode(line, type=Anchor)
+            if not 0 <= anchor.partition < MOST_PARTITIONS:
+                raise ValueError(f"there is no partition {anchor.partition}")
+            anchors.append(anchor)
         except ValueError as error:
             raise BadInput(f"line {number} of {place} is no anchor: {error}") from error
     return anchors

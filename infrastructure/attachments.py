@@ -126,6 +126,7 @@ def _attach_all(
                 outcome.stream,
                 outcome.version,
                 outcome.position,
+                outcome.partition,
             )
         if attempts == commands.ATTEMPTS or not isinstance(outcome, Conflict):
             raise outcome

@@ -8,11 +8,12 @@ then its texts and bytes (stream, type, data, metadata, command_id); each field 
 bytes (8 bytes, big-endian) and its bytes, a number as 8 bytes, signed. A golden file holds this.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from struct import Struct
 from typing import Final, Protocol
 
+from refold.domain import streams
 from refold.domain.errors import BrokenLog
 from refold.domain.ports import EventLog, Recorded, Seal, Sealed
 
@@ -138,6 +139,35 @@ class Walk:
         elif standing != chain:
             first = position - GRID + 1
             raise BrokenLog(self.partition, first, position, "its seal does not fit its events")
+
+
+class FamilyChains:
+    """The chain of each family, over its events without partition and position.
+
+    Together they say that two logs have the same events, wherever their families are.
+    """
+
+    def __init__(self) -> None:
+        self._chains: dict[str, bytes] = {}
+
+    def over(self, records: Iterable[Recorded]) -> None:
+        """Go on with the next events of families."""
+        for record in records:
+            family = streams.family(record.stream)
+            before = self._chains.get(family, b"")
+            self._chains[family] = link(before, record._replace(partition=0, position=0))
+
+    def proof(self) -> tuple[int, str]:
+        """Return how many families there are, and the SHA-256 over their names and chains."""
+        total = sha256()
+        for family in sorted(self._chains):
+            total.update(family.encode() + b"\n" + self._chains[family])
+        return len(self._chains), total.hexdigest()
+
+
+def sealed(standing: Sequence[Seal]) -> int:
+    """Return up to where a partition with these seals is sealed."""
+    return standing[-1].position if standing else 0
 
 
 def seal(log: "SealedLog", partition: int, until: int) -> int:

@@ -29,6 +29,7 @@ from refold.domain import (
 )
 from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, History, NewEvent, Past, Recorded
+from refold.domain.positions import Positions
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
 from refold.domain.texts import canonical_json
 from refold.infrastructure import originators
@@ -237,14 +238,15 @@ class Codec:
         referred: Json = parse(recorded.data)["blobs"]
         return referred.values()
 
-    def removed_blobs(self, recorded: Recorded) -> Mapping[str, int]:
-        """Return the SHA-256 of each blob that no event up to a position needs, and that."""
+    def removed_blobs(self, recorded: Recorded) -> Mapping[str, Positions]:
+        """Return the SHA-256 of each blob that no event up to some positions needs, and those."""
         if not self._is_own(recorded, self._removing):
             return {}
         data: Json = parse(recorded.data)
         removed: list[str] = data["removed_blobs"]
-        until: int = data["until"]
-        return dict.fromkeys(removed, until)
+        until: int | list[int] = data["until"]
+        positions = Positions((until,) if isinstance(until, int) else tuple(until))
+        return dict.fromkeys(removed, positions)
 
     @staticmethod
     def _is_own(recorded: Recorded, types: frozenset[str]) -> bool:
@@ -255,18 +257,6 @@ class Codec:
         """Return those of `records` that refer to blobs, or remove some: few of most logs."""
         about = self._referring | self._removing
         return [each for each in records if each.type in about]
-
-    def follow_blobs(self, needed: dict[str, int], recorded: Recorded) -> None:
-        """Bring the blobs that are `needed` behind an event, with the last one that needs each."""
-        needed.update(dict.fromkeys(self.blobs(recorded), recorded.position))
-        self.drop_blobs(needed, self.removed_blobs(recorded))
-
-    @staticmethod
-    def drop_blobs(needed: dict[str, int], removed: Mapping[str, int]) -> None:
-        """Drop from those that are `needed` what was removed, and no event needs since."""
-        for sha256, until in removed.items():
-            if needed.get(sha256, 0) <= until:
-                needed.pop(sha256, None)
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

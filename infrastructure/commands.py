@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from refold.domain import streams, user
 from refold.domain.errors import BadInput, Claimed, Conflict, KeyErased, Moved
 from refold.domain.ports import Appended, Claim, Command, Key, Past, Valued, Write
+from refold.domain.positions import Positions
 from refold.domain.sealing import forgotten
 from refold.domain.texts import check_word
 from refold.infrastructure.codec import Metadata, encode_metadata
@@ -37,6 +38,8 @@ ATTEMPTS: Final = 50
 class Done:
     """What came of a command: `position` is that of its last event, 0 if it made none.
 
+    `at` says the same of any log, as queries take it: all of the command is there.
+
     `duplicate` tells that the same command id did it before; this is its first outcome.
     """
 
@@ -44,6 +47,12 @@ class Done:
     stream: str
     version: int
     position: int
+    partition: int = 0
+
+    @property
+    def at(self) -> Positions:
+        """Return how far a log or table is that has this."""
+        return Positions.at(self.partition, self.position)
 
 
 def run(
@@ -123,7 +132,7 @@ def carry_out_here(
         attempts += 1
         stream = stream_of(store, request)
         events = store.history(stream)
-        done = _first_outcome(stream, events, command_id) or (
+        done = _first_outcome(store, stream, events, command_id) or (
             None if events else _outcome_elsewhere(store, request, command_id)
         )
         if done:
@@ -134,7 +143,8 @@ def carry_out_here(
         values = request.decide(Situation(store, events, command_id, first))
         if not values:
             position = events[-1].position if events else 0
-            return Done("unchanged", stream, version, position)
+            home = store.partition(stream)
+            return Done("unchanged", stream, version, position, home)
         try:
             command = prepared(store, request, stream, events, values, command_id, metadata)
         except KeyErased:  # the subject was forgotten since the events were read
@@ -196,14 +206,18 @@ def _claims(store: Store, values: Iterable[tuple[str, str]], stream: str) -> tup
     return tuple(Claim(*claim, stream) for claim in sorted(blinded(store, each) for each in values))
 
 
-def _first_outcome(stream: str, events: Sequence[Past], command_id: str) -> Done | None:
+def _first_outcome(
+    store: Store, stream: str, events: Sequence[Past], command_id: str
+) -> Done | None:
     """Return what the command did to its stream when it was carried out before."""
     own = [
         (version, event.position)
         for version, event in enumerate(events, 1)
         if event.command_id == command_id
     ]
-    return Done("duplicate", stream, *own[-1]) if own else None
+    if not own:
+        return None
+    return Done("duplicate", stream, *own[-1], store.partition(stream))
 
 
 def _outcome_elsewhere(store: Store, request: Request, command_id: str) -> Done | None:
@@ -227,4 +241,5 @@ def _done(outcome: Appended) -> Done:
         outcome.stream,
         outcome.version,
         outcome.position,
+        outcome.partition,
     )

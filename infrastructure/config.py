@@ -30,7 +30,7 @@ from refold.domain.errors import BadInput
 from refold.infrastructure import address
 from refold.infrastructure.address import ORDINARY, Address, Connecting
 from refold.infrastructure.blobs.presigning import LONGEST
-from refold.infrastructure.limits import PAYLOAD_BYTES, UPLOAD_BYTES
+from refold.infrastructure.limits import MOST_PARTITIONS, PAYLOAD_BYTES, UPLOAD_BYTES
 
 FILE: Final = Path("refold.toml")
 """Read from the working directory when nothing nearer names a file or a store."""
@@ -153,6 +153,7 @@ class Storage(BaseSettings):
     sslkey: str | None = None
     insecure_tls: bool = False
     drift_seconds: float | None = Field(default=None, ge=1, allow_inf_nan=False)
+    partitions: int | None = Field(default=None, ge=1, le=MOST_PARTITIONS)
     pool: Pool = Pool()
     media: Media = Media()
 
@@ -270,7 +271,7 @@ class Settings:
     `store` is the address of the store that is named, if one is. `storage` is what holds for a
     store at any address: `REFOLD_…`, and of the file what is `FOR_ANY_STORE`. `touch_step` is how
     many µs the expiry of a session has to move before that is an event, `payload_bytes` how large
-    one may be.
+    one may be. `partitions` are those of a store that is made.
     """
 
     store: Address | None
@@ -279,6 +280,7 @@ class Settings:
     vault_key: SecretStr | None
     touch_step: int = int(TOUCH_SECONDS * 1_000_000)
     payload_bytes: int = PAYLOAD_BYTES
+    partitions: int | None = None
 
     def address(self, url: str | None = None) -> Address:
         """Return the address `url`, or that of the store that is named. Raises `BadInput`."""
@@ -313,14 +315,12 @@ def read(store: str | None = None, config: Path | None = None) -> Settings:
     apart = of_environment({key: keys[key] for key in keys.keys() & FOR_ANY_STORE}, path)
     named = _checked(Environment).store
     if store is not None:
-        place = apart.address(store)
-    elif whole.backend and (config or not named):
-        place = whole.address()
-    elif named:
-        place = apart.address(named.get_secret_value())
-    else:
-        return replace(apart, store=_checked(Systems).address(apart.storage))
-    return replace(apart, store=place)
+        return replace(apart, store=apart.address(store))
+    if whole.backend and (config or not named):
+        return replace(apart, store=whole.address(), partitions=whole.partitions)
+    if named:
+        return replace(apart, store=apart.address(named.get_secret_value()))
+    return replace(apart, store=_checked(Systems).address(apart.storage))
 
 
 def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = None) -> Settings:
@@ -332,7 +332,8 @@ def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = No
         media = Media(folder=folder, upload_bytes=media.upload_bytes)
     touch_step = int(environment.session_touch_seconds * 1_000_000)
     most = environment.payload_bytes
-    return Settings(None, storage, media, environment.vault_key, touch_step, most)
+    key = environment.vault_key
+    return Settings(None, storage, media, key, touch_step, most, storage.partitions)
 
 
 def _keys(path: Path) -> dict[str, Any]:

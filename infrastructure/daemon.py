@@ -13,10 +13,11 @@ from time import monotonic
 from typing import Final
 
 from refold.domain.errors import Filling, Moved, StaleProjection, Unavailable
-from refold.domain.ports import State
+from refold.domain.ports import Head, State, ends
+from refold.domain.positions import Positions
 from refold.infrastructure import chain, sessions
 from refold.infrastructure.checking.drift import Checked, find_drift
-from refold.infrastructure.folding.advancing import PARTITION, UNREADABLE
+from refold.infrastructure.folding.advancing import UNREADABLE
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -47,10 +48,11 @@ class Daemon:
         """Without `drift_seconds`, the time between two looks for drift, there is none."""
         self._store, self._say, self._purge_seconds = store, say, purge_seconds
         self._drift_seconds = drift_seconds
-        self._folded = -1
+        self._folded: Positions | None = None
         self._blocked = ""
-        standing = store.log.seals(PARTITION)
-        self._sealed = standing[-1].position if standing else 0
+        self._sealed = [
+            chain.sealed(store.log.seals(partition)) for partition in range(store.log.partitions)
+        ]
         self._next_purge = self._next_look = monotonic()
 
     def run(self, stopped: Event) -> None:
@@ -68,18 +70,18 @@ class Daemon:
                 self._say("unavailable", {"reason": str(error)})
                 pause = LONGEST_PAUSE
             stopped.wait(pause)
-        self._say("stopped", {"position": max(self._folded, 0)})
+        self._say("stopped", {"position": self._folded.document() if self._folded else 0})
 
     def step(self) -> bool:
         """Do what there is to do now, and tell whether there was anything."""
-        head = self._store.log.heads()[PARTITION]
-        folded = self._fold(head.position)
-        sealed = self._seal(head.position)
-        purged = head.state is State.OPEN and self._purge()
+        heads = self._store.log.heads()
+        folded = self._fold(ends(heads))
+        sealed = max([self._seal(each) for each in heads])
+        purged = heads[0].state is State.OPEN and self._purge()
         self._look_for_drift()
         return folded or sealed or purged
 
-    def _fold(self, head: int) -> bool:
+    def _fold(self, head: Positions) -> bool:
         if head == self._folded and not self._blocked:
             return False
         began = monotonic()
@@ -92,18 +94,20 @@ class Daemon:
                 self._say("blocked", {"reason": str(stop)})
             self._blocked = str(stop)
             return head != before
-        if self._folded > max(before, 0):
+        if self._folded.total > (before.total if before else 0):
             seconds = round(monotonic() - began, 3)
-            self._say("folded", {"position": self._folded, "seconds": seconds})
+            self._say("folded", {"position": self._folded.document(), "seconds": seconds})
         return True
 
-    def _seal(self, head: int) -> bool:
-        if head - self._sealed < chain.GRID:
+    def _seal(self, head: Head) -> bool:
+        before = self._sealed[head.partition]
+        if head.position - before < chain.GRID:
             return False
-        before, self._sealed = self._sealed, chain.seal(self._store.log, PARTITION, head)
-        self._say(
-            "sealed", {"position": self._sealed, "blocks": (self._sealed - before) // chain.GRID}
-        )
+        position = chain.seal(self._store.log, head.partition, head.position)
+        self._sealed[head.partition] = position
+        facts = {"position": position, "blocks": (position - before) // chain.GRID}
+        several = {"partition": head.partition} if len(self._sealed) > 1 else {}
+        self._say("sealed", {**several, **facts})
         return True
 
     def _purge(self) -> bool:

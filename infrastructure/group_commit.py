@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from refold.domain.errors import Unavailable
 from refold.domain.ports import Command, Outcome
+from refold.infrastructure.sorting import by_partition, split
 
 MOST_COMMANDS: Final = 500
 """Commands of one batch."""
@@ -221,6 +222,29 @@ class GroupCommit:
         else:
             for member in members:
                 member.succeed(list(islice(outcomes, len(member.commands))))
+
+
+class PartitionedCommit:
+    """A group commit for each partition: none has to wait for another's commit."""
+
+    def __init__(self, log: Appending, partitions: int) -> None:
+        self._groups = [GroupCommit(log) for _ in range(partitions)]
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Return one outcome for each command, as `GroupCommit.append` does."""
+        groups = self._groups
+        return by_partition(
+            commands, len(groups), lambda partition, own: groups[partition].append(own)
+        )
+
+    async def append_async(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Do what `append` does without blocking the event loop."""
+        outcomes: dict[int, Outcome] = {}
+        for partition, indexes in split(commands, len(self._groups)).items():
+            own = [commands[index] for index in indexes]
+            result = await self._groups[partition].append_async(own)
+            outcomes.update(zip(indexes, result, strict=True))
+        return [outcomes[index] for index in range(len(commands))]
 
 
 class _Member:

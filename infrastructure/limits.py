@@ -7,6 +7,9 @@ from refold.domain.errors import Refused
 PAYLOAD_BYTES: Final = 1 << 20
 """Bytes of an event with its metadata, unless REFOLD_PAYLOAD_BYTES says otherwise."""
 
+MOST_PARTITIONS: Final = 256
+"""Partitions of one log."""
+
 UPLOAD_BYTES: Final = 100 << 20
 """Bytes of an upload, unless `[storage.media]` says otherwise."""
 

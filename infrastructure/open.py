@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from refold.domain.errors import NoSuchStore, OlderSchema
+from refold.domain.errors import BadInput, NoSuchStore, OlderSchema
 from refold.domain.ports import Blobs, Log
 from refold.infrastructure import config, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
@@ -16,7 +17,8 @@ from refold.infrastructure.blobs.memory import MemoryBlobs
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.config import Settings
 from refold.infrastructure.folding.tables import Tables
-from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
+from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
 from refold.infrastructure.postgres.connection import available, check
@@ -37,8 +39,12 @@ def open_store(
     create: bool = False,
     settings: Settings | None = None,
     follow_moves: bool = False,
+    partitions: int | None = None,
 ) -> Store:
     """Return the store at `url`; with `create`, make it and bring its schema up to date.
+
+    One that is made has so many `partitions`, or as many as the settings say, or one. Raises
+    `Refused` for a store that is to have others than it has.
 
     With `follow_moves`, commands go on where the store has moved to, and the store with them; an
     address of PostgreSQL tells no password, so that comes from the environment.
@@ -50,23 +56,41 @@ def open_store(
     falls back to another store.
     """
     settings = settings or config.of_environment()
-    store = open_at(settings.address(url), create=create, settings=settings)
+    place = settings.address(url)
+    store = open_at(place, create=create, settings=settings, partitions=partitions)
     if follow_moves:
         store.open_successor = partial(open_store, settings=settings, follow_moves=True)
     return store
 
 
-def open_at(place: Address, *, create: bool = False, settings: Settings | None = None) -> Store:
+class Made(NamedTuple):
+    """Whether a store is to be made, and of how many partitions; None for one, or as it is."""
+
+    create: bool
+    partitions: int | None = None
+
+
+def open_at(
+    place: Address,
+    *,
+    create: bool = False,
+    settings: Settings | None = None,
+    partitions: int | None = None,
+) -> Store:
     """Return the store at an address that was read; see `open_store`."""
     settings = settings or config.of_environment()
+    if not 1 <= (partitions or 1) <= MOST_PARTITIONS:
+        raise BadInput(f"a log has 1 to {MOST_PARTITIONS} partitions, not {partitions}")
+    made = Made(create, partitions or settings.partitions)
     match place:
         case Memory():
             tables = sqlite_rows.tables_in_memory()
-            return assembled(place, MemoryLog(), tables, KeyInMemory(), MemoryBlobs(), settings)
+            log = MemoryLog(made.partitions or 1)
+            return assembled(place, log, tables, KeyInMemory(), MemoryBlobs(), settings)
         case Sqlite():
-            return _open_sqlite(place, settings, create=create)
+            return _open_sqlite(place, settings, made)
         case Postgres():
-            return _open_postgres(place, settings, create=create)
+            return _open_postgres(place, settings, made)
 
 
 def open_log(place: Address, *, create: bool = False) -> Log:
@@ -75,23 +99,23 @@ def open_log(place: Address, *, create: bool = False) -> Log:
         case Memory():
             return MemoryLog()
         case Sqlite():
-            return _sqlite_log(place, create=create)
+            return _sqlite_log(place, Made(create))
         case Postgres():
-            return _postgres_log(place, create=create)
+            return _postgres_log(place, Made(create))
 
 
-def _sqlite_log(place: Sqlite, *, create: bool) -> SqliteLog:
-    if not create and not place.path.exists():
+def _sqlite_log(place: Sqlite, made: Made) -> SqliteLog:
+    if not made.create and not place.path.exists():
         raise NoSuchStore(place.public)
     engine = sa.create_engine("sqlite://", creator=lambda: connect_sqlite(place.path))
     with sqlite_available(place.path), _transaction(engine) as connection:
-        if create:
+        if made.create:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        _prepare(connection, place, None, create=create)
+        _prepare(connection, place, None, made)
     return SqliteLog(place.path)
 
 
-def _postgres_log(place: Postgres, *, create: bool) -> PostgresLog:
+def _postgres_log(place: Postgres, made: Made) -> PostgresLog:
     way = place.connecting
     check(place.url, way)
     engine = sa.create_engine(
@@ -99,17 +123,17 @@ def _postgres_log(place: Postgres, *, create: bool) -> PostgresLog:
         creator=lambda: connect_postgres(place.url, way, autocommit=False),
     )
     with available(place.url), _transaction(engine) as connection:
-        if create:
+        if made.create:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(724100)")
             if not sa.inspect(connection).has_schema(place.schema):
                 connection.execute(sa.schema.CreateSchema(place.schema))
-        _prepare(connection, place, place.schema, create=create)
+        _prepare(connection, place, place.schema, made)
     return PostgresLog(place.url, place.schema, way)
 
 
-def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
+def _open_sqlite(place: Sqlite, settings: Settings, made: Made) -> Store:
     with ExitStack() as unless_opened:
-        log = _sqlite_log(place, create=create)
+        log = _sqlite_log(place, made)
         unless_opened.callback(log.close)
         tables = sqlite_rows.tables_in(place.tables)
         unless_opened.callback(tables.close)
@@ -120,9 +144,9 @@ def _open_sqlite(place: Sqlite, settings: Settings, *, create: bool) -> Store:
     return store
 
 
-def _open_postgres(place: Postgres, settings: Settings, *, create: bool) -> Store:
+def _open_postgres(place: Postgres, settings: Settings, made: Made) -> Store:
     with ExitStack() as unless_opened:
-        log = _postgres_log(place, create=create)
+        log = _postgres_log(place, made)
         unless_opened.callback(log.close)
         tables = postgres_rows.tables_in(place.url, place.schema, place.connecting)
         unless_opened.callback(tables.close)
@@ -145,7 +169,14 @@ def assembled(
     vault = Vault(log, key)
     codec = EVENTS.opening(vault.open_all, settings.payload_bytes)
     step, most = settings.touch_step, settings.media.upload_bytes
-    return Store(place, log, GroupCommit(log), tables, vault, codec, blobs, step, most)
+    return Store(place, log, _commits(place, log), tables, vault, codec, blobs, step, most)
+
+
+def _commits(place: Address, log: Log) -> GroupCommit | PartitionedCommit:
+    """Return what appends for all callers; where one writes at a time, one does for all."""
+    if log.partitions > 1 and isinstance(place, Postgres):
+        return PartitionedCommit(log, log.partitions)
+    return GroupCommit(log)
 
 
 def given_key(settings: Settings) -> GivenKey | None:
@@ -170,11 +201,13 @@ def _prepare(
     connection: sa.Connection,
     place: Sqlite | Postgres,
     namespace: str | None,
-    *,
-    create: bool,
+    made: Made,
 ) -> None:
-    if create:
+    if made.create:
+        is_new = schema.found(connection, namespace) is None
         schema.upgrade(connection, namespace)
+        if made.partitions:
+            schema.partition(connection, namespace, made.partitions, place.public, is_new=is_new)
     found = schema.found(connection, namespace)
     if found is None:
         raise NoSuchStore(place.public)

@@ -1,4 +1,4 @@
-"""A store as it stood at a position of its log: the same queries, answered with what was then.
+"""A store as it stood at positions of its log: the same queries, answered with what was then.
 
 What was erased since stays erased, and ids and names lead where they lead now.
 """
@@ -8,15 +8,16 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.schema import SchemaConst
 
-from refold.domain import times
+from refold.domain import streams, times
 from refold.domain.errors import BadInput, Refused, Unreadable
 from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
-from refold.infrastructure.folding.advancing import PARTITION
+from refold.domain.positions import Positions
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.postgres.rows import let_analysts_read
 from refold.infrastructure.sqlite.rows import tables_in_memory
@@ -27,9 +28,9 @@ from refold.projections.projection import Projection
 
 @contextmanager
 def as_of(
-    store: Store, position: int, *wanted: Projection, progress: Progress | None = None
+    store: Store, positions: Positions, *wanted: Projection, progress: Progress | None = None
 ) -> Iterator[Store]:
-    """Give `store` as it stood at `position`, to be read; nothing is kept of it.
+    """Give `store` as it stood at `positions`, to be read; nothing is kept of it.
 
     The tables that are `wanted` are folded at once, from the first event into memory, which
     `progress` is told of, and others when a query asks for what is new. Raises `UnknownType`,
@@ -37,26 +38,26 @@ def as_of(
     """
     tables = tables_in_memory()
     try:
-        log = cast("Log", _LogUpTo(store.log, position))  # the part of it that can be read
+        log = cast("Log", _LogUpTo(store.log, positions))  # the part of it that can be read
         past = replace(store, log=log, tables=tables, open_successor=None)
         if wanted:
-            past.rebuilder.build(wanted, until=position, progress=progress)
+            past.rebuilder.build(wanted, until=positions, progress=progress)
         yield past
     finally:
         tables.close()
 
 
-def position_at(store: Store, when: str) -> int:
-    """Return the position that `when` names, or the last one that was recorded by that time.
+def positions_at(store: Store, when: str) -> Positions:
+    """Return the positions that `when` names, or the last ones that were recorded by that time.
 
-    It is 0 before the first event. A time is RFC 3339. Raises `Refused` for a position behind
+    Before the first event they are 0. A time is RFC 3339. Raises `Refused` for a position behind
     the end of the log, `BadInput` for what is neither.
     """
     head = store.advance.head()
-    if re.fullmatch(r"\d{1,19}", when, re.ASCII):
-        if int(when) > head:
-            raise Refused(f"position {when} is behind the end of the log at {head}")
-        return int(when)
+    if given := Positions.read(when, len(head.each)):
+        if not head.covers(given):
+            raise Refused(f"position {given} is behind the end of the log at {head}")
+        return given
     try:
         at = times.micros(when)
     except times.NotATime as error:
@@ -64,10 +65,21 @@ def position_at(store: Store, when: str) -> int:
             f"{when!r} is neither a position nor a time such as 2025-08-05T20:44:29.123Z"
         ) from error
 
-    def recorded_at(position: int) -> int:
-        return store.log.page(PARTITION, position - 1, 1)[0].recorded_at
+    return positions_by(store, at)
 
-    return bisect_right(range(1, head + 1), at, key=recorded_at)
+
+def positions_by(store: Store, at: int) -> Positions:
+    """Return the last positions that were recorded by a time, in µs since 1970 UTC."""
+
+    def recorded_at(partition: int, position: int) -> int:
+        return store.log.page(partition, position - 1, 1)[0].recorded_at
+
+    return Positions(
+        tuple(
+            bisect_right(range(1, end + 1), at, key=partial(recorded_at, partition))
+            for partition, end in enumerate(store.advance.head().each)
+        )
+    )
 
 
 class RowsParked(Unreadable):
@@ -86,35 +98,41 @@ def check_folded(past: Store, projection: Projection) -> None:
 
 
 class _LogUpTo:
-    """What can be read of a log that ends at a position."""
+    """What can be read of a log that ends at positions."""
 
-    def __init__(self, log: Log, position: int) -> None:
-        self._log, self._position = log, position
+    def __init__(self, log: Log, ends: Positions) -> None:
+        self._log, self._ends = log, ends
+        self.partitions = log.partitions
+
+    def _is_in(self, record: Recorded) -> bool:
+        return record.position <= self._ends[record.partition]
 
     def identity(self) -> Identity:
         return self._log.identity()
 
     def heads(self) -> list[Head]:
         return [
-            replace(each, position=min(each.position, self._position)) for each in self._log.heads()
+            replace(each, position=min(each.position, self._ends[each.partition]))
+            for each in self._log.heads()
         ]
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
-        return self._log.page(partition, after, max(0, min(limit, self._position - after)))
+        return self._log.page(partition, after, max(0, min(limit, self._ends[partition] - after)))
 
     def stream(self, stream: str, after: int = 0) -> list[Recorded]:
-        return [each for each in self._log.stream(stream, after) if each.position <= self._position]
+        return list(filter(self._is_in, self._log.stream(stream, after)))
 
     def history(self, stream: str) -> History:
         whole = self._log.history(stream)
-        end = bisect_right(whole.positions, self._position)
+        home = streams.partition(stream, self.partitions)
+        end = bisect_right(whole.positions, self._ends[home])
         return History._make(column[:end] for column in whole)
 
-    def streams(self, streams: Collection[str]) -> list[Recorded]:
-        return [each for each in self._log.streams(streams) if each.position <= self._position]
+    def streams(self, names: Collection[str]) -> list[Recorded]:
+        return list(filter(self._is_in, self._log.streams(names)))
 
     def family(self, family: str) -> list[Recorded]:
-        return [each for each in self._log.family(family) if each.position <= self._position]
+        return list(filter(self._is_in, self._log.family(family)))
 
     def holder(self, kind: str, value: str) -> str | None:
         return self._log.holder(kind, value)

@@ -7,8 +7,9 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from refold.domain import file, streams
+from refold.domain.ports import ends
+from refold.domain.positions import Positions
 from refold.infrastructure.folding import parked
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.parked import ParkedRow, Waiting
@@ -19,8 +20,8 @@ from refold.projections import catalog, file_counts, file_tags, files
 from refold.projections.projection import Key, Projection
 from refold.projections.query import parse
 
-After = int | Literal["now"] | None
-"""How new an answer has to be: at least a position, all that is in the log, or as it comes."""
+After = Positions | Literal["now"] | None
+"""How new an answer has to be: at least as of these, all that is in the log, or as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +160,14 @@ _NO_HITS: Final = Hits(0, more=False, rows=())
 def refresh(store: Store, after: After, *wanted: Projection) -> None:
     """Fold the tables as far as `after` asks for; tables that were never built are.
 
+    A store that has gone along to a log of other partitions folds all: what a position from before
+    means is not known there.
     Raises as `Folder.catch_up` where one of those `wanted` cannot go on.
     """
-    if after == "now":
+    if after == "now" or (after and store.was_renumbered):
         store.folder.catch_up(wanted=wanted or None)
     else:
-        store.folder.reach(after or 0, wanted or None)
+        store.folder.reach(after or Positions(()), wanted or None)
 
 
 # --- status -----------------------------------------------------------------------
@@ -172,7 +175,7 @@ def refresh(store: Store, after: After, *wanted: Projection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectionStatus:
-    """Where a query table stands: `lag` counts the positions that it is behind.
+    """Where a query table stands: `lag` counts the events that it is behind.
 
     `state` is current, behind, stopped (at an event that cannot be read; `why` says what), stale
     (another version fills it: rebuild) or missing. `parked` counts the rows that wait: see retry;
@@ -181,7 +184,7 @@ class ProjectionStatus:
 
     name: str
     generation: int | None
-    position: int
+    positions: Positions
     lag: int
     state: Literal["current", "behind", "stopped", "stale", "missing"]
     parked: int = 0
@@ -217,10 +220,10 @@ def status(store: Store) -> Status:
     identity, heads = store.log.identity(), store.log.heads()
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
-        checkpoints = store.advance.checkpoints(connection, current.values())
-        positions = {each.projection: each.position for each in checkpoints}
+        standing = store.advance.standing(connection, current.values())
+        positions = {name: each.positions for name, each in zip(current, standing, strict=True)}
         waiting = parked.waiting(connection, current.values())
-    head = heads[PARTITION].position
+    head = ends(heads)
     projections = [
         _status(
             store,
@@ -230,27 +233,28 @@ def status(store: Store) -> Status:
             waiting.get(each.NAME, parked.NONE),
         )
         if each.NAME in current
-        else ProjectionStatus(each.NAME, None, 0, head, "missing")
+        else ProjectionStatus(each.NAME, None, Positions((0,) * len(heads)), head.total, "missing")
         for each in catalog.ALL
     ]
     return Status(
         identity.store_id,
         identity.log_id,
         store.address.engine,
-        heads[PARTITION].state.value,
-        heads[PARTITION].successor,
+        heads[0].state.value,
+        heads[0].successor,
         [(each.partition, each.position) for each in heads],
         projections,
     )
 
 
 def _status(
-    store: Store, generation: Generation, position: int, head: int, waiting: Waiting
+    store: Store, generation: Generation, there: Positions, head: Positions, waiting: Waiting
 ) -> ProjectionStatus:
-    name, number, lag = generation.projection.NAME, generation.number, max(0, head - position)
+    name, number = generation.projection.NAME, generation.number
+    lag = head.beyond(there)
     if not generation.is_of_this_version:
-        return ProjectionStatus(name, number, position, lag, "stale", *waiting)
-    stop = store.advance.stop(generation.projection, position) if lag else None
+        return ProjectionStatus(name, number, there, lag, "stale", *waiting)
+    stop = store.advance.stop(generation.projection, there) if lag else None
     if stop:
-        return ProjectionStatus(name, number, position, lag, "stopped", *waiting, str(stop))
-    return ProjectionStatus(name, number, position, lag, "behind" if lag else "current", *waiting)
+        return ProjectionStatus(name, number, there, lag, "stopped", *waiting, str(stop))
+    return ProjectionStatus(name, number, there, lag, "behind" if lag else "current", *waiting)

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 
 import refold.migrations
-from refold.domain.errors import NewerSchema
+from refold.domain.errors import NewerSchema, Refused
 
 _SCRIPTS: Final = Path(next(iter(refold.migrations.__path__)))
 NEWEST: Final = max(path.name[:4] for path in (_SCRIPTS / "versions").glob("[0-9]*.py"))
@@ -42,3 +42,20 @@ def upgrade(connection: sa.Connection, schema: str | None) -> None:
     config.attributes.update(connection=connection, schema=schema)
     with _ALEMBIC:
         command.upgrade(config, "head")
+
+
+def partition(
+    connection: sa.Connection, schema: str | None, partitions: int, public: str, *, is_new: bool
+) -> None:
+    """Give a store that `is_new` so many partitions. Raises `Refused` where another has others."""
+    heads = sa.table("heads", sa.column("partition"), sa.column("state"), schema=schema)
+    there = connection.scalar(sa.select(sa.func.count()).select_from(heads)) or 0
+    if is_new:
+        more = [{"partition": each, "state": "open"} for each in range(there, partitions)]
+        if more:
+            connection.execute(heads.insert(), more)
+    elif there != partitions:
+        raise Refused(
+            f"{public} has {there} partitions, not {partitions}, and keeps them;"
+            " refold move --partitions numbers a log anew, in another store"
+        )

@@ -30,6 +30,7 @@ from refold.domain.ports import (
     State,
     Tracked,
 )
+from refold.domain.positions import Positions
 
 
 class Known(NamedTuple):
@@ -98,9 +99,7 @@ def by_partition(
 
     Raises `Refused` for a command that is empty or whose streams lie in two partitions.
     """
-    indexes: dict[int, list[int]] = {}
-    for index, command in enumerate(commands):
-        indexes.setdefault(_home(command, partitions), []).append(index)
+    indexes = split(commands, partitions)
     if len(indexes) == 1:
         return list(append(indexes.popitem()[0], commands))
     outcomes: dict[int, Outcome] = {}
@@ -108,6 +107,14 @@ def by_partition(
         result = append(partition, [commands[index] for index in own])
         outcomes.update(zip(own, result, strict=True))
     return [outcomes[index] for index in range(len(commands))]
+
+
+def split(commands: Sequence[Command], partitions: int) -> dict[int, list[int]]:
+    """Return the numbers of the commands of each partition. Raises as `by_partition`."""
+    indexes: dict[int, list[int]] = {}
+    for index, command in enumerate(commands):
+        indexes.setdefault(_home(command, partitions), []).append(index)
+    return indexes
 
 
 def _home(command: Command, partitions: int) -> int:
@@ -140,14 +147,14 @@ def check_following(records: Sequence[Recorded], head: Head) -> None:
             )
 
 
-def ends_at(heads: Iterable[Head], position: int) -> bool:
-    """Tell whether a store that is being filled ends at `position`. Raises `Refused` for others."""
+def ends_at(heads: Iterable[Head], positions: Positions) -> bool:
+    """Tell whether a store that is being filled ends there. Raises `Refused` for others."""
     ends = []
     for head in heads:
         if head.state is not State.FILLING:
             raise Refused("claims are replaced only while a store is being filled")
         ends.append(head.position)
-    return ends == [position]
+    return tuple(ends) == positions.each
 
 
 def check_state(head: Head, expected: Expected) -> None:

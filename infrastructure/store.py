@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from threading import Lock
 
+from refold.domain import streams
 from refold.domain.errors import NoPlaceForBlobs
 from refold.domain.ports import Blobs, Event, Log, Past, State
 from refold.infrastructure.address import Address
@@ -14,7 +15,7 @@ from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.folding.rebuilding import Rebuilder
 from refold.infrastructure.folding.rounds import Rounds
 from refold.infrastructure.folding.tables import Tables
-from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.vault import Vault
 from refold.projections import catalog
@@ -35,7 +36,7 @@ class Store:
 
     address: Address
     log: Log
-    commits: GroupCommit
+    commits: GroupCommit | PartitionedCommit
     tables: Tables
     vault: Vault
     codec: Codec
@@ -74,6 +75,15 @@ class Store:
         """Return what brings generations of this store's tables forward."""
         return Advance(self.log, self.tables, self.codec, self.workers)
 
+    @property
+    def was_renumbered(self) -> bool:
+        """Tell whether it has gone along to a log of other partitions: positions mean others."""
+        return any(each.log.partitions != self.log.partitions for each in self._former)
+
+    def partition(self, stream: str) -> int:
+        """Return the partition that keeps a stream."""
+        return streams.partition(stream, self.log.partitions)
+
     def history(self, stream: str) -> list[Past]:
         """Return what decisions need of the events of a stream, decoded: versions 1, 2, 3 …"""
         return self.codec.decode_history(stream, self.log.history(stream))
@@ -97,6 +107,7 @@ class Store:
                 raise Passing(f"the store is on its way to {successor}")
             self._former.append(replace(self))
             self.workers = None  # they have the other place open
+            self._rounds = Rounds()
             for each in fields(there):
                 if each.init:
                     setattr(self, each.name, getattr(there, each.name))

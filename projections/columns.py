@@ -24,6 +24,20 @@ def integer(name: str, comment: str, *, null: bool = False) -> sa.Column[int]:
     return sa.Column(name, type, nullable=null, comment=comment)
 
 
+def log_position(name: str, comment: str) -> sa.Column[int]:
+    """Return a column that tells where in the log something is: `is_position` knows it."""
+    type = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    return sa.Column(name, type, nullable=False, comment=comment, info={_POSITION: True})
+
+
+def is_position(column: sa.Column[object]) -> bool:
+    """Tell whether a column's values change where a log is numbered anew."""
+    return _POSITION in column.info
+
+
+_POSITION: Final = "position"
+
+
 def table(name: str, comment: str, *columns: sa.Column[str] | sa.Column[int]) -> sa.Table:
     """Return the declaration of a query table. It is never made under this name itself."""
     return sa.Table(

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from refold.domain import user
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
-from refold.projections.columns import indexable, integer, storable, table, text
+from refold.projections.columns import indexable, log_position, storable, table, text
 
 NAME: Final = "devices"
 VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
@@ -22,7 +22,7 @@ TABLE: Final = table(
     text("device_name", "what its owner calls it", null=True),
     text("issued_at", "when its certificate was issued, as the client wrote it", null=True),
     text("created_at", "when it was added, as decentcom wrote it", null=True),
-    integer("position", "position of the event that added it"),
+    log_position("position", "position of the event that added it"),
 )
 INDEXES: Final = (("pubkey",),)
 SEARCH: Final = None

@@ -14,11 +14,11 @@ import msgspec
 from refold.domain import file, times
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
-from refold.projections.columns import integer, storable, table, text
+from refold.projections.columns import integer, log_position, storable, table, text
 from refold.projections.words import Document, document
 
 NAME: Final = "files"
-VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
+VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
 KINDS: Final = frozenset({"file"})
 
 TABLE: Final = table(
@@ -32,11 +32,11 @@ TABLE: Final = table(
     integer("ban_set", "0 not banned, 3 policy violation, 6 indecent, 9 malware, others imported"),
     text("added_at", "when the file was first added, RFC 3339 as the source gave it"),
     integer("added_at_us", "the same in microseconds since 1970 UTC"),
-    integer("added_position", "position of the file's first event in the log"),
+    log_position("added_place", "of its first event: 256 times the position, plus the partition"),
     text("tags", "names of the file's tags, a sorted JSON array; counts are in file_tags"),
     text("source", "what an imported record had that no column says, JSON", null=True),
 )
-INDEXES: Final = (("cid",), ("type",), ("added_at_us", "sha256"), ("added_position",))
+INDEXES: Final = (("cid",), ("type",), ("added_at_us", "sha256"), ("added_place",))
 
 
 class Row(NamedTuple):
@@ -48,7 +48,7 @@ class Row(NamedTuple):
     ban_set: int = 0
     added_at: str = times.ZERO_TIME
     added_at_us: int = 0
-    added_position: int = 0
+    added_place: int = 0
     tags: str = "[]"
     source: str | None = None
 
@@ -76,11 +76,11 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
                 0,
                 added_at,
                 times.micros(added_at) if new.added_at else event.recorded.recorded_at,
-                event.recorded.position,
+                _place(event),
             )
         case file.Imported() | file.GossipApplied() as told:
             record = told.record
-            first = row.added_position if row else event.recorded.position
+            first = row.added_place if row else _place(event)
             return Row(
                 *key,
                 told.sha256,
@@ -111,6 +111,11 @@ def apply(key: tuple[str], row: Row | None, event: Event) -> Row | None:
             return _changed(row._replace(ban_set=0, tags="[]"), cid, name, type)
         case _:
             return row
+
+
+def _place(event: Event) -> int:
+    """Return a number that no other event of the log has, and that grows in a partition."""
+    return event.recorded.position << 8 | event.recorded.partition
 
 
 def SEARCH(row: Row) -> Document:  # noqa: N802 - part of the declaration, like TABLE

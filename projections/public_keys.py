@@ -7,7 +7,7 @@ from refold.domain import user
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
 from refold.domain.texts import canonical_json
-from refold.projections.columns import indexable, integer, storable, table, text
+from refold.projections.columns import indexable, integer, log_position, storable, table, text
 
 NAME: Final = "public_keys"
 VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
@@ -22,7 +22,7 @@ TABLE: Final = table(
     text("key_name", "what its owner calls it", null=True),
     text("added_at", "when it was added, as their system wrote it", null=True),
     text("record", "all that is known of it, JSON, as their system keeps it"),
-    integer("position", "position of the event that added it"),
+    log_position("position", "position of the event that added it"),
     integer("number", "its number, from 0, among the keys of that event"),
 )
 INDEXES: Final = (("fingerprint",),)

@@ -13,7 +13,7 @@ import msgspec
 
 from refold.domain import push, times
 from refold.domain.ports import Event
-from refold.projections.columns import indexable, integer, table, text
+from refold.projections.columns import indexable, integer, log_position, table, text
 from refold.projections.json_text import json_text
 
 NAME: Final = "pushes"
@@ -48,10 +48,10 @@ TABLE: Final = table(
     integer("newest_first", "what a listing is ordered by, then by id: the time, negative"),
     text("commit_from", "the commit that the ref had, zeros for a new one", null=True),
     text("commit_to", "the commit that it is to have", null=True),
-    integer("first_position", "position of the first event since it is known"),
+    log_position("first_position", "position of the first event since it is known"),
     integer("decided_at_us", "when it was last decided here, in µs since 1970 UTC", null=True),
     integer("said_decided_us", "when its document says that it was decided, in µs", null=True),
-    integer("last_position", "position of its last event"),
+    log_position("last_position", "position of its last event"),
     text("summary", "what a listing shows, JSON under 2 kB; what does not fit is left out"),
     text("document", "the whole document, JSON; where blobs has a string there is null"),
     text("blobs", "strings over 8 KiB, JSON: their JSON pointer and the SHA-256 of their bytes"),

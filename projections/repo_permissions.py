@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from refold.domain import repo
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
-from refold.projections.columns import integer, table, text
+from refold.projections.columns import integer, log_position, table, text
 
 NAME: Final = "repo_permissions"
 VERSION: Final = 1  # bump when the rows would differ; the new table fills beside the old
@@ -18,7 +18,7 @@ TABLE: Final = table(
     text("repo", "the repository, as in repos", key=True),
     text("role", "canPush or canAuthorise", key=True),
     text("username", "who has the role, in lower case", key=True),
-    integer("granted_position", "position of the event that granted it"),
+    log_position("granted_position", "position of the event that granted it"),
     integer("ordinal", "place among those of a role that the same event granted, from 0"),
 )
 INDEXES: Final = (("username",),)

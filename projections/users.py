@@ -8,7 +8,7 @@ from refold.domain import user
 from refold.domain.ports import Event
 from refold.domain.streams import family_key
 from refold.domain.texts import canonical_json
-from refold.projections.columns import indexable, integer, table, text
+from refold.projections.columns import indexable, integer, log_position, table, text
 
 NAME: Final = "users"
 VERSION: Final = 2  # bump when the rows would differ; the new table fills beside the old
@@ -29,7 +29,7 @@ TABLE: Final = table(
     integer("has_password", "1 can log in with a password; its hash is in no table"),
     text("created_at", "when they became known, as their system wrote it", null=True),
     text("profile", "all that is known of them, JSON, with their id as it was given in _id"),
-    integer("first_position", "position of the first event since they are known"),
+    log_position("first_position", "position of the first event since they are known"),
     text("git_account_lower", "account at the git host in lower case, to find them by", null=True),
 )
 INDEXES: Final = (

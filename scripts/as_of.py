@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal
 import typer
 
 from refold.domain import times
+from refold.domain.positions import Positions
 from refold.infrastructure import past
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.store import Store
 from refold.infrastructure.table_files import write_csv, write_jsonl
 from refold.projections.projection import Projection
@@ -35,7 +35,8 @@ def as_of(
         str,
         typer.Argument(
             metavar="POSITION|TIME",
-            help="A position of the log, or a time such as 2025-08-05T20:44:29Z.",
+            help="A position of the log, or a time such as 2025-08-05T20:44:29Z. In a log of"
+            " several partitions, a position is one of each: 0:123,1:456.",
         ),
     ],
     format: Annotated[
@@ -69,10 +70,10 @@ def as_of(
     if json and into is None:
         raise typer.BadParameter("--json is for --into; rows are written as --format says")
     with options.opened(store, config) as opened:
-        position = past.position_at(opened, when)
-        with at(opened, position, projection) as then:
+        positions = past.positions_at(opened, when)
+        with at(opened, positions, projection) as then:
             if into is None:
-                print(f"{table} as of {_place(then, position)}", file=sys.stderr)
+                print(f"{table} as of {_place(then, positions)}", file=sys.stderr)
                 WRITE[format](then, table, sys.stdout, after=None)
             else:
                 rows = past.keep(opened, then, projection, into)
@@ -82,34 +83,39 @@ def as_of(
                             "table": table,
                             "into": into,
                             "rows": rows,
-                            "position": position,
-                            "recorded_at": _recorded_at(then, position),
+                            "position": positions.document(),
+                            "recorded_at": _recorded_at(then, positions),
                         }
                     )
                 else:
-                    print(f"{rows} rows of {table} as of {_place(then, position)} are in {into}")
+                    print(f"{rows} rows of {table} as of {_place(then, positions)} are in {into}")
             past.check_folded(then, projection)
 
 
-def _place(then: Store, position: int) -> str:
-    at = _recorded_at(then, position)
-    return f"position {position}, recorded at {at}" if at else "before the first event"
+def _place(then: Store, positions: Positions) -> str:
+    at = _recorded_at(then, positions)
+    return f"position {positions}, recorded at {at}" if at else "before the first event"
 
 
-def _recorded_at(then: Store, position: int) -> str | None:
-    for record in then.log.page(PARTITION, position - 1, 1) if position else ():
-        return times.text(record.recorded_at)
-    return None
+def _recorded_at(then: Store, positions: Positions) -> str | None:
+    """Return when the last event up to there was recorded, None when there is none."""
+    last = [
+        record.recorded_at
+        for partition, position in enumerate(positions.each)
+        if position
+        for record in then.log.page(partition, position - 1, 1)
+    ]
+    return times.text(max(last)) if last else None
 
 
 @contextmanager
-def at(store: Store, when: str | int | None, *wanted: Projection) -> Iterator[Store]:
-    """Give `store` as it stood at a position or time, or, without any, as it is."""
+def at(store: Store, when: str | Positions | None, *wanted: Projection) -> Iterator[Store]:
+    """Give `store` as it stood at positions or a time, or, without any, as it is."""
     if when is None:
         yield store
         return
-    position = past.position_at(store, when) if isinstance(when, str) else when
+    positions = past.positions_at(store, when) if isinstance(when, str) else when
     with ExitStack() as stack:
         with output.progress() as advance:
-            then = stack.enter_context(past.as_of(store, position, *wanted, progress=advance))
+            then = stack.enter_context(past.as_of(store, positions, *wanted, progress=advance))
         yield then

@@ -1,6 +1,6 @@
 """`refold copy`, `move` and `cutover`: bring a store to another place, with proof."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
@@ -10,8 +10,9 @@ import typer
 from refold.domain.errors import BadInput
 from refold.infrastructure.address import Sqlite, archive, parse
 from refold.infrastructure.blobs.inventory import BlobProof
-from refold.infrastructure.moving import copying, cutover, kept
-from refold.infrastructure.moving.certificate import Certificate
+from refold.infrastructure.limits import MOST_PARTITIONS
+from refold.infrastructure.moving import copying, cutover, kept, renumbering
+from refold.infrastructure.moving.certificate import Certificate, End, Renumbered, positions
 from refold.infrastructure.store import Store
 from refold.scripts import archiving, options, output, signals
 
@@ -111,6 +112,15 @@ def move(
         bool,
         typer.Option("--follow", help="Keep copying what is appended; refold cutover ends it."),
     ] = False,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_PARTITIONS,
+            help="Number the events anew, in so many partitions [default: as the source has].",
+            show_default=False,
+        ),
+    ] = None,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     certificate: Kept = None,
@@ -125,13 +135,19 @@ def move(
     kept behind the source, until SIGTERM or until refold cutover has ended the move; start it
     again whenever it was ended.
 
+    With --partitions, the target, which has to be empty, begins a log of its own: the events are
+    the same, family by family, at other positions. Whole tables are then compared while neither
+    store takes commands, and there is no way back but another such move.
+
     Example: refold move sqlite:///files.db postgresql://ada@localhost/files
     """
-    both = _Both(source, source_config, target, target_config)
-    if follow:
+    both = _Both(source, source_config, target, target_config, partitions)
+    if not follow:
+        _move(both, certificate, sign_with, json=json)
+    elif partitions is None:
         _follow(both, json=json)
     else:
-        _move(both, certificate, sign_with, json=json)
+        raise typer.BadParameter("--partitions is not for --follow: it numbers all events at once")
 
 
 class _Both(NamedTuple):
@@ -141,33 +157,38 @@ class _Both(NamedTuple):
     source_config: Path | None
     target: str
     target_config: Path | None
+    partitions: int | None = None
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Store, Store]]:
-        """Open both; the target is made if there is none."""
-        with (
-            options.opened(self.source, self.source_config) as there,
-            options.opened(self.target, self.target_config, create=True) as here,
-        ):
-            yield there, here
+        """Open both; the target is made if there is none, with as many partitions."""
+        with options.opened(self.source, self.source_config) as there:
+            partitions = self.partitions or there.log.partitions
+            made = options.opened(
+                self.target, self.target_config, create=True, partitions=partitions
+            )
+            with made as here:
+                yield there, here
 
 
 def _move(both: _Both, certificate: Path | None, sign_with: Path | None, *, json: bool) -> None:
     kept.check_key(sign_with)
     with both.opened() as (there, here), output.progress() as advance:
-        made = cutover.move(there, here, advance)
+        renumbers = there.log.partitions != here.log.partitions
+        moved = renumbering.move if renumbers else cutover.move
+        made = moved(there, here, advance)
     end(made, here, certificate, sign_with, json=json)
 
 
 def _follow(both: _Both, *, json: bool) -> None:
     with both.opened() as (there, here), output.progress() as advance:
-        position, ended = cutover.follow(there, here, signals.stopped(), advance)
+        positions, ended = cutover.follow(there, here, signals.stopped(), advance)
     if json:
-        output.document({"position": position, "cut_over": ended})
+        output.document({"position": positions.document(), "cut_over": ended})
     else:
         names = f"{there.address.public} {here.address.public}"
         rest = "the move is done" if ended else f"refold cutover {names} ends the move"
-        print(f"followed up to position {position}; {rest}")
+        print(f"followed up to position {positions}; {rest}")
 
 
 def cut_over(
@@ -251,8 +272,12 @@ def show(certificate: Certificate) -> None:
             ("source", certificate.source),
             ("target", certificate.target),
             ("log", certificate.log_id),
-            ("position", certificate.position),
-            ("chain", certificate.chain.hex()),
+            *_before(certificate.renumbered),
+            ("position", str(certificate.positions)),
+            *(
+                (f"chain{_of(each, certificate.ends)}", each.chain.hex())
+                for each in certificate.ends
+            ),
             ("events", ", ".join(f"{n} {type}" for type, n in sorted(certificate.types.items()))),
             ("claims", certificate.claims),
             ("keys", certificate.vault.keys if certificate.vault else "not compared"),
@@ -289,12 +314,27 @@ def show(certificate: Certificate) -> None:
         print(f"neither store took commands for {1_000 * certificate.pause:.0f} ms")
     if certificate.keys_left:
         print(f"the source still holds {certificate.keys_left} keys of sealed fields")
-    if certificate.sealed_before < certificate.position:
-        print(f"not sealed before this run from position {certificate.sealed_before + 1}")
+    before = certificate.renumbered
+    read = positions(before.ends) if before else certificate.positions
+    if not certificate.sealed_before.covers(read):
+        print(f"not sealed before this run behind position {certificate.sealed_before}")
     show_blobs(certificate.blobs)
     for difference in certificate.differences:
         print(f"difference: {difference}")
     print("equal" if certificate.equal else "NOT EQUAL")
+
+
+def _before(log: Renumbered | None) -> Iterator[tuple[str, str]]:
+    """Yield what a log was before it was numbered anew."""
+    if log:
+        yield "log before", log.log_id
+        yield "position before", str(positions(log.ends))
+        yield "families", f"{log.families}, {log.digest}"
+
+
+def _of(end: End, ends: Sequence[End]) -> str:
+    """Return which partition is meant, where there are several."""
+    return f" {end.partition}" if len(ends) > 1 else ""
 
 
 def counted(proof: BlobProof) -> str:

@@ -38,5 +38,5 @@ def _show(report: Report) -> None:
         print(f"  {each.mend}")
     if not report.findings:
         print(
-            lines.parts("nothing is wrong with", report.store, f"up to position {report.position}")
+            lines.parts("nothing is wrong with", report.store, f"up to position {report.positions}")
         )

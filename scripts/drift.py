@@ -47,7 +47,7 @@ def drift(
         output.table(
             ("table", "position", "rows", "parked", "drifted"),
             (
-                (each.table, each.position, each.rows, each.parked, len(each.drifted))
+                (each.table, str(each.positions), each.rows, each.parked, len(each.drifted))
                 for each in checked
                 if not each.blocked
             ),

@@ -41,6 +41,7 @@ def init(
                     "log_id": identity.log_id,
                     "engine": made.address.engine,
                     "address": made.address.public,
+                    "partitions": made.log.partitions,
                 }
             )
         else:

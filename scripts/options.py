@@ -45,10 +45,16 @@ Samples = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-def opened(address: str | None, file: Path | None, *, create: bool = False) -> Store:
+def opened(
+    address: str | None,
+    file: Path | None,
+    *,
+    create: bool = False,
+    partitions: int | None = None,
+) -> Store:
     """Return the store that the options, the environment or refold.toml name."""
     settings = config.read(address, file)
-    return open_at(settings.address(), create=create, settings=settings)
+    return open_at(settings.address(), create=create, settings=settings, partitions=partitions)
 
 
 def projections(names: Sequence[str] | None) -> list[Projection]:

@@ -211,7 +211,7 @@ def document(compared: Comparison) -> dict[str, Any]:
     return {
         "name": compared.name,
         "generation": compared.generation,
-        "position": compared.position,
+        "position": compared.positions.document(),
         "rows": compared.rows,
         "parked": compared.parked,
         "equal_to_live": compared.is_equal,

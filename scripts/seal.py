@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from refold.domain.positions import Positions
 from refold.infrastructure import anchors, chain, config
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_at
 from refold.scripts import options, output
 
@@ -36,15 +36,20 @@ def seal(
     settings = config.read(store, file)
     with open_at(settings.address(), settings=settings) as opened:
         if anchor is None:
-            position = chain.seal(opened.log, PARTITION, opened.advance.head())
-            output.document({"sealed": position}) if json else print(f"sealed up to {position}")
+            ends = enumerate(opened.advance.head().each)
+            sealed = Positions(tuple(chain.seal(opened.log, *each) for each in ends))
+            if json:
+                output.document({"sealed": sealed.document()})
+            else:
+                print(f"sealed up to {sealed}")
             return
         added, differences = anchors.add(opened, anchors.place(anchor, settings))
     if json:
-        output.document({"anchor": asdict(added), "differences": differences})
+        output.document({"anchors": list(map(asdict, added)), "differences": differences})
     for difference in () if json else differences:
         print(f"difference: {difference}")
     if differences:
         raise typer.Exit(3)
-    if not json:
-        print(f"anchored at position {added.position}, chain {added.chain}")
+    for each in () if json else added:
+        where = each.position if len(added) == 1 else f"{each.partition}:{each.position}"
+        print(f"anchored at position {where}, chain {each.chain}")

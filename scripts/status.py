@@ -23,7 +23,12 @@ def status(
         found = queries.status(opened)
     if json:
         partitions = [{"partition": number, "position": end} for number, end in found.partitions]
-        output.document(asdict(found) | {"partitions": partitions})
+        tables = [
+            asdict(each) | {"position": each.positions.document()} for each in found.projections
+        ]
+        for each in tables:
+            del each["positions"]
+        output.document(asdict(found) | {"partitions": partitions, "projections": tables})
     else:
         _show(found)
     if not all(each.is_well for each in found.projections):
@@ -40,7 +45,7 @@ def _show(found: queries.Status) -> None:
     output.table(
         ("table", "generation", "position", "lag", "state"),
         (
-            (each.name, each.generation, each.position, each.lag, _state(each))
+            (each.name, each.generation, str(each.positions), each.lag, _state(each))
             for each in found.projections
         ),
     )

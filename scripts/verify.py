@@ -104,15 +104,18 @@ def _tell(differences: Sequence[str], *, json: bool) -> None:
 
 
 def _show(report: verifying.Report) -> None:
-    print(f"log {report.log_id} up to position {report.position}, chain {report.chain.hex()}")
+    print(f"log {report.log_id} up to position {report.positions}")
+    for each in report.ends:
+        of = f" {each.partition}" if len(report.ends) > 1 else ""
+        print(f"chain{of} {each.chain.hex()}")
     output.table(
         ("table", "rows", "digest"),
         ((name, digest.rows, f"{digest.hex:.16}…") for name, digest in report.tables),
     )
     if report.trackings.applications:
         print(f"events of {report.trackings.applications} other applications are processed")
-    if report.sealed_before < report.position:
-        print(f"not sealed before this run from position {report.sealed_before + 1}")
+    if not report.sealed_before.covers(report.positions):
+        print(f"not sealed before this run behind position {report.sealed_before}")
     if report.unfoldable:
         print(f"TABLES: {report.unfoldable}")
     copying.show_blobs(report.blobs)

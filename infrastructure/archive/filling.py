@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from refold.domain import streams
 from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
 from refold.domain.ports import Claim, Key, Recorded, Seal, State
+from refold.domain.positions import PARTITION, Positions
 from refold.domain.sealing import MARK, Sealed, marks
 from refold.infrastructure import chain
 from refold.infrastructure.address import Archive
@@ -20,10 +21,9 @@ from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.checking.claims import CLAIMING
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.commands import blinded
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.carrying import head
-from refold.infrastructure.moving.certificate import Certificate, TableProof, VaultProof
+from refold.infrastructure.moving.certificate import Certificate, End, TableProof, VaultProof
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -135,7 +135,9 @@ class _Filling:
 
     def check(self) -> None:
         """Raise a `Refused` unless the target may be filled."""
-        there, address = head(self._target), self._target.address.public
+        there, address = self._target.log.heads()[PARTITION], self._target.address.public
+        if self._target.log.partitions > 1:
+            raise Refused(f"{address} has several partitions, and an archive has one")
         self._there = there.position
         if there.state is State.SEALED:
             raise Moved(there.successor or "an unknown address")
@@ -197,7 +199,7 @@ class _Filling:
         self._compare_seals()
         self._tell("fold", 0)
         folder = self._target.folder
-        folder.catch_up(self._report.position)
+        folder.catch_up(Positions((self._report.position,)))
         self._tables = [TableProof(each.NAME, folder.digest(each)[1], None) for each in catalog.ALL]
         if not self.differences:
             self._target.log.add_seals(self._seals)
@@ -214,13 +216,12 @@ class _Filling:
             target=self._target.address.public,
             target_id=self._target.log.identity().store_id,
             log_id=report.log_id,
-            position=report.position,
-            chain=report.chain,
+            ends=[End(PARTITION, report.position, report.chain)],
             seals=len(self._seals),
-            sealed_before=report.position,
+            sealed_before=Positions((report.position,)),
             types=dict(report.types),
             tables=self._tables,
-            tables_at=report.position,
+            tables_at=Positions((report.position,)),
             claims=len(self._claims),
             vault=VaultProof.of(self._target.log.keys()),
             blobs=self._blobs.proof(),
@@ -306,7 +307,9 @@ class _Filling:
         if claims == self._claims:
             return
         if head(self._target).state is State.FILLING:
-            self._target.log.replace_claims(self._claims, trackings, self._report.position)
+            self._target.log.replace_claims(
+                self._claims, trackings, Positions((self._report.position,))
+            )
         else:
             self.differences.append("the claims differ")
 

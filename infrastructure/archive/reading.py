@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from refold.domain.errors import BadInput, BrokenLog, Failure, NoSpace, NoSuchStore, Unavailable
 from refold.domain.ports import Key, Recorded
+from refold.domain.positions import PARTITION
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive.format import (
     FORMAT,
@@ -24,7 +25,6 @@ from refold.infrastructure.archive.format import (
     read_event,
 )
 from refold.infrastructure.chain import GRID, genesis, link
-from refold.infrastructure.folding.advancing import PARTITION
 
 _CUT_OFF: Final = "it is cut off: a copy that was killed, or a file that is not whole"
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe would wait

@@ -8,11 +8,12 @@ from typing import Any
 
 from refold.domain.errors import BrokenLog
 from refold.domain.ports import Key, Recorded
+from refold.domain.positions import PARTITION
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive.reading import Reading, events, opened
+from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.codec import EVENTS
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import VaultProof
 from refold.infrastructure.store import Store
@@ -84,19 +85,19 @@ def verify(place: Archive, progress: Progress | None = None, over: Over | None =
         reading = Reading(place, file)
         header = reading.header
         report = Report(place.public, header.log_id, header.made_at, chain=reading.chain)
+        referring = References(EVENTS)
         try:
             for page in events(reading):
                 report.position, report.chain = reading.position, reading.chain
-                for record in page:
-                    report.types[record.type] += 1
-                    EVENTS.follow_blobs(report.blobs, record)
+                report.types.update(record.type for record in page)
+                referring.over(page)
                 if over:
                     over(page)
                 if progress:
                     progress("verify", reading.size, total)
         except BrokenLog as broken:
             report.bad = broken
-        report.keys = reading.keys
+        report.blobs, report.keys = referring.all(), reading.keys
     report.seconds = monotonic() - began
     return report
 

@@ -12,6 +12,7 @@ from typing import IO, Any, BinaryIO, Final
 
 from refold.domain.errors import BrokenLog, Filling, ForeignTarget, Refused
 from refold.domain.ports import Key, Recorded, Seal, State
+from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure import chain
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import reading as archives
@@ -27,10 +28,8 @@ from refold.infrastructure.archive.format import (
 from refold.infrastructure.archive.reading import Reading, Unfinished
 from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.chain import GRID, Walk, pages
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.carrying import head
-from refold.infrastructure.moving.certificate import Certificate, VaultProof
+from refold.infrastructure.moving.certificate import Certificate, End, VaultProof
 from refold.infrastructure.store import Store
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -73,8 +72,13 @@ def write(
     `BrokenLog` when source or archive are damaged, `Unavailable` when the file cannot be used.
     """
     began = monotonic()
-    there, standing = head(source), source.log.seals(PARTITION)
-    sealed_before = standing[-1].position if standing else 0
+    if source.log.partitions > 1:
+        raise Refused(
+            f"an archive is of a log with one partition, and {source.address.public} has"
+            f" {source.log.partitions}: copy it to another store"
+        )
+    there, standing = source.log.heads()[PARTITION], source.log.seals(PARTITION)
+    sealed_before = chain.sealed(standing)
     if there.state is State.FILLING:
         raise Filling
     if source.log.claims().trackings:
@@ -105,7 +109,7 @@ def write(
             _read_back(place, file, found, walk)
     source.log.add_seals(walk.fresh)
     made = _certificate(source, place, found, walk, keys)
-    made.sealed_before = sealed_before
+    made.sealed_before = Positions((sealed_before,))
     made.seconds = monotonic() - began
     left_out = 0 if with_keys else sum(key.wrapped is not None for key in all_keys)
     return Written(made, walk.position - found.position, left_out, sorted(found.blobs))
@@ -264,10 +268,9 @@ def _certificate(
         target=place.public,
         source_id=source.log.identity().store_id,
         log_id=found.header.log_id,
-        position=walk.position,
-        chain=walk.chain,
+        ends=[End(PARTITION, walk.position, walk.chain)],
         types=dict(found.types),
-        tables_at=walk.position,
+        tables_at=Positions((walk.position,)),
         vault=None if keys is None else VaultProof.of(keys),
         blobs=BlobProof(len(found.blobs)),
     )

@@ -17,15 +17,16 @@ from refold.domain.errors import (
     WrongVaultKey,
 )
 from refold.domain.ports import Claim, Key, Recorded
+from refold.domain.positions import NOWHERE, Positions
 from refold.infrastructure import chain, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.blobs.inventory import inventory
+from refold.infrastructure.blobs.references import References
 from refold.infrastructure.checking.claims import CLAIMING, ClaimFold, Difference
 from refold.infrastructure.checking.finding import Checks, Finding
 from refold.infrastructure.checking.mends import GIVE_KEY, UPGRADE, Mends, sentence
 from refold.infrastructure.checking.tables import table_findings
 from refold.infrastructure.config import Settings
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.open import assembled, given_key, open_at, place_for_blobs
 from refold.infrastructure.postgres.checks import PostgresChecks
@@ -45,10 +46,10 @@ _VAULT: Final = "~vault"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in a store whose log ends at `position`."""
+    """What was found in a store whose log ends at `positions`."""
 
     store: str
-    position: int
+    positions: Positions
     is_reachable: bool
     findings: Sequence[Finding]
 
@@ -63,7 +64,7 @@ class Report:
             "ok": self.is_well,
             "store": self.store,
             "reachable": self.is_reachable,
-            "position": self.position,
+            "position": self.positions.document(),
             "findings": [each._asdict() for each in self.findings],
         }
 
@@ -81,8 +82,8 @@ def examine(place: Address, settings: Settings, progress: Progress | None = None
         mends = examination.mends
         mend = mends.make if isinstance(error, NoSuchStore) else mends.ask
         found = Finding("log", "problem", sentence(error), mend)
-        return Report(place.public, examination.position, False, [*examination.findings, found])
-    return Report(place.public, examination.position, True, examination.findings)
+        return Report(place.public, examination.positions, False, [*examination.findings, found])
+    return Report(place.public, examination.positions, True, examination.findings)
 
 
 class _Examination:
@@ -92,7 +93,7 @@ class _Examination:
         self._place, self._settings, self._progress = place, settings, progress
         self.mends = Mends(place)
         self.findings: list[Finding] = []
-        self.position = 0
+        self.positions = NOWHERE
 
     def run(self) -> None:
         checks = _checks(self._place)
@@ -105,9 +106,9 @@ class _Examination:
                 return  # everything else would wait
             has_tables = checks.has_tables()
         with _opened(self._place, self._settings, has_tables=has_tables) as store:
-            self.position = store.advance.head()
+            self.positions = store.advance.head()
             can_open = self._check_vault(store)
-            self.findings += table_findings(store, self.position, self.mends)
+            self.findings += table_findings(store, self.positions, self.mends)
             self._check_log(store, checks, can_open=can_open)
 
     def _problem(self, check: str, what: str, mend: str) -> None:
@@ -147,34 +148,37 @@ class _Examination:
     def _check_log(self, store: Store, checks: Checks | None, *, can_open: bool) -> None:
         claims = self._claims(store)
         kinds = [kind for kind in CLAIMING if can_open or kind != "user"]
-        fold, blobs = ClaimFold(store, kinds), dict[str, int]()
-        all_there = self._walk(store, fold, blobs)
+        fold, referring = ClaimFold(store, kinds), References(store.codec)
+        all_there = min([self._walk(store, each, fold, referring) for each in self._partitions()])
         if all_there and claims is not None and checks:
             self._compare_claims(checks, list(fold.differences(claims)))
-        self._check_blobs(store, blobs, all_there=all_there)
+        self._check_blobs(store, referring.all(), all_there=all_there)
 
     def _claims(self, store: Store) -> Sequence[Claim] | None:
         """Return the claims at the position that the walk is to end at; None when locked."""
         if any(each.check == "lock" for each in self.findings):
             return None
-        [head], claims, _ = store.log.claims()
-        self.position = head.position
-        return claims
+        beside = store.log.claims()
+        self.positions = beside.positions
+        return beside.claims
 
-    def _walk(self, store: Store, fold: ClaimFold, blobs: dict[str, int]) -> bool:
-        """Go over all events once, and tell whether all of them are there."""
-        seals = store.log.seals(PARTITION)
-        until = max(self.position, seals[-1].position if seals else 0)
-        walk: chain.Walk | None = chain.Walk(PARTITION, seals)
+    def _partitions(self) -> range:
+        return range(len(self.positions.each))
+
+    def _walk(self, store: Store, partition: int, fold: ClaimFold, referring: References) -> bool:
+        """Go over all events of a partition once, and tell whether all of them are there."""
+        seals, end = store.log.seals(partition), self.positions[partition]
+        before = sum(self.positions.each[:partition])
+        walk: chain.Walk | None = chain.Walk(partition, seals)
         try:
-            for page in chain.pages(store.log, PARTITION, 0, until):
+            for page in chain.pages(store.log, partition, 0, max(end, chain.sealed(seals))):
                 walk = self._compared(walk, page)
-                page = page[: max(0, self.position + 1 - page[0].position)]
+                page = page[: max(0, end + 1 - page[0].position)]
                 fold.over(page)
                 for record in page:
-                    _follow_blobs(store, record, blobs)
+                    _follow_blobs(referring, record)
                 if page:
-                    self._progress("examine", page[-1].position, self.position)
+                    self._progress("examine", before + page[-1].position, self.positions.total)
         except BrokenLog as error:
             self._problem("holes", _missing(error), self.mends.from_a_copy)
             return False
@@ -261,10 +265,10 @@ def _opens(store: Store, key: Key) -> bool:
     return True
 
 
-def _follow_blobs(store: Store, record: Recorded, blobs: dict[str, int]) -> None:
+def _follow_blobs(referring: References, record: Recorded) -> None:
     """Keep which blobs are needed behind an event, and which one was the last to need each."""
     try:
-        store.codec.follow_blobs(blobs, record)
+        referring.over([record])
     except (ValueError, LookupError, TypeError, AttributeError):
         return  # an altered event: its seal tells
 

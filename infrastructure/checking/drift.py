@@ -15,23 +15,23 @@ import sqlalchemy as sa
 
 from refold.domain.errors import Failure, StaleProjection
 from refold.domain.ports import Event
+from refold.domain.positions import Positions
 from refold.infrastructure.checking import live
 from refold.infrastructure.checking.live import Drifted
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.store import Store
 from refold.projections.projection import Folded, Key, Projection, fold, kinds, touched
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How the sampled rows of a table compare at `position`: `rows` of them, and `drifted` ones.
+    """How the sampled rows of a table compare at `positions`: `rows` of them, and `drifted` ones.
 
     `parked` counts sampled keys that wait for their projection: they are not compared. Nothing is
     of a table that is `blocked`: that text tells why it cannot go on.
     """
 
     table: str
-    position: int
+    positions: Positions
     rows: int = 0
     parked: int = 0
     drifted: Sequence[Drifted] = ()
@@ -41,7 +41,7 @@ class Checked:
         """Return the comparison as `--json` prints it."""
         return {
             "table": self.table,
-            "position": self.position,
+            "position": self.positions.document(),
             "rows": self.rows,
             "parked": self.parked,
             "drifted": [each.document() for each in self.drifted],
@@ -60,7 +60,7 @@ def find_drift(
     once, inside the engine. Raises `LogWentBack`, and `StaleProjection` when another version
     switches a table meanwhile.
     """
-    store.folder.catch_up(0, wanted=())
+    store.folder.reach(Positions(()), wanted=())
     blocked = _blocked(store, projections)
     going = [each for each in projections if each.NAME not in blocked]
     chance = Random(seed)  # noqa: S311 - a sample is to be drawn again
@@ -80,18 +80,18 @@ def _blocked(store: Store, projections: Iterable[Projection]) -> dict[str, Check
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
         generations = [current[each.NAME] for each in projections]
-        checkpoints = store.advance.checkpoints(connection, generations)
+        standing = [each.positions for each in store.advance.standing(connection, generations)]
     found = {}
     stop: Failure | None
-    for generation, checkpoint in zip(generations, checkpoints, strict=True):
+    for generation, positions in zip(generations, standing, strict=True):
         try:
             generation.check_version()
-            stop = store.advance.stop(generation.projection, checkpoint.position)
+            stop = store.advance.stop(generation.projection, positions)
         except StaleProjection as stale:
             stop = stale
         if stop:
             name = generation.projection.NAME
-            found[name] = Checked(name, checkpoint.position, blocked=str(stop))
+            found[name] = Checked(name, positions, blocked=str(stop))
     return found
 
 
@@ -104,10 +104,13 @@ def _touched_keys(
     """Return the keys that events at random positions of the log touched, up to each table's."""
     found: dict[str, set[Key]] = {projection.NAME: set() for projection in projections}
     standing = live.live_rows(store, dict.fromkeys(found, ()))
-    last = max((each.position for each in standing.values()), default=0)
-    for after in sorted(chance.sample(range(last), min(sample, last))):
-        there = [each for each in projections if standing[each.NAME].position > after]
-        events = store.codec.decode_kinds(store.log.page(PARTITION, after, 1), kinds(there))
+    furthest = Positions((0,) * store.log.partitions)
+    for each in standing.values():
+        furthest = furthest.joined(each.positions)
+    drawn = chance.sample(range(furthest.total), min(sample, furthest.total))
+    for partition, after in sorted(furthest.place(number) for number in drawn):
+        there = [p for p in projections if standing[p.NAME].positions[partition] > after]
+        events = store.codec.decode_kinds(store.log.page(partition, after, 1), kinds(there))
         for projection, keys in zip(there, touched(there, events), strict=True):
             found[projection.NAME] |= keys
     return found
@@ -139,11 +142,11 @@ def _compare(
     drifted: dict[str, list[Drifted]] = {name: [] for name in there}
     parked = dict.fromkeys(there, 0)
     for family, tables in _by_family(projections, keys).items():
-        last = max(there[each.NAME].position for each in tables)
-        events = live.events(store, family, tables, last)
+        ends = {each: live.position(store, family, there[each.NAME].positions) for each in tables}
+        events = live.events(store, family, tables, max(ends.values()))
         for projection, some in tables.items():
             at = there[projection.NAME]
-            folded = _folded(projection, events, at.position)
+            folded = _folded(projection, events, ends[projection])
             waiting = {key for key in some if key in at.parked or key in folded.parked}
             parked[projection.NAME] += len(waiting)
             compared = (
@@ -151,13 +154,13 @@ def _compare(
                 for key in some - waiting
             )
             found = [each for each in compared if each]
-            if found and live.is_forgotten_behind(store, family, tables, at.position):
+            if found and live.is_forgotten_behind(store, family, tables, ends[projection]):
                 return None
             drifted[projection.NAME] += found
     return [
         Checked(
             name,
-            there[name].position,
+            there[name].positions,
             len(keys[name]) - parked[name],
             parked[name],
             sorted(found, key=lambda each: each.key),

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from refold.domain import streams, times
 from refold.domain.errors import Failure, Refused, Unfoldable
 from refold.domain.ports import Event, Recorded
+from refold.domain.positions import Positions
 from refold.domain.texts import check_text
 from refold.infrastructure.checking import live
 from refold.infrastructure.checking.live import Cells, Drifted
@@ -118,7 +119,7 @@ def explain(store: Store, projection: Projection, key: Key) -> Explanation:
     if projection in OF_PUSHES:
         key = _stream(store, key[0]), *key[1:]
     family = projection.family(key)
-    store.folder.catch_up(0, [projection])
+    store.folder.reach(Positions(()), [projection])
     while True:
         found = _explained(store, projection, key, family)
         if not found.drifted or not live.is_forgotten_behind(
@@ -140,6 +141,7 @@ def _stream(store: Store, given: str) -> str:
 def _explained(store: Store, projection: Projection, key: Key, family: str) -> Explanation:
     name = projection.NAME
     there = live.live_rows(store, {name: [key]})[name]
+    position = live.position(store, family, there.positions)
     row, made = there.rows.get(key), None
     folded = Folded(projection, {}, {})
     steps = list[Step]()
@@ -154,7 +156,7 @@ def _explained(store: Store, projection: Projection, key: Key, family: str) -> E
             before = folded.rows.get(key)
             fold([folded], [(kind, event)])
             steps.append(_step(folded, key, before, event))
-            if event.recorded.position <= there.position:
+            if event.recorded.position <= position:
                 made = folded.rows.get(key)
     if row is None and not steps and not stopped:
         columns = ", ".join(projection.TABLE.primary_key.columns.keys())
@@ -163,11 +165,11 @@ def _explained(store: Store, projection: Projection, key: Key, family: str) -> E
             " one"
         )
     parked = there.parked.get(key) or folded.parked.get(key)
-    if parked and parked.position > there.position:
+    if parked and parked.position > position:
         parked = None  # not yet: the table is not folded that far
-    compared = parked is None and (stopped is None or stopped.position > there.position)
+    compared = parked is None and (stopped is None or stopped.position > position)
     drifted = live.compare(projection, key, row, made) if compared else None
-    return Explanation(name, key, there.position, steps, stopped, parked, compared, drifted)
+    return Explanation(name, key, position, steps, stopped, parked, compared, drifted)
 
 
 def _readable(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from refold.domain.ports import Event
+from refold.domain.positions import Positions
 from refold.domain.sealing import forgotten
 from refold.domain.texts import IllFormedText
 from refold.infrastructure.folding.advancing import UNREADABLE
@@ -25,9 +26,9 @@ Cells = Mapping[str, tuple[Any, Any]]
 
 
 class Live(NamedTuple):
-    """Rows of a table in one snapshot, in which the table stands at `position`."""
+    """Rows of a table in one snapshot, in which the table stands at `positions`."""
 
-    position: int
+    positions: Positions
     rows: Mapping[Key, Row]
     parked: Mapping[Key, Parked]
 
@@ -63,10 +64,10 @@ def live_rows(store: Store, wanted: Mapping[str, Collection[Key]]) -> dict[str, 
         for name, keys in wanted.items():
             generation = current[name]
             generation.check_version()
-            [checkpoint] = store.advance.checkpoints(connection, [generation])
+            [standing] = store.advance.standing(connection, [generation])
             rows = store.tables.load(connection, generation, list(keys)) if keys else {}
             parked = store.tables.parked(connection, generation)
-            found[name] = Live(checkpoint.position, rows, parked)
+            found[name] = Live(standing.positions, rows, parked)
         return found
 
 
@@ -78,6 +79,11 @@ def events(
         return []
     records = (each for each in store.log.family(family) if until is None or each.position <= until)
     return store.codec.decode_kinds(records, kinds(projections))
+
+
+def position(store: Store, family: str | None, positions: Positions) -> int:
+    """Return the position in the partition that a family is in."""
+    return positions[store.partition(family or "")]
 
 
 def family(projection: Projection, key: Key) -> str | None:

@@ -11,41 +11,41 @@ from refold.domain.errors import (
     Undecodable,
     WrongVaultKey,
 )
+from refold.domain.positions import Positions
 from refold.infrastructure.checking.finding import Finding
 from refold.infrastructure.checking.mends import GIVE_KEY, UPGRADE, Mends, sentence
 from refold.infrastructure.folding import pages
-from refold.infrastructure.folding.advancing import PARTITION
-from refold.infrastructure.folding.generations import Checkpoint, Generation
+from refold.infrastructure.folding.generations import Generation, Standing
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.projection import Parked, Projection
 
-Behind = Mapping[int, Sequence[Projection]]
-"""Tables by the position that they stand at."""
+Behind = Mapping[Positions, Sequence[Projection]]
+"""Tables by the positions that they stand at."""
 
 
-def table_findings(store: Store, head: int, mends: Mends) -> Iterator[Finding]:
+def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Finding]:
     """Yield what is wrong with the tables of a store whose log ends at `head`."""
     with store.tables.reading() as connection:
         current = store.tables.current(connection)
-        checkpoints = store.advance.checkpoints(connection, current.values())
+        standing = store.advance.standing(connection, current.values())
         parked = {
             name: list(store.tables.parked(connection, generation).values())
             for name, generation in current.items()
         }
     missing = [each.NAME for each in catalog.ALL if each.NAME not in current]
-    if missing and head:
+    if missing and head.total:
         what = f"{_tables(missing)} will be built when somebody asks first"
         yield Finding("tables", "warning", what, mends.rebuild(missing))
     yield from _parked(parked, mends)
-    tables = list(zip(current.values(), checkpoints, strict=True))
+    tables = list(zip(current.values(), standing, strict=True))
     yield from _stale(tables, mends)
     own = [each for each in tables if each[0].is_of_this_version]
     yield from _elsewhere(store, own, head, mends)
-    behind = defaultdict[int, list[Projection]](list)
-    for generation, checkpoint in own:
-        if checkpoint.position < head and store.advance.fits(checkpoint):
-            behind[checkpoint.position].append(generation.projection)
+    behind = defaultdict[Positions, list[Projection]](list)
+    for generation, there in own:
+        if not there.positions.covers(head) and store.advance.fits(there):
+            behind[there.positions].append(generation.projection)
     yield from _behind(store, behind, head, mends)
 
 
@@ -58,7 +58,7 @@ def _parked(parked: Mapping[str, Sequence[Parked]], mends: Mends) -> Iterator[Fi
             yield Finding("parked", "problem", what, f"refold retry {name}{mends.at}")
 
 
-def _stale(tables: Iterable[tuple[Generation, Checkpoint]], mends: Mends) -> Iterator[Finding]:
+def _stale(tables: Iterable[tuple[Generation, Standing]], mends: Mends) -> Iterator[Finding]:
     for generation, _ in tables:
         try:
             generation.check_version()
@@ -68,37 +68,36 @@ def _stale(tables: Iterable[tuple[Generation, Checkpoint]], mends: Mends) -> Ite
 
 
 def _elsewhere(
-    store: Store, tables: Iterable[tuple[Generation, Checkpoint]], head: int, mends: Mends
+    store: Store, tables: Iterable[tuple[Generation, Standing]], head: Positions, mends: Mends
 ) -> Iterator[Finding]:
     """Yield tables that were folded from other events than those of the log."""
-    gone = defaultdict[int, list[str]](list)
-    for generation, checkpoint in tables:
-        if not store.advance.fits(checkpoint):
-            gone[checkpoint.position].append(generation.projection.NAME)
-    for position, names in gone.items():
-        what = f"{_tables(names)} went up to position {position}, where the log, which ends at"
+    gone = defaultdict[Positions, list[str]](list)
+    for generation, there in tables:
+        if not store.advance.fits(there):
+            gone[there.positions].append(generation.projection.NAME)
+    for positions, names in gone.items():
+        what = f"{_tables(names)} went up to position {positions}, where the log, which ends at"
         what += f" {head}, now holds another event or none"
         yield Finding("position", "problem", what, mends.rebuild(names))
 
 
-def _behind(store: Store, tables: Behind, head: int, mends: Mends) -> Iterator[Finding]:
+def _behind(store: Store, tables: Behind, head: Positions, mends: Mends) -> Iterator[Finding]:
     """Yield which tables are behind the log, and what stops them."""
     waiting = dict[str, int]()
-    for position, projections in sorted(tables.items()):
-        stops = _first_stops(store, position, projections)
+    for positions, projections in sorted(tables.items(), key=lambda each: each[0].each):
+        stops = _first_stops(store, positions, projections)
         stopped = defaultdict[_Stop, list[str]](list)
         for projection in projections:
             if stop := stops.get(projection.NAME):
                 stopped[stop].append(projection.NAME)
             else:
-                waiting[projection.NAME] = position
+                waiting[projection.NAME] = head.beyond(positions)
         for stop, names in stopped.items():
             what = f"{_tables(names)} stopped before event {stop.position}: {stop.why}"
             yield Finding("stopped", "problem", what, _past(stop, mends))
     if waiting:
-        lag = head - min(waiting.values())
-        what = f"up to {lag} events are not yet in {_tables(waiting)}, and nothing is in the way:"
-        what += " nobody folds"
+        what = f"up to {max(waiting.values())} events are not yet in {_tables(waiting)}, and"
+        what += " nothing is in the way: nobody folds"
         yield Finding("behind", "warning", what, f"refold run{mends.at}")
 
 
@@ -111,13 +110,15 @@ class _Stop(NamedTuple):
 
 
 def _first_stops(
-    store: Store, position: int, projections: Sequence[Projection]
+    store: Store, positions: Positions, projections: Sequence[Projection]
 ) -> dict[str, _Stop]:
-    """Return the first event of the next page that each projection cannot go over."""
-    page, first = store.log.page(PARTITION, position, pages.PAGE), dict[str, _Stop]()
-    for number, stops in store.advance.stops(page, projections):
-        for name, error in stops.items():
-            first.setdefault(name, _Stop(page[number].position, type(error), sentence(error)))
+    """Return the first event of the next pages that each projection cannot go over."""
+    first = dict[str, _Stop]()
+    for partition, position in enumerate(positions.each):
+        page = store.log.page(partition, position, pages.PAGE)
+        for number, stops in store.advance.stops(page, projections):
+            for name, error in stops.items():
+                first.setdefault(name, _Stop(page[number].position, type(error), sentence(error)))
     return first
 
 

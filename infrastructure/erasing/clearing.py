@@ -5,6 +5,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from refold.domain.positions import Positions
 from refold.infrastructure.folding.generations import BUILDING, CURRENT, PREVIOUS, Generation
 from refold.infrastructure.requests import sessions, users
 from refold.infrastructure.store import Store
@@ -43,14 +44,16 @@ def clear(store: Store, gone: Gone) -> list[str]:
     return dropped
 
 
-def _folded(store: Store, connection: sa.Connection, generation: Generation, head: int) -> bool:
+def _folded(
+    store: Store, connection: sa.Connection, generation: Generation, head: Positions
+) -> bool:
     """Fold a generation that could be put in place again, and tell whether that could be done."""
-    checkpoints = store.advance.checkpoints(connection, [generation])
-    if not generation.is_of_this_version or not all(map(store.advance.fits, checkpoints)):
+    [standing] = store.advance.standing(connection, [generation])
+    if not generation.is_of_this_version or not store.advance.fits(standing):
         return False
     store.advance.fold_up(connection, [generation], head, stops={})
-    [checkpoint] = store.advance.checkpoints(connection, [generation])
-    return checkpoint.position >= head
+    [standing] = store.advance.standing(connection, [generation])
+    return standing.positions.covers(head)
 
 
 def _remove(store: Store, connection: sa.Connection, generation: Generation, gone: Gone) -> None:

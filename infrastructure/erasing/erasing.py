@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from refold.domain import streams, times, uploads, user
 from refold.domain.errors import Conflict
+from refold.domain.positions import Positions
 from refold.infrastructure.address import Archive, Postgres, Sqlite
 from refold.infrastructure.archive import verifying
 from refold.infrastructure.commands import ATTEMPTS, carry_out
@@ -74,7 +75,7 @@ class _Erasure:
         self._wrapped = set[bytes]()
         self._subjects = set[str]()
         self._gone: dict[str, set[str]] = {"user": set(), "session": set(), "media": set()}
-        self._removed: dict[str, int] = {}
+        self._removed: dict[str, Positions] = {}
         self._belongings = Belongings()
         self.certificate = Certificate(
             store.address.public, store.log.identity().log_id, who.stream, who.again
@@ -148,7 +149,7 @@ class _Erasure:
         store, who, theirs = self._store, self._who, self._belongings
         until = store.advance.head()
         used = person.used_by_others(store, theirs.contents, who.names, until)
-        request = ForgetUser(who.id, sorted(theirs.contents - used), until)
+        request = ForgetUser(who.id, sorted(theirs.contents - used), until.stored)
         command_id = person.next_command_id(store, who)
         carry_out(
             store,
@@ -163,7 +164,7 @@ class _Erasure:
         for record in self._store.log.stream(self._who.stream):
             value = self._store.codec.decode(record).value
             if isinstance(value, user.ContentsRemoved):
-                self._removed.update(dict.fromkeys(value.removed_blobs, value.until))
+                self._removed.update(self._store.codec.removed_blobs(record))
             elif isinstance(value, user.Erased):
                 self.certificate.position = record.position
                 self.certificate.erased_at = times.text(record.recorded_at)

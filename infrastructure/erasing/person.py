@@ -6,12 +6,13 @@ from typing import Final, NamedTuple, cast, get_args
 
 from refold.domain import attachment, media, repo, session, streams, uploads, user
 from refold.domain.ports import Event, Past, Recorded
+from refold.domain.positions import Positions
 from refold.domain.sealing import Sealed
 from refold.domain.texts import LONE_SURROGATE
 from refold.infrastructure import chain
+from refold.infrastructure.blobs.references import References
 from refold.infrastructure.erasing import seeking
 from refold.infrastructure.erasing.seeking import Value
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.requests import media as media_requests
 from refold.infrastructure.requests import users as requests
@@ -290,9 +291,9 @@ _WITHDRAWN: Final = "media.withdrawn"
 
 
 def used_by_others(
-    store: Store, contents: Collection[str], names: Collection[str], until: int
+    store: Store, contents: Collection[str], names: Collection[str], until: Positions
 ) -> set[str]:
-    """Return those of `contents` that uploads of others, or pushes, need at the position `until`.
+    """Return those of `contents` that uploads of others, or pushes, need at `until`.
 
     Raises `UnknownType` and `Undecodable`.
     """
@@ -300,7 +301,9 @@ def used_by_others(
     if not sought:
         return set()
     users: dict[str, dict[str | None, dict[str, int]]] = {}  # a deletion names the stream alone
-    for page in chain.pages(store.log, PARTITION, 0, until):
+    removed = References(store.codec)
+    for page in _pages(store, until):
+        removed.over(page)
         for record in page:
             named = sought.intersection(store.codec.blobs(record))
             if named and not _is_one(uploader := _uploader(store, record), names):
@@ -310,27 +313,35 @@ def used_by_others(
                 users.get(record.stream, {}).pop(_uploader(store, record), None)
             elif record.type in _DELETED:
                 users.pop(record.stream, None)
-            elif removed := store.codec.removed_blobs(record):
-                for needed in _each(users):
-                    store.codec.drop_blobs(needed, removed)
-    return set().union(*_each(users))
+    return {
+        sha256
+        for stream, theirs in users.items()
+        for needed in theirs.values()
+        for sha256, position in needed.items()
+        if position > removed.removed_until(sha256)[store.partition(stream)]
+    }
 
 
-def _each(users: Mapping[str, Mapping[str | None, dict[str, int]]]) -> Iterator[dict[str, int]]:
-    return (needed for theirs in users.values() for needed in theirs.values())
+def _pages(store: Store, until: Positions) -> Iterator[list[Recorded]]:
+    """Yield all events up to `until`, partition after partition."""
+    for partition, end in enumerate(until.each):
+        yield from chain.pages(store.log, partition, 0, end)
 
 
-def uploads_with(store: Store, removed: Mapping[str, int]) -> dict[str, Upload]:
+def uploads_with(store: Store, removed: Mapping[str, Positions]) -> dict[str, Upload]:
     """Return uploads that are not deleted, as `Belongings` does.
 
-    Their contents are among those that were `removed`, each up to a position.
+    Their contents are among those that were `removed`, each up to some positions.
     """
     found: dict[str, Upload] = {}
-    for page in chain.pages(store.log, PARTITION, 0, max(removed.values(), default=0)):
+    until = Positions(())
+    for each in removed.values():
+        until = until.joined(each)
+    for page in _pages(store, until):
         for record in page:
             if streams.kind(record.stream) in ("media", "attachment"):
                 for sha256 in store.codec.blobs(record):
-                    if record.position <= removed.get(sha256, 0):
+                    if sha256 in removed and record.position <= removed[sha256][record.partition]:
                         upload = found.setdefault(record.stream, Upload(sha256))
                         upload.uploaders.add(_uploader(store, record) or "")
     for stream in list(found):
@@ -341,12 +352,10 @@ def uploads_with(store: Store, removed: Mapping[str, int]) -> dict[str, Upload]:
 
 def needed(store: Store, contents: Collection[str]) -> set[str]:
     """Return those of `contents` that an event refers to, and no event says were removed since."""
-    found: dict[str, int] = {}
-    if contents:
-        for page in chain.pages(store.log, PARTITION, 0, store.advance.head()):
-            for record in page:
-                store.codec.follow_blobs(found, record)
-    return found.keys() & set(contents)
+    found = References(store.codec)
+    for page in _pages(store, store.advance.head()) if contents else ():
+        found.over(page)
+    return set(filter(found.needed, contents))
 
 
 def _uploader(store: Store, record: Recorded) -> str | None:
@@ -355,8 +364,9 @@ def _uploader(store: Store, record: Recorded) -> str | None:
 
 
 def _events(store: Store, kinds: frozenset[str], progress: Progress) -> Iterator[Event]:
-    until = store.advance.head()
-    for page in chain.pages(store.log, PARTITION, 0, until):
+    until, done = store.advance.head(), 0
+    for page in _pages(store, until):
         for _, event in store.codec.decode_kinds(page, kinds):
             yield event
-        progress("read", page[-1].position, until)
+        done += len(page)
+        progress("read", done, until.total)

@@ -22,7 +22,6 @@ from refold.infrastructure.erasing.seeking import (
     Seeker,
     Value,
 )
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import SEARCH
@@ -142,9 +141,10 @@ def log(store: Store, seeker: Seeker, progress: Progress) -> Events:
     """Look into all events, claims and keys of a store."""
     events = Events(seeker, "events")
     until = store.advance.head()
-    for page in chain.pages(store.log, PARTITION, 0, until):
-        events.over(page)
-        progress("scan events", page[-1].position, until)
+    for partition, end in enumerate(until.each):
+        for page in chain.pages(store.log, partition, 0, end):
+            events.over(page)
+            progress("scan events", events.count, until.total)
     for claim in store.log.claims().claims:
         for value in seeker.find([claim.value]):
             events.seen.add(value)

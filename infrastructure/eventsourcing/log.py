@@ -18,10 +18,10 @@ from eventsourcing.persistence import (
 from refold.domain import ports
 from refold.domain.errors import Conflict, Moved
 from refold.domain.ports import Appended, Command, Head, Log, Recorded, Snapshot, State, Write
+from refold.domain.positions import PARTITION
 from refold.domain.texts import check_text
 from refold.infrastructure import originators
 from refold.infrastructure.eventsourcing.errors import told
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.ulids import new_ulid
 

@@ -2,6 +2,7 @@
 
 A page of the log is read once for all of them, grouped by key, folded in memory, and saved with the
 checkpoints in one transaction, which also is the fence: two folders never apply an event twice.
+Each partition of the log is folded for itself: all events of a row are in one of them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,17 +21,15 @@ from refold.domain.errors import (
     UnknownType,
     WrongVaultKey,
 )
-from refold.domain.ports import Event, Log, Recorded
+from refold.domain.ports import Event, Log, Recorded, ends
+from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
 from refold.infrastructure.folding.building import Progress, Workers
-from refold.infrastructure.folding.generations import Checkpoint, Generation
+from refold.infrastructure.folding.generations import Checkpoint, Generation, Standing
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Tables
 from refold.projections.projection import Folded, Key, Projection, fold, kinds, touched
-
-PARTITION: Final = 0
-"""The partition that is folded: a store has one."""
 
 UNREADABLE: Final = (UnknownType, Undecodable, Unfoldable, NoVaultKey, WrongVaultKey)
 """What stops a projection at an event: nothing is skipped."""
@@ -51,13 +50,13 @@ class Advance:
     ) -> None:
         self.log, self.tables, self.codec, self.workers = log, tables, codec, workers
 
-    def head(self) -> int:
-        """Return the position of the last event in the log."""
-        return self.log.heads()[PARTITION].position
+    def head(self) -> Positions:
+        """Return the positions of the last events in the log."""
+        return ends(self.log.heads())
 
-    def pages(self) -> PageReader:
-        """Return a reader of the log, for one run."""
-        return PageReader(self.log, PARTITION)
+    def pages(self, partition: int) -> PageReader:
+        """Return a reader of a partition of the log, for one run."""
+        return PageReader(self.log, partition)
 
     # --- folding --------------------------------------------------------------------
 
@@ -65,15 +64,21 @@ class Advance:
         self,
         connection: sa.Connection,
         generations: Sequence[Generation],
-        until: int,
+        until: Positions,
         stops: Stops | None = None,
     ) -> None:
-        """Fold all that is missing up to `until` in this transaction. Raises as `fold_page`."""
-        with self.pages() as pages:
-            while generations:
-                if self.fold_page(connection, pages, generations, until, stops) >= until:
-                    return
-                generations = [g for g in generations if g.projection.NAME not in (stops or ())]
+        """Fold all that is missing up to `until` in this transaction. Raises as `fold_page`.
+
+        What stops a table in one partition stops it in no other.
+        """
+        for partition, goal in enumerate(until):
+            here: Stops | None = None if stops is None else {}
+            with self.pages(partition) as pages:
+                while going := [g for g in generations if g.projection.NAME not in (here or ())]:
+                    if self.fold_page(connection, pages, going, goal, here) >= goal:
+                        break
+            if stops is not None:
+                stops.update(here or {})
 
     def fold_page(
         self,
@@ -83,14 +88,14 @@ class Advance:
         until: int,
         stops: Stops | None = None,
     ) -> int:
-        """Fold one page, at most up to `until`, and return the position reached.
+        """Fold one page of a partition, at most up to `until`, and return the position reached.
 
         At an event that cannot be read, the projections of its kind go into `stops`: the page ends
         before it, and the next one is without them. Without `stops`, it raises.
         """
         for generation in generations:
             generation.check_version()
-        checkpoints = self.checkpoints(connection, generations)
+        checkpoints = self.checkpoints(connection, generations, pages.partition)
         start = min((checkpoint.position for checkpoint in checkpoints), default=until)
         page = pages.read(start, until)
         if not page:
@@ -184,6 +189,8 @@ class Advance:
         self, page: Sequence[Recorded], projections: Sequence[Projection]
     ) -> Iterator[tuple[int, Stops]]:
         """Yield the number in the page of each event that cannot be read, and what it stops."""
+        if not page:
+            return
         try:
             self._news(page, [(projection, 0) for projection in projections])
             return
@@ -202,51 +209,86 @@ class Advance:
                 yield number, stopped
 
     def unreadable(
-        self, projections: Sequence[Projection], until: int, progress: Progress | None = None
+        self, projections: Sequence[Projection], until: Positions, progress: Progress | None = None
     ) -> Iterator[tuple[Recorded, Stops]]:
         """Yield the events up to `until` that cannot be read, what each stops, and why."""
-        with self.pages() as reader:
-            for page in reader.pages(until):
-                for number, stopped in self.stops(page, projections):
-                    yield page[number], stopped
-                if progress:
-                    progress("read", page[-1].position, until)
+        done = 0
+        for partition, end in enumerate(until.each):
+            with self.pages(partition) as reader:
+                for page in reader.pages(end):
+                    for number, stopped in self.stops(page, projections):
+                        yield page[number], stopped
+                    done += len(page)
+                    if progress:
+                        progress("read", done, until.total)
 
-    def stop(self, projection: Projection, position: int) -> Failure | None:
-        """Return why `projection` cannot go on behind `position`: a stop is right there."""
-        page = self.log.page(PARTITION, position, 1)
-        found = next(self.stops(page, [projection]), None) if page else None
-        return found[1][projection.NAME] if found else None
+    def readable(self, projections: Sequence[Projection], until: Positions) -> Positions:
+        """Return how far all of `projections` can read, at most up to `until`."""
+        ends = list(until.each)
+        for record, _ in self.unreadable(projections, until):
+            ends[record.partition] = min(ends[record.partition], record.position - 1)
+        return Positions(tuple(ends))
+
+    def stop(self, projection: Projection, positions: Positions) -> Failure | None:
+        """Return why `projection` cannot go on behind `positions`: a stop is right there."""
+        for partition, position in enumerate(positions.each):
+            for _, stopped in self.stops(self.log.page(partition, position, 1), [projection]):
+                return stopped[projection.NAME]
+        return None
 
     # --- checkpoints ----------------------------------------------------------------
 
     def checkpoints(
-        self, connection: sa.Connection, generations: Iterable[Generation]
+        self, connection: sa.Connection, generations: Iterable[Generation], partition: int
     ) -> list[Checkpoint]:
-        """Return the checkpoint of each generation, in order; one without any starts at 0."""
-        kept = self.tables.checkpoints(connection, PARTITION)
-        store_id = self.log.identity().store_id
-        names = ((generation.projection.NAME, generation.number) for generation in generations)
-        return [
-            kept.get((name, number), Checkpoint(name, number, PARTITION, 0, 1, store_id, 0, b""))
-            for name, number in names
-        ]
+        """Return the checkpoints of generations in a partition, in order; each is 0 at first."""
+        return self._checkpoints(connection, generations, [partition])
 
-    def check_fits(self, checkpoints: Iterable[Checkpoint]) -> None:
+    def standing(
+        self, connection: sa.Connection, generations: Iterable[Generation]
+    ) -> list[Standing]:
+        """Return how far generations are in all partitions, in order."""
+        number = self.log.partitions
+        found = iter(self._checkpoints(connection, generations, range(number)))
+        return [Standing(row) for row in zip(*[found] * number, strict=True)]
+
+    def _checkpoints(
+        self,
+        connection: sa.Connection,
+        generations: Iterable[Generation],
+        partitions: Iterable[int],
+    ) -> list[Checkpoint]:
+        kept = self.tables.checkpoints(connection)
+        store_id = self.log.identity().store_id
+        places = (
+            (generation.projection.NAME, generation.number, partition)
+            for generation in generations
+            for partition in partitions
+        )
+        return [kept.get(each, Checkpoint(*each, 0, 1, store_id, 0, b"")) for each in places]
+
+    def check_fits(self, standing: Iterable[Standing]) -> None:
         """Raise `LogWentBack` unless the log holds what was folded."""
-        different = {(each.position, each.store_id, each.record_hash): each for each in checkpoints}
+        different = {
+            (each.partition, each.position, each.store_id, each.record_hash): each
+            for row in standing
+            for each in row.checkpoints
+        }
         for checkpoint in different.values():
-            if not self.fits(checkpoint):
+            if not self._fits(checkpoint):
                 raise LogWentBack(checkpoint.projection, checkpoint.position)
 
-    def fits(self, checkpoint: Checkpoint) -> bool:
+    def fits(self, standing: Standing) -> bool:
         """Tell whether the log holds what a generation was folded from."""
+        return all(map(self._fits, standing.checkpoints))
+
+    def _fits(self, checkpoint: Checkpoint) -> bool:
         if checkpoint.position == 0:
             return True
-        is_there = self.holds(checkpoint.position, checkpoint.record_hash)
+        is_there = self.holds(checkpoint.partition, checkpoint.position, checkpoint.record_hash)
         return is_there and checkpoint.store_id == self.log.identity().store_id
 
-    def holds(self, position: int, record_hash: bytes) -> bool:
-        """Tell whether the record at `position` is the one with that hash."""
-        found = self.log.page(PARTITION, position - 1, 1)
+    def holds(self, partition: int, position: int, record_hash: bytes) -> bool:
+        """Tell whether the record at a position is the one with that hash."""
+        found = self.log.page(partition, position - 1, 1)
         return bool(found) and chain.digest(found[0]) == record_hash

@@ -23,8 +23,10 @@ import sqlalchemy as sa
 from refold.domain import streams
 from refold.domain.errors import Unavailable
 from refold.domain.ports import Log, Recorded
+from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
+from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.generations import BUILDING, Checkpoint, Generation, Plan
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Tables
@@ -38,6 +40,9 @@ WORTH_WORKERS: Final = 20_000
 STRETCH: Final = 25_000
 """Events that are read for all parts at once."""
 
+SAVE_SECONDS: Final = 600.0
+"""How long a part waits where one saves at a time: others save long ones, too."""
+
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, of how much; 0 where nobody knows yet."""
 
@@ -46,6 +51,7 @@ Progress = Callable[[str, int, int], None]
 class Stretch:
     """Events behind `after` up to `until` that are to wait in files for the parts, in order."""
 
+    partition: int
     after: int
     until: int
     files: tuple[Path, ...]
@@ -88,34 +94,35 @@ class Workers(Protocol):
 
 
 class Builder:
-    """Fills generations of one store, from one partition of its log."""
+    """Fills generations of one store."""
 
     def __init__(
         self,
         log: Log,
         tables: Tables,
         codec: Codec,
-        partition: int,
         workers: Workers | None = None,
     ) -> None:
         """Without workers, this process folds all parts."""
-        self._log, self._tables, self._codec, self._partition = log, tables, codec, partition
-        self._workers = workers
+        self._log, self._tables, self._codec, self._workers = log, tables, codec, workers
 
-    def fill(self, generations: Sequence[Generation], goal: int, progress: Progress) -> None:
+    def fill(self, generations: Sequence[Generation], goal: Positions, progress: Progress) -> None:
         """Fill `generations` with the log up to `goal`, or to where their filling was to end.
 
         Raises `UnknownType` or `Undecodable` at an
         event that cannot be read, and `Unavailable` when there is no room for temporary files.
         """
         groups: dict[Plan, list[Generation]] = {}
-        new = self._new_plan(goal)
+        new = [self._new_plan(*each) for each in enumerate(goal.each) if each[1]]
         with self._tables.writing(BUILDING) as connection:
             for generation in generations:
-                plan = self._tables.plan(connection, generation, self._partition)
-                if plan is None:
-                    self._tables.save_plan(connection, generation, self._partition, new)
-                groups.setdefault(plan or new, []).append(generation)
+                plans = self._tables.plans(connection, generation)
+                for plan in new:
+                    if plan.partition not in plans:
+                        self._tables.save_plan(connection, generation, plan)
+                        plans[plan.partition] = plan
+                for plan in plans.values():
+                    groups.setdefault(plan, []).append(generation)
         for plan, group in groups.items():
             self._carry_out(plan, group, progress)
 
@@ -130,12 +137,12 @@ class Builder:
 
     # --- plans ----------------------------------------------------------------------
 
-    def _new_plan(self, goal: int) -> Plan:
-        [last] = self._log.page(self._partition, goal - 1, 1)
+    def _new_plan(self, partition: int, goal: int) -> Plan:
+        [last] = self._log.page(partition, goal - 1, 1)
         parts = ceil(goal / self._tables.rows.events_a_part)
         if self._workers and goal >= WORTH_WORKERS:
             parts = self._workers.number * ceil(parts / self._workers.number)
-        return Plan(parts, goal, chain.digest(last))
+        return Plan(partition, parts, goal, chain.digest(last))
 
     def _carry_out(self, plan: Plan, generations: Sequence[Generation], progress: Progress) -> None:
         missing = set[int]()
@@ -143,7 +150,7 @@ class Builder:
             for generation in generations:
                 missing |= self._missing(connection, generation, plan)
         if plan.parts == 1 and missing:
-            with PageReader(self._log, self._partition) as reader, without_collection():
+            with PageReader(self._log, plan.partition) as reader, without_collection():
                 pages = _watched(reader.pages(plan.position), "fold", plan.position, progress)
                 self._fold(plan, 0, generations, pages)
         elif missing:
@@ -160,6 +167,7 @@ class Builder:
         with _spool_folder() as folder:
             stretches = [
                 Stretch(
+                    plan.partition,
                     after,
                     min(after + STRETCH, plan.position),
                     tuple(folder / f"{part}-{after}" for part in range(plan.parts)),
@@ -179,9 +187,10 @@ class Builder:
     def _spool(self, stretch: Stretch) -> None:
         """Write the events of each part into its file."""
         lots: list[list[tuple[object, ...]]] = [[] for _ in stretch.files]
-        for page in chain.pages(self._log, self._partition, stretch.after, stretch.until):
+        share = partial(streams.share, partitions=self._log.partitions, parts=len(lots))
+        for page in chain.pages(self._log, stretch.partition, stretch.after, stretch.until):
             for record in page:
-                lots[streams.partition(record.stream, len(lots))].append(record[:])
+                lots[share(record.stream)].append(record[:])
         with _room():
             for file, lot in zip(stretch.files, lots, strict=True):
                 file.write_bytes(marshal.dumps(lot, 2))  # later versions look for equal objects
@@ -208,7 +217,8 @@ class Builder:
         wanted = kinds(each.projection for each in generations)
         for page in pages:
             fold(folded, self._codec.decode_kinds(page, wanted))
-        patiently(partial(self._save, plan, part, generations, folded))
+        patiently(partial(self._save, plan, part, generations, folded), SAVE_SECONDS)
+        reach("rebuild: part saved")
 
     def _save(
         self, plan: Plan, part: int, generations: Sequence[Generation], folded: Sequence[Folded]
@@ -226,13 +236,14 @@ class Builder:
         """Tell whether the part is still wanted: no other process saved it or began anew."""
         return (
             generation in self._tables.generations(connection)
-            and self._tables.plan(connection, generation, self._partition) == plan
+            and plan in self._tables.plans(connection, generation).values()
             and part in self._missing(connection, generation, plan)
         )
 
     def _missing(self, connection: sa.Connection, generation: Generation, plan: Plan) -> set[int]:
         """Return the parts that are not saved; none is when they were united since."""
-        saved = self._tables.parts(connection, generation, self._partition)
+        parts = self._tables.parts(connection, generation)
+        saved = [each for each in parts if each.partition == plan.partition]
         if any(each.parts != plan.parts for each in saved):
             return set()
         return set(range(plan.parts)) - {each.part for each in saved}
@@ -244,14 +255,14 @@ class Builder:
         self._tables.exclude(connection, BUILDING)
         parts = plan.parts
         if self._missing(connection, generation, plan) == {part}:
-            self._tables.forget_parts(connection, generation, self._partition)
+            self._tables.forget_parts(connection, generation, plan.partition)
             part, parts = 0, 1
         self._tables.save_checkpoint(
             connection,
             Checkpoint(
                 generation.projection.NAME,
                 generation.number,
-                self._partition,
+                plan.partition,
                 part,
                 parts,
                 self._log.identity().store_id,

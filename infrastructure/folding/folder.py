@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from refold.domain import streams
 from refold.domain.errors import KeyParked, Refused, StaleProjection
 from refold.domain.ports import Event
+from refold.domain.positions import Positions
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import UNREADABLE, Advance, Stops
 from refold.infrastructure.folding.building import Progress
@@ -48,11 +49,11 @@ class Folder:
 
     def catch_up(
         self,
-        until: int | None = None,
+        until: Positions | None = None,
         wanted: Collection[Projection] | None = None,
         progress: Progress | None = None,
-    ) -> int:
-        """Fold what is missing, at most up to `until`, and return the position reached.
+    ) -> Positions:
+        """Fold what is missing, at most up to `until`, and return the positions reached.
 
         Builds tables that are not there. A table that cannot go on stops at that event, the others
         do not: when it is among those `wanted`, by default all, the reason is raised in the end.
@@ -66,23 +67,23 @@ class Folder:
         self._check(stops, wanted)
         return reached
 
-    def reach(self, position: int, wanted: Collection[Projection] | None = None) -> None:
-        """Fold unless the tables stand at `position` already; then as far as a page goes.
+    def reach(self, goal: Positions, wanted: Collection[Projection] | None = None) -> None:
+        """Fold unless the tables stand at `goal` already; then as far as a page goes.
 
         So, of many who wait for what they have just appended, one folds for all. Otherwise as
         `catch_up`.
         """
 
-        def fold() -> int:
-            reached, stops = self._fold(position, self._head(position))
+        def fold() -> Positions:
+            reached, stops = self._fold(goal, self._head(goal))
             self._check(stops, wanted)
-            return 0 if stops else reached  # others may want what is stopped
+            return Positions(()) if stops else reached  # others may want what is stopped
 
-        self._rounds.reach(position, fold)
+        self._rounds.reach(goal, fold)
 
-    def _head(self, until: int | None) -> int:
+    def _head(self, until: Positions | None) -> Positions:
         head = self._advance.head()
-        if until is not None and until > head:
+        if until and not head.covers(until):
             raise Refused(f"position {until} is behind the end of the log at {head}")
         return head
 
@@ -91,26 +92,35 @@ class Folder:
             if projection.NAME in stops:
                 raise stops[projection.NAME]
 
-    def _fold(self, enough: int, until: int, progress: Progress | None = None) -> tuple[int, Stops]:
+    def _fold(
+        self, enough: Positions, until: Positions, progress: Progress | None = None
+    ) -> tuple[Positions, Stops]:
         """Fold up to `until`, page by page till there is `enough`; return how far, and stops."""
         with self._tables.reading() as connection:
             current = self._tables.current(connection)
-            checkpoints = self._advance.checkpoints(connection, current.values())
-        self._advance.check_fits(checkpoints)
+            standing = self._advance.standing(connection, current.values())
+        self._advance.check_fits(standing)
         missing = [each for each in self._projections if each.NAME not in current]
         if missing:
             self._build(missing, enough, progress)
             return self._fold(enough, until, progress)
-        stops = _stale(current.values())
-        going = [each.position for each in checkpoints if each.projection not in stops]
-        reached = min(going, default=until)
-        if reached < enough:
-            with self._advance.pages() as pages:
-                fold_next = partial(self._fold_next, pages, until, stops)
-                while (reached := patiently(fold_next)) < enough:
-                    if progress:
-                        progress("fold", reached, enough)
-        return reached, stops
+        stale = _stale(current.values())
+        stops = dict(stale)
+        going = zip(current, standing, strict=True)
+        reached = [until, *(each.positions for name, each in going if name not in stale)]
+        done = list(Positions.lowest(reached).each)
+        for partition, end in enumerate(until.each):
+            if done[partition] < enough[partition]:
+                here = dict(stale)  # what stops a table in one partition stops it in no other
+                with self._advance.pages(partition) as pages:
+                    fold_next = partial(self._fold_next, pages, end, here)
+                    while (reached_here := patiently(fold_next)) < enough[partition]:
+                        if progress:
+                            done[partition] = reached_here
+                            progress("fold", sum(done), enough.total)
+                    done[partition] = reached_here
+                stops |= here
+        return Positions(tuple(done)), stops
 
     def _fold_next(self, pages: PageReader, until: int, stops: Stops) -> int:
         """Fold one page into the live tables that are not stopped; return the position reached."""
@@ -123,18 +133,18 @@ class Folder:
         return position
 
     def _build(
-        self, projections: Sequence[Projection], until: int, progress: Progress | None
+        self, projections: Sequence[Projection], until: Positions, progress: Progress | None
     ) -> None:
         """Build tables up to `until`, or to before the first event that cannot be read."""
         rebuilder = Rebuilder(self._advance)
         try:
             rebuilder.build(projections, until, progress)
         except UNREADABLE:
-            first = next(self._advance.unreadable(projections, until), None)
-            if first is None:
+            readable = self._advance.readable(projections, until)
+            if readable == until:
                 raise
             rebuilder.drop(projections, BUILDING)
-            rebuilder.build(projections, first[0].position - 1, progress)
+            rebuilder.build(projections, readable, progress)
 
     def retry(self, projections: Sequence[Projection]) -> dict[str, tuple[list[Key], list[Key]]]:
         """Fold parked keys again, and return by table which go on now, and which still wait."""
@@ -143,24 +153,24 @@ class Folder:
             tried = {}
             for projection in projections:
                 generation = current[projection.NAME]
-                [checkpoint] = self._advance.checkpoints(connection, [generation])
+                [standing] = self._advance.standing(connection, [generation])
                 keys = list(self._tables.parked(connection, generation))
                 waiting = [
                     key
                     for key in keys
-                    if not self._fold_again(connection, generation, key, checkpoint.position)
+                    if not self._fold_again(connection, generation, key, standing.positions)
                 ]
                 tried[projection.NAME] = [each for each in keys if each not in waiting], waiting
             return tried
 
     def _fold_again(
-        self, connection: sa.Connection, generation: Generation, key: Key, until: int
+        self, connection: sa.Connection, generation: Generation, key: Key, goal: Positions
     ) -> bool:
         projection = generation.projection
+        family = projection.family(key)
+        until = goal[streams.partition(family, self._advance.log.partitions)]
         events = self._advance.codec.decode_all(
-            record
-            for record in self._advance.log.family(projection.family(key))
-            if record.position <= until
+            record for record in self._advance.log.family(family) if record.position <= until
         )
         row, parked = fold_key(projection, key, events)
         if parked:
@@ -176,13 +186,13 @@ class Folder:
         )
         return key not in self._tables.parked(connection, generation)
 
-    def digest(self, projection: Projection) -> tuple[int, Digest]:
-        """Return the position of the current generation and the digest of its rows there."""
+    def digest(self, projection: Projection) -> tuple[Positions, Digest]:
+        """Return the positions of the current generation and the digest of its rows there."""
         with self._tables.reading() as connection:
             generation = self._tables.current(connection)[projection.NAME]
-            [checkpoint] = self._advance.checkpoints(connection, [generation])
+            [standing] = self._advance.standing(connection, [generation])
             rows = self._tables.rows.scan(connection, generation)
-            return checkpoint.position, digest(rows)
+            return standing.positions, digest(rows)
 
 
 def _stale(generations: Iterable[Generation]) -> Stops:

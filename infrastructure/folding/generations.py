@@ -6,6 +6,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from refold.domain.errors import StaleProjection
+from refold.domain.positions import Positions
 from refold.projections.projection import Projection, fingerprint
 
 BUILDING: Final = "building"
@@ -55,9 +56,22 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How a generation is filled: with the log up to `position`, in so many parts."""
+class Standing:
+    """How far a whole generation is folded: a checkpoint for each partition, in order."""
 
+    checkpoints: tuple[Checkpoint, ...]
+
+    @property
+    def positions(self) -> Positions:
+        """Return the last positions that are in the table."""
+        return Positions(tuple(each.position for each in self.checkpoints))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a generation is filled with a partition: up to `position`, in so many parts."""
+
+    partition: int
     parts: int
     position: int
     record_hash: bytes

@@ -15,7 +15,7 @@ class PageReader:
     """Reads a partition page by page. Use it as a context manager, in one thread."""
 
     def __init__(self, log: EventLog, partition: int) -> None:
-        self._log, self._partition = log, partition
+        self._log, self.partition = log, partition
         self._reader = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[list[Recorded]]] | None = None
 
@@ -44,7 +44,7 @@ class PageReader:
     def _load(self, after: int, until: int) -> list[Recorded]:
         if after >= until:
             return []
-        return chain.page(self._log, self._partition, after, until, PAGE)
+        return chain.page(self._log, self.partition, after, until, PAGE)
 
     def __enter__(self) -> "PageReader":
         return self

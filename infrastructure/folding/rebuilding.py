@@ -8,8 +8,9 @@ from time import monotonic
 import sqlalchemy as sa
 
 from refold.domain.errors import Refused
+from refold.domain.positions import Positions
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.folding.advancing import PARTITION, Advance
+from refold.infrastructure.folding.advancing import Advance
 from refold.infrastructure.folding.building import Builder, Progress
 from refold.infrastructure.folding.difference import Difference, difference
 from refold.infrastructure.folding.generations import (
@@ -17,6 +18,7 @@ from refold.infrastructure.folding.generations import (
     CURRENT,
     PREVIOUS,
     Generation,
+    Standing,
 )
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Tables
@@ -34,7 +36,7 @@ class NoSuchGeneration(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A new generation beside the live one, which both stand at `position`.
+    """A new generation beside the live one, which both stand at `positions`.
 
     `difference` is None where there is nothing that it can be compared with, and `why` says so.
     `parked` counts the rows that could not be folded.
@@ -42,7 +44,7 @@ class Comparison:
 
     name: str
     generation: int
-    position: int
+    positions: Positions
     rows: int
     parked: int
     difference: Difference | None
@@ -64,7 +66,7 @@ class Rebuilder:
     def builder(self) -> Builder:
         """Return what fills new generations."""
         advance = self._advance
-        return Builder(advance.log, advance.tables, advance.codec, PARTITION, advance.workers)
+        return Builder(advance.log, advance.tables, advance.codec, advance.workers)
 
     @property
     def _tables(self) -> Tables:
@@ -82,7 +84,7 @@ class Rebuilder:
     def build(
         self,
         projections: Sequence[Projection],
-        until: int | None = None,
+        until: Positions | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Fill new generations and put them in place, whatever they hold. Raises as `fill`.
@@ -99,7 +101,7 @@ class Rebuilder:
         self,
         projections: Sequence[Projection],
         progress: Progress | None = None,
-        until: int | None = None,
+        until: Positions | None = None,
     ) -> list[Generation]:
         """Fold `projections` from the first event beside the live tables; return what was made.
 
@@ -108,14 +110,14 @@ class Rebuilder:
         `Unfoldable` at an event that cannot be read, and `Unavailable`.
         """
         shadows, goal = patiently(partial(self._begin, projections, until))
-        if goal:
+        if goal.total:
             self.builder.fill(shadows, goal, progress or _quietly)
         patiently(partial(self._end, shadows, goal))
         return shadows
 
     def _begin(
-        self, projections: Sequence[Projection], until: int | None
-    ) -> tuple[list[Generation], int]:
+        self, projections: Sequence[Projection], until: Positions | None
+    ) -> tuple[list[Generation], Positions]:
         """Return the generations that are to be filled, and up to where."""
         with self._tables.writing(BUILDING) as connection:
             for projection in projections:
@@ -123,7 +125,7 @@ class Rebuilder:
             shadows = self._some(connection, projections, BUILDING)
             return shadows, self._goal(connection, projections) if until is None else until
 
-    def _end(self, shadows: Sequence[Generation], goal: int) -> None:
+    def _end(self, shadows: Sequence[Generation], goal: Positions) -> None:
         """Fold what a filling that was begun earlier has not seen, and make the indexes."""
         with self._tables.writing(BUILDING) as connection:
             left = self._left(connection, shadows)
@@ -191,7 +193,7 @@ class Rebuilder:
     def _roll_back(self, projections: Sequence[Projection]) -> list[Generation]:
         with self._tables.writing(CURRENT) as connection:
             previous = self._all(connection, projections, PREVIOUS)
-            self._advance.check_fits(self._advance.checkpoints(connection, previous))
+            self._advance.check_fits(self._advance.standing(connection, previous))
             own = [each for each in previous if each.is_of_this_version]
             self._advance.fold_up(connection, own, self._advance.head(), stops={})
             self._tables.switch(connection, previous)
@@ -219,10 +221,10 @@ class Rebuilder:
         """Tell whether a generation can be filled further as it was begun."""
         if not generation.is_of_this_version or self._tables.parked(connection, generation):
             return False
-        plan = self._tables.plan(connection, generation, PARTITION)
-        parts = self._tables.parts(connection, generation, PARTITION)
-        return all(map(self._advance.fits, parts)) and (
-            plan is None or self._advance.holds(plan.position, plan.record_hash)
+        plans = self._tables.plans(connection, generation).values()
+        parts = Standing(tuple(self._tables.parts(connection, generation)))
+        return self._advance.fits(parts) and all(
+            self._advance.holds(each.partition, each.position, each.record_hash) for each in plans
         )
 
     def _some(
@@ -251,12 +253,14 @@ class Rebuilder:
         return [
             each
             for each in self._tables.generations(connection)
-            if each in shadows
-            and (
-                self._tables.plan(connection, each, PARTITION) is None
-                or any(part.parts == 1 for part in self._tables.parts(connection, each, PARTITION))
-            )
+            if each in shadows and self._is_whole(connection, each)
         ]
+
+    def _is_whole(self, connection: sa.Connection, generation: Generation) -> bool:
+        """Tell whether all parts of a generation are filled that were planned."""
+        parts = self._tables.parts(connection, generation)
+        filled = {each.partition for each in parts if each.parts == 1}
+        return filled >= self._tables.plans(connection, generation).keys()
 
     def _whole(self, connection: sa.Connection, shadows: Sequence[Generation]) -> list[Generation]:
         """Return `shadows`. Raises `NoSuchGeneration` unless all of them are left."""
@@ -271,77 +275,80 @@ class Rebuilder:
 
     # --- positions ------------------------------------------------------------------
 
-    def _goal(self, connection: sa.Connection, projections: Sequence[Projection]) -> int:
+    def _goal(self, connection: sa.Connection, projections: Sequence[Projection]) -> Positions:
         """Return up to where to fold: the end, or where live tables of another version stand."""
         live = self._some(connection, projections, CURRENT)
         stale = [
-            checkpoint.position
-            for generation, checkpoint in zip(
-                live, self._advance.checkpoints(connection, live), strict=True
+            standing.positions
+            for generation, standing in zip(
+                live, self._advance.standing(connection, live), strict=True
             )
-            if not generation.is_of_this_version and self._advance.fits(checkpoint)
+            if not generation.is_of_this_version and self._advance.fits(standing)
         ]
-        return min(stale, default=self._advance.head())
+        return Positions.lowest(stale) if stale else self._advance.head()
 
     def _level(self, shadows: Sequence[Generation], *, folds_live: bool) -> None:
         """Bring each new generation and the live one to the same position, where that can be.
 
         That is done page by page, so that others who fold never wait for long.
         """
-        with self._advance.pages() as pages:
-            while not patiently(partial(self._level_page, pages, shadows, folds_live)):
-                pass
+        for partition in range(self._advance.log.partitions):
+            with self._advance.pages(partition) as pages:
+                while not patiently(partial(self._level_page, pages, shadows, folds_live)):
+                    pass
 
     def _level_page(
         self, pages: PageReader, shadows: Sequence[Generation], folds_live: bool
     ) -> bool:
         """Fold a page into what is behind, and tell whether nothing was."""
-        goal, done = self._advance.head(), True
+        goal, done = self._advance.head()[pages.partition], True
         with self._tables.writing(BUILDING, CURRENT) as connection:
             current = self._tables.current(connection)
             together: list[Generation] = []
             for shadow in self._whole(connection, shadows):
                 live = current.get(shadow.projection.NAME)
-                [checkpoint] = self._advance.checkpoints(connection, [live]) if live else [None]
-                if not live or not checkpoint or not self._advance.fits(checkpoint):
+                [standing] = self._advance.standing(connection, [live]) if live else [None]
+                if not live or not standing or not self._advance.fits(standing):
                     continue
+                position = standing.positions[pages.partition]
                 if folds_live and live.is_of_this_version:
                     together += [shadow, live]
-                elif checkpoint.position > self._position(connection, shadow):
-                    self._advance.fold_page(connection, pages, [shadow], checkpoint.position)
-                    done = done and self._position(connection, shadow) >= checkpoint.position
+                elif position > self._positions(connection, shadow)[pages.partition]:
+                    reached = self._advance.fold_page(connection, pages, [shadow], position)
+                    done = done and reached >= position
             if together:
                 reached = self._advance.fold_page(connection, pages, together, goal)
                 done = done and reached >= goal
         return done
 
-    def _position(self, connection: sa.Connection, generation: Generation) -> int:
-        return self._advance.checkpoints(connection, [generation])[0].position
+    def _positions(self, connection: sa.Connection, generation: Generation) -> Positions:
+        return self._advance.standing(connection, [generation])[0].positions
 
     def _compared(
         self, connection: sa.Connection, shadow: Generation, samples: int
     ) -> Comparison | None:
         """Compare a new generation with the live one; None when they stand elsewhere by now."""
         live = self._tables.current(connection).get(shadow.projection.NAME)
-        [there] = self._advance.checkpoints(connection, [shadow])
+        there = self._positions(connection, shadow)
         rows = connection.execute(sa.select(sa.func.count()).select_from(shadow.table)).scalar_one()
         parked = len(self._tables.parked(connection, shadow))
-        name, position = shadow.projection.NAME, there.position
+        name = shadow.projection.NAME
 
         def comparison(difference: Difference | None, why: str = "") -> Comparison:
-            return Comparison(name, shadow.number, position, rows, parked, difference, why)
+            return Comparison(name, shadow.number, there, rows, parked, difference, why)
 
         if live is None:
             return comparison(None, "there is no live table")
-        [here] = self._advance.checkpoints(connection, [live])
-        if not self._advance.fits(here):
+        [standing] = self._advance.standing(connection, [live])
+        if not self._advance.fits(standing):
             return comparison(None, "the live table was folded from another log")
         if _key(live) != _key(shadow):
             return comparison(None, "the live table has another key")
-        if here.position > position or (here.position < position and live.is_of_this_version):
+        here = standing.positions
+        if not there.covers(here) or (here != there and live.is_of_this_version):
             return None
-        if here.position < position:
-            return comparison(None, f"the live table stands at position {here.position}")
+        if here != there:
+            return comparison(None, f"the live table stands at position {here}")
         return comparison(difference(connection, live, shadow, samples))
 
 

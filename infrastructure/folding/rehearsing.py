@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from refold.domain.errors import Failure, Refused
 from refold.domain.ports import Recorded
+from refold.domain.positions import Positions
 from refold.infrastructure.folding.advancing import Advance
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT
@@ -45,7 +46,10 @@ def rehearse(
     with advance.tables.reading() as connection:
         generations = advance.tables.generations(connection)
         live = [each for each in generations if each.state == CURRENT]
-        stand = {each.projection: each.position for each in advance.checkpoints(connection, live)}
+        standing = advance.standing(connection, live)
+        stand = {
+            each.projection.NAME: one.positions for each, one in zip(live, standing, strict=True)
+        }
     kept = [
         each for each in generations if each.state == BUILDING and each.projection in projections
     ]
@@ -60,7 +64,8 @@ def rehearse(
     foldable = [each for each in projections if each.NAME not in unfoldable]
     rebuilder = Rebuilder(advance)
     names = [each.projection.NAME for each in kept]
-    until = min((stand[each.NAME] for each in foldable if each.NAME in stand), default=None)
+    reached = [stand[each.NAME] for each in foldable if each.NAME in stand]
+    until = Positions.lowest(reached) if reached else None
     try:
         shadows = rebuilder.fill(foldable, progress, until)
         compared = rebuilder.compare(shadows, samples, folds_live=False)

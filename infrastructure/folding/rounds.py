@@ -5,6 +5,7 @@ from copy import copy
 from threading import Lock
 
 from refold.domain.errors import Unavailable
+from refold.domain.positions import Positions
 
 
 class Rounds:
@@ -13,29 +14,29 @@ class Rounds:
     def __init__(self) -> None:
         self._folding = Lock()
         self._ended = 0
-        self._reached = 0
+        self._reached = Positions(())
         self._error: Unavailable | None = None
 
-    def reach(self, position: int, fold: Callable[[], int]) -> None:
-        """Call `fold`, but not if one that ended meanwhile reached `position`.
+    def reach(self, goal: Positions, fold: Callable[[], Positions]) -> None:
+        """Call `fold`, but not if one that ended meanwhile reached `goal`.
 
-        It returns how far all tables came: 0 where one of them is stopped, so that nobody believes
-        it. Whoever asks for what was reached before waits for nobody. `Unavailable` is raised for
-        all who waited for the one that found it out.
+        It returns how far all tables came: nowhere when one of them is stopped, so that nobody
+        believes it. Whoever asks for what was reached before waits for nobody. `Unavailable` is
+        raised for all who waited for the one that found it out.
         """
-        if position <= self._reached:
+        if self._reached.covers(goal):
             fold()
             return
         before = self._ended
         with self._folding:
             ended = self._ended > before
-            if ended and self._reached >= position:
+            if ended and self._reached.covers(goal):
                 return
             if ended and self._error:
                 raise copy(self._error) from self._error
             self._fold(fold)
 
-    def _fold(self, fold: Callable[[], int]) -> None:
+    def _fold(self, fold: Callable[[], Positions]) -> None:
         self._error = None
         try:
             self._reached = fold()

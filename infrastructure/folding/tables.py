@@ -241,55 +241,44 @@ class Tables:
 
     # --- checkpoints ----------------------------------------------------------------
 
-    def checkpoints(
-        self, connection: sa.Connection, partition: int
-    ) -> Mapping[tuple[str, int], Checkpoint]:
-        """Return the checkpoints of whole generations by projection and generation."""
+    def checkpoints(self, connection: sa.Connection) -> Mapping[tuple[str, int, int], Checkpoint]:
+        """Return the checkpoints of whole generations by projection, generation and partition."""
         table = self._checkpoints
-        rows = connection.execute(
-            sa.select(table).where(table.c.partition == partition, table.c.parts == 1)
-        )
-        return {(row[0], row[1]): Checkpoint(*row) for row in rows}
+        rows = connection.execute(sa.select(table).where(table.c.parts == 1))
+        return {(row[0], row[1], row[2]): Checkpoint(*row) for row in rows}
 
-    def plan(
-        self, connection: sa.Connection, generation: Generation, partition: int
-    ) -> Plan | None:
-        """Return how the generation is filled, None when that was not begun."""
-        row = connection.execute(
-            sa.select(self._plans).where(*_of(self._plans, generation, partition))
-        ).first()
-        return Plan(*row[3:]) if row else None
+    def plans(self, connection: sa.Connection, generation: Generation) -> dict[int, Plan]:
+        """Return how the generation is filled, by partition, as far as that was begun."""
+        rows = connection.execute(sa.select(self._plans).where(*_of(self._plans, generation)))
+        return {row[2]: Plan(*row[2:]) for row in rows}
 
-    def save_plan(
-        self, connection: sa.Connection, generation: Generation, partition: int, plan: Plan
-    ) -> None:
+    def save_plan(self, connection: sa.Connection, generation: Generation, plan: Plan) -> None:
         """Keep how the generation is filled, for all who fill it."""
         connection.execute(
             self._plans.insert().values(
                 projection=generation.projection.NAME,
                 generation=generation.number,
-                partition=partition,
+                partition=plan.partition,
                 parts=plan.parts,
                 position=plan.position,
                 record_hash=plan.record_hash,
             )
         )
 
-    def parts(
-        self, connection: sa.Connection, generation: Generation, partition: int
-    ) -> list[Checkpoint]:
+    def parts(self, connection: sa.Connection, generation: Generation) -> list[Checkpoint]:
         """Return the checkpoints of a generation, one for each part that is in the table."""
         rows = connection.execute(
-            sa.select(self._checkpoints).where(*_of(self._checkpoints, generation, partition))
+            sa.select(self._checkpoints).where(*_of(self._checkpoints, generation))
         )
         return [Checkpoint(*row) for row in rows]
 
     def forget_parts(
         self, connection: sa.Connection, generation: Generation, partition: int
     ) -> None:
-        """Remove the checkpoints of a generation, for one that stands for them all."""
+        """Remove the checkpoints of a partition, for one that stands for them all."""
+        table = self._checkpoints
         connection.execute(
-            self._checkpoints.delete().where(*_of(self._checkpoints, generation, partition))
+            table.delete().where(*_of(table, generation), table.c.partition == partition)
         )
 
     def save_checkpoint(self, connection: sa.Connection, checkpoint: Checkpoint) -> None:
@@ -447,9 +436,8 @@ def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)
 
 
-def _of(table: sa.Table, generation: Generation, partition: int) -> list[sa.ColumnElement[bool]]:
+def _of(table: sa.Table, generation: Generation) -> list[sa.ColumnElement[bool]]:
     return [
         table.c.projection == generation.projection.NAME,
         table.c.generation == generation.number,
-        table.c.partition == partition,
     ]

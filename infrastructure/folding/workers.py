@@ -162,7 +162,7 @@ def _do(store: Store, job: Job) -> None:
             before, reached = 0, ENOUGH
             with without_collection():
                 while reached - before >= ENOUGH:
-                    before, reached = reached, store.folder.catch_up()
+                    before, reached = reached, store.folder.catch_up().total
         case _:
             store.rebuilder.builder.do(job)
 

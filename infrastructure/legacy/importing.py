@@ -25,7 +25,6 @@ from refold.infrastructure import chain
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
 from refold.infrastructure.commands import ATTEMPTS, blinded, carry_out, prepared
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import CatchUp
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.patience import patiently
@@ -139,7 +138,8 @@ class Importer:
     def finish(self) -> Report:
         """Seal the full blocks of the log and fold the tables; return what became of all."""
         log = self._store.log
-        chain.seal(log, PARTITION, log.heads()[PARTITION].position)
+        for head in log.heads():
+            chain.seal(log, head.partition, head.position)
         if self._folding:
             self._wait_for(self._folding)
         self._store.folder.catch_up(progress=self._progress)
@@ -190,7 +190,7 @@ class Importer:
 
     def _wait_for(self, folding: Future[None]) -> None:
         """Tell how far the other process is until it is done; what it raised is met again here."""
-        head = self._store.advance.head()
+        head = self._store.advance.head().total
         while not folding.done():
             wait([folding], LOOK_SECONDS)
             if self._progress:
@@ -200,8 +200,8 @@ class Importer:
         """Return up to where the live tables are folded that go on."""
         with self._store.tables.reading() as connection:
             current = self._store.tables.current(connection).values()
-            checkpoints = self._store.advance.checkpoints(connection, current)
-        return max((each.position for each in checkpoints), default=0)
+            standing = self._store.advance.standing(connection, current)
+        return max((each.positions.total for each in standing), default=0)
 
     def _settle(self, news: News, outcomes: Sequence[Outcome]) -> list[Record]:
         """Report what became of `news`; return those that another got in the way of."""

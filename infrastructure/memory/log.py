@@ -27,6 +27,7 @@ from refold.domain.ports import (
     State,
     Tracked,
 )
+from refold.domain.positions import Positions
 from refold.infrastructure.sorting import (
     Facts,
     Known,
@@ -55,6 +56,10 @@ class MemoryLog:
         self._trackings: dict[str, Tracked] = {}
         self._snapshots: dict[tuple[str, int], Snapshot] = {}
         self._seals: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def partitions(self) -> int:
+        return len(self._events)
 
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         return by_partition(commands, len(self._heads), self._append_to)
@@ -236,10 +241,10 @@ class MemoryLog:
             return Beside(list(self._heads), claims, sorted(self._trackings.values()))
 
     def replace_claims(
-        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], positions: Positions
     ) -> bool:
         with self._lock:
-            if not ends_at(self._heads, position):
+            if not ends_at(self._heads, positions):
                 return False
             self._claims = {(claim.kind, claim.value): claim.stream for claim in claims}
             self._trackings = {each.application: each for each in trackings}

@@ -4,7 +4,7 @@ from time import monotonic
 
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.carrying import Carrier, check
-from refold.infrastructure.moving.certificate import Certificate
+from refold.infrastructure.moving.certificate import Certificate, End
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.store import Store
 
@@ -26,13 +26,13 @@ def certified(source: Store, target: Store, progress: Progress | None = None) ->
     began = monotonic()
     carrier = Carrier(source, target, progress)
     comparison = Comparison(carrier)
-    [head], claims, trackings = source.log.claims()
-    carrier.carry(head.position)
-    carrier.carry_claims(claims, trackings, head.position)
+    there = source.log.claims()
+    carrier.carry(there.positions)
+    carrier.carry_claims(there.claims, there.trackings, there.positions)
     carrier.carry_keys()
     carrier.check_keys()
     if not carrier.differences:
-        comparison.compare_whole(head.position)
+        comparison.compare_whole(there.positions)
     carrier.check_blobs()
     carrier.finish()
     return certificate(carrier, comparison, monotonic() - began)
@@ -48,9 +48,8 @@ def certificate(
         log_id=carrier.source.log.identity().log_id,
         source_id=carrier.source.log.identity().store_id,
         target_id=carrier.target.log.identity().store_id,
-        position=carrier.position,
-        chain=carrier.walk.chain,
-        seals=len(carrier.walk.seals),
+        ends=[End(each.partition, each.position, each.chain) for each in carrier.walks],
+        seals=sum(len(each.seals) for each in carrier.walks),
         sealed_before=carrier.sealed_before,
         types=dict(carrier.types),
         tables=comparison.proofs,

@@ -7,11 +7,12 @@ from time import monotonic
 from typing import Final
 
 from refold.domain.errors import ForeignTarget, Moved, Refused
-from refold.domain.ports import Head, State
+from refold.domain.ports import State
+from refold.domain.positions import Positions
 from refold.infrastructure.address import Memory
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.carrying import Carrier, check, head
+from refold.infrastructure.moving.carrying import Carrier, LogHead, check, head
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import certificate, certified
@@ -55,51 +56,51 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
         _prepare(carrier, comparison)
         if not carrier.differences:
             sealed = monotonic()
-            _seal(source, target.address.public)
+            seal(source, target.address.public)
             reach("cutover: sealed")
             _finish(carrier, comparison)
             reach("cutover: opened")
         done = not carrier.differences
     finally:
         if not done:
-            _call_off(source, target, before)
+            call_off(source, target, before)
     now = monotonic()
     return certificate(carrier, comparison, now - began, now - sealed if sealed else None)
 
 
 def follow(
     source: Store, target: Store, stopped: Event, progress: Progress | None = None
-) -> tuple[int, bool]:
+) -> tuple[Positions, bool]:
     """Carry what is appended to `source` until `stopped`, and fold it at the target.
 
-    Returns the position reached, and whether a cutover to the target has ended it. The target takes
-    no commands and stays unfinished. Raises what `copy` raises, and `ForeignTarget` where the logs
-    differ.
+    Returns the positions reached, and whether a cutover to the target has ended it. The target
+    takes no commands and stays unfinished. Raises what `copy` raises, and `ForeignTarget` where the
+    logs differ.
     """
     before = head(target)
     _check(source, target)
     carrier = Carrier(source, target, progress)
     if before.state is not State.OPEN or head(source).state is State.OPEN:
         carrier.close(before)
-    folded, folded_at = 0, 0.0
+    folded, folded_at = Positions(()), 0.0
     while not stopped.is_set():
         there = head(source)
-        if folded < carrier.position and monotonic() - folded_at >= FOLD_SECONDS:
-            target.folder.catch_up(carrier.position)
-            folded, folded_at = carrier.position, monotonic()
-        if there.position == carrier.position and head(target).state is State.FILLING:
+        if not folded.covers(carrier.positions) and monotonic() - folded_at >= FOLD_SECONDS:
+            target.folder.catch_up(carrier.positions)
+            folded, folded_at = carrier.positions, monotonic()
+        if there.positions == carrier.positions and head(target).state is State.FILLING:
             stopped.wait(LOOK_SECONDS)
             continue
         try:
-            carrier.carry(min(there.position, carrier.position + FOLLOWED_AT_ONCE))
+            carrier.carry(carrier.positions.towards(there.positions, FOLLOWED_AT_ONCE))
         except ForeignTarget:  # a cutover was faster with these, and has opened the target
             if not _is_done(source, target):
                 raise
         if carrier.differences:
             raise ForeignTarget(carrier.differences[0])
         if head(target).state is not State.FILLING:
-            return head(source).position, _is_done(source, target)
-    return carrier.position, False
+            return head(source).positions, _is_done(source, target)
+    return carrier.positions, False
 
 
 def _is_done(source: Store, target: Store) -> bool:
@@ -123,11 +124,13 @@ def abort(source: Store, target: Store) -> None:
     if there.state is not State.SEALED or there.successor != address:
         raise Refused(f"{source.address.public} is not sealed for a move to {address}")
     is_ours = here.state is State.SEALED and here.successor == source.address.public
-    if (here.state, here.successor) == held and here.position > there.position:
+    is_same = source.log.partitions == target.log.partitions  # else positions tell nothing
+    is_ahead = is_same and not there.positions.covers(here.positions)
+    if (here.state, here.successor) == held and is_ahead:
         target.log.change_state(State.OPEN, expected=held)  # a move closed it again, and was killed
-    if not is_ours and (here.state is not State.FILLING or here.position > there.position):
+    if not is_ours and (here.state is not State.FILLING or is_ahead):
         raise Refused(f"{address} has taken over: move it back instead")
-    _call_off(source, target)
+    call_off(source, target)
 
 
 def reopen(source: Store, address: str) -> None:
@@ -142,7 +145,7 @@ def reopen(source: Store, address: str) -> None:
     source.log.change_state(State.OPEN, expected=(State.SEALED, address))
 
 
-def _call_off(source: Store, target: Store, before: Head | None = None) -> None:
+def call_off(source: Store, target: Store, before: LogHead | None = None) -> None:
     """Open the source again, unless somebody has opened the target: its head decides.
 
     The target is then sealed for the source: it is filled by another move of that, and by nothing
@@ -151,7 +154,7 @@ def _call_off(source: Store, target: Store, before: Head | None = None) -> None:
     there, here = head(source), head(target)
     address = source.address.public
     if there.state is State.OPEN:
-        was_open = before and before.state is State.OPEN and before.position == here.position
+        was_open = before and before.state is State.OPEN and before.positions == here.positions
         if was_open and here.state is State.FILLING:
             target.log.change_state(State.OPEN, expected=(State.FILLING, address))
         return
@@ -177,7 +180,7 @@ def _check(source: Store, target: Store) -> None:
         raise Moved(there.successor or "an unknown address")
 
 
-def _seal(source: Store, address: str) -> None:
+def seal(source: Store, address: str) -> None:
     """Seal `source` for `address`, unless it is already. Raises `Moved` if for another one."""
     there = head(source)
     if there.state is State.SEALED and there.successor == address:
@@ -193,7 +196,7 @@ def _prepare(carrier: Carrier, comparison: Comparison) -> None:
         comparison.compare_whole()
     before = inf
     while not carrier.differences:
-        left = head(carrier.source).position - comparison.position
+        left = head(carrier.source).positions.total - comparison.positions.total
         if left <= SHORT or left > GAIN * before:
             return
         before = left
@@ -211,7 +214,7 @@ def _finish(carrier: Carrier, comparison: Comparison) -> None:
 
 
 def _carry_all(carrier: Carrier) -> None:
-    [there], claims, trackings = carrier.source.log.claims()
-    carrier.carry(there.position)
-    carrier.carry_claims(claims, trackings, there.position)
+    there = carrier.source.log.claims()
+    carrier.carry(there.positions)
+    carrier.carry_claims(there.claims, there.trackings, there.positions)
     carrier.carry_keys()  # also those that were erased without an event behind it

@@ -4,19 +4,22 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from refold.domain.errors import BadInput, BrokenLog, Refused
+from refold.domain.positions import Positions
 from refold.domain.texts import canonical_json
 from refold.infrastructure.blobs.inventory import inventory
-from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.folding.advancing import PARTITION
+from refold.infrastructure.blobs.references import References
+from refold.infrastructure.chain import FamilyChains, Walk, pages
 from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.moving.certificate import End, positions
 from refold.infrastructure.past import as_of
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -72,7 +75,7 @@ def read(path: Path, key: Path | None = None) -> dict[str, Any]:
         _shape(document)
     except OSError as error:
         raise NoCertificate(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
         raise NoCertificate(f"{path} is no certificate of refold") from error
     if key:
         signature = document.get(_SIGNATURE)
@@ -91,53 +94,89 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
     The log is read up to the certificate's position; tables are folded as they stood, into memory.
     What was erased since is a difference of its tables.
     """
-    position, chain, tables_at, tables, types = _shape(document)
+    ends, tables_at, tables, types, renumbered = _shape(document)
     if not document["equal"]:
         return ["the certificate itself says that something differed", *document["differences"]]
     identity, end = store.log.identity(), store.advance.head()
     if identity.log_id != document["log_id"]:
         return [f"the log is {identity.log_id}, not {document['log_id']}"]
-    if end < max(position, tables_at):
+    if len(end.each) != len(ends):
+        return [f"the log has {len(end.each)} partitions, not {len(ends)}"]
+    position = positions(ends)
+    if not end.covers(position.joined(tables_at)):
         return [f"the log ends at position {end}, before {position}"]
-    walk, counted = Walk(PARTITION, store.log.seals(PARTITION)), Counter[str]()
-    blobs: dict[str, int] = {}
+    counted, referring, done = Counter[str](), References(store.codec), 0
+    families = FamilyChains()
+    differences = []
     try:
-        for page in pages(store.log, PARTITION, 0, position):
-            walk.over(page)
-            counted.update(record.type for record in page)
-            for record in store.codec.about_blobs(page):
-                store.codec.follow_blobs(blobs, record)
-            if progress:
-                progress("verify", walk.position, position)
+        for partition, last, chain in map(astuple, ends):
+            walk = Walk(partition, store.log.seals(partition))
+            for page in pages(store.log, partition, 0, last):
+                walk.over(page)
+                counted.update(record.type for record in page)
+                referring.over(page)
+                if renumbered:
+                    families.over(page)
+                done += len(page)
+                if progress:
+                    progress("verify", done, position.total)
+            if walk.chain != chain:
+                where = last if len(ends) == 1 else f"{partition}:{last}"
+                differences.append(f"the chain differs at position {where}")
     except BrokenLog as broken:
         return [str(broken)]
-    differences = []
-    if walk.chain.hex() != chain:
-        differences.append(f"the chain differs at position {position}")
+    if renumbered and families.proof() != renumbered:
+        differences.append("the families differ")
     if dict(counted) != types:
         differences.append("the numbers of events differ")
     found = inventory(store, progress)
-    found.add(sorted(blobs))
+    found.add(sorted(referring.all()))
     differences += found.proof().differences
     with as_of(store, tables_at, *catalog.ALL) as past:
         digests = {each.NAME: past.folder.digest(each)[1].hex for each in catalog.ALL}
-    differences += [
-        f"table {name} differs at position {tables_at}"
-        for name, digest in tables.items()
-        if digests.get(name) != digest
-    ]
+    for name, (digest, version) in tables.items():
+        projection = catalog.named(name)
+        if projection and version != projection.VERSION:
+            differences.append(
+                f"table {name} was certified in version {version}, and this refold folds version"
+                f" {projection.VERSION}: they cannot be compared"
+            )
+        elif digests.get(name) != digest:
+            differences.append(f"table {name} differs at position {tables_at}")
     return differences
 
 
-def _shape(document: dict[str, Any]) -> tuple[int, str, int, dict[str, str], dict[str, int]]:
-    """Return position, chain, position of the tables, their digests, and the counts of types."""
-    if not {"equal", "differences", "log_id"} <= document.keys() or document["tables_at"] < 0:
+class _Shape(NamedTuple):
+    """What a certificate says: of tables digest and version, of families number and digest."""
+
+    ends: list[End]
+    tables_at: Positions
+    tables: dict[str, tuple[str, int]]
+    types: dict[str, int]
+    renumbered: tuple[int, str] | None
+
+
+def _shape(document: dict[str, Any]) -> _Shape:
+    """Return what a certificate says. Raises what a document of another shape does."""
+    if not {"equal", "differences", "log_id"} <= document.keys():
         raise KeyError
-    [partition] = document["partitions"]
-    tables = {table["name"]: str(table["digest"]) for table in document["tables"]}
+    ends = [
+        End(int(each["partition"]), int(each["position"]), bytes.fromhex(each["chain"]))
+        for each in document["partitions"]
+    ]
+    if not ends or [each.partition for each in ends] != list(range(len(ends))):
+        raise ValueError
+    tables = {
+        table["name"]: (str(table["digest"]), int(table.get("version", 1)))
+        for table in document["tables"]
+    }
     types = {str(type): int(count) for type, count in document["types"].items()}
-    position, at = int(partition["position"]), int(document["tables_at"])
-    return position, str(partition["chain"]), at, tables, types
+    before = document.get("renumbered_from")
+    renumbered = (int(before["families"]), str(before["digest"])) if before else None
+    at = Positions.read(str(document["tables_at"]), len(ends))
+    if at is None:
+        raise ValueError
+    return _Shape(ends, at, tables, types, renumbered)
 
 
 def _signed(document: dict[str, Any]) -> bytes:

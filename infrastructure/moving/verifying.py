@@ -7,16 +7,20 @@ from time import monotonic
 from typing import Any
 
 from refold.domain.errors import BrokenLog, Unreadable
+from refold.domain.positions import NOWHERE, Positions
 from refold.infrastructure.blobs.inventory import BlobProof, inventory
+from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.folder import Digest
+from refold.infrastructure.moving.carrying import sealed
 from refold.infrastructure.moving.certificate import (
     Certificate,
+    End,
     TableProof,
     TrackingProof,
     VaultProof,
+    positions,
 )
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -37,15 +41,19 @@ class Report:
     log_id: str
     vault: VaultProof
     trackings: TrackingProof
-    position: int = 0
-    chain: bytes = b""
-    sealed_before: int = 0
+    ends: list[End] = field(default_factory=list)
+    sealed_before: Positions = NOWHERE
     types: Counter[str] = field(default_factory=Counter)
     tables: Sequence[tuple[str, Digest]] = ()
     blobs: BlobProof = field(default_factory=BlobProof)
     bad: BrokenLog | None = None
     unfoldable: Unreadable | None = None
     seconds: float = 0.0
+
+    @property
+    def positions(self) -> Positions:
+        """Return up to where the log was read."""
+        return positions(self.ends)
 
     @property
     def ok(self) -> bool:
@@ -59,16 +67,19 @@ class Report:
             "ok": self.ok,
             "store": self.store,
             "log_id": self.log_id,
-            "partitions": [
-                {"partition": PARTITION, "position": self.position, "chain": self.chain.hex()}
-            ],
-            "sealed_before": self.sealed_before,
+            "partitions": [each.document() for each in self.ends],
+            "sealed_before": self.sealed_before.document(),
             "types": dict(sorted(self.types.items())),
             "tables": [
                 {"name": name, "rows": digest.rows, "digest": digest.hex}
                 for name, digest in self.tables
             ],
-            "bad_block": {"first": bad.first, "last": bad.last, "reason": str(bad)}
+            "bad_block": {
+                "partition": bad.partition,
+                "first": bad.first,
+                "last": bad.last,
+                "reason": str(bad),
+            }
             if bad
             else None,
             "vault": self.vault.document(),
@@ -85,30 +96,34 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     vault = VaultProof.of(store.log.keys())
     trackings = TrackingProof.of(store.log.claims().trackings)
     report = Report(store.address.public, store.log.identity().log_id, vault, trackings)
-    head = store.log.heads()[PARTITION]
-    standing = store.log.seals(PARTITION)
-    report.sealed_before = standing[-1].position if standing else 0
-    walk = Walk(PARTITION, standing)
-    found, referred = inventory(store, progress), dict[str, int]()
+    report.sealed_before = sealed(store)
+    head = store.advance.head()
+    goal = head.joined(report.sealed_before)
+    found, referring = inventory(store, progress), References(store.codec)
+    done = 0
     try:
-        for page in pages(store.log, PARTITION, 0, max(head.position, report.sealed_before)):
-            walk.over(page)
-            report.types.update(record.type for record in page)
-            for record in store.codec.about_blobs(page):
-                store.codec.follow_blobs(referred, record)
-            if progress:
-                progress("verify", walk.position, head.position)
-        store.log.add_seals(walk.fresh)
-        found.add(sorted(referred))
+        for partition, end in enumerate(goal.each):
+            walk = Walk(partition, store.log.seals(partition))
+            try:
+                for page in pages(store.log, partition, 0, end):
+                    walk.over(page)
+                    report.types.update(record.type for record in page)
+                    referring.over(page)
+                    done += len(page)
+                    if progress:
+                        progress("verify", done, head.total)
+            finally:
+                report.ends.append(End(partition, walk.position, walk.chain))
+            store.log.add_seals(walk.fresh)
+        found.add(sorted(referring.all()))
         found.list_others(store.place_for_blobs)
         report.blobs = found.proof()
-        store.folder.catch_up(head.position)
+        store.folder.catch_up(head)
         report.tables = [(each.NAME, store.folder.digest(each)[1]) for each in catalog.ALL]
     except BrokenLog as broken:
         report.bad = broken
     except Unreadable as error:  # also where the tables remember another event than there is
         report.unfoldable = error
-    report.position, report.chain = walk.position, walk.chain
     report.seconds = monotonic() - started
     return report
 
@@ -130,18 +145,18 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
     ]
     if ours.log_id != theirs.log_id:
         differences.append(f"the logs are {ours.log_id} and {theirs.log_id}")
-    if ours.position != theirs.position:
-        differences.append(f"the logs end at {ours.position} and {theirs.position}")
-    elif ours.chain != theirs.chain:
-        differences.append(f"the chains differ at position {ours.position}")
-    [claims, others] = (store.log.claims()[1] for store in (first, second))
+    if ours.positions != theirs.positions:
+        differences.append(f"the logs end at {ours.positions} and {theirs.positions}")
+    elif ours.ends != theirs.ends:
+        differences.append(f"the chains differ at position {ours.positions}")
+    claims, others = (store.log.claims().claims for store in (first, second))
     if claims != others:
         differences.append("the claims differ")
     if ours.vault != theirs.vault:
         differences.append("the vaults differ")
     if ours.trackings != theirs.trackings:
         differences.append("the trackings differ")
-    comparable = ours.position == theirs.position
+    comparable = ours.positions == theirs.positions
     originals = dict(ours.tables) if comparable else {}
     tables = [TableProof(name, digest, originals.get(name)) for name, digest in theirs.tables]
     differences += [
@@ -155,13 +170,12 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         source_id=first.log.identity().store_id,
         target_id=second.log.identity().store_id,
         log_id=ours.log_id,
-        position=theirs.position,
-        chain=theirs.chain,
-        seals=len({*first.log.seals(PARTITION)} & {*second.log.seals(PARTITION)}),
-        sealed_before=min(ours.sealed_before, theirs.sealed_before),
+        ends=theirs.ends,
+        seals=_common_seals(first, second),
+        sealed_before=Positions.lowest([ours.sealed_before, theirs.sealed_before]),
         types=dict(theirs.types),
         tables=tables,
-        tables_at=theirs.position,
+        tables_at=theirs.positions,
         claims=len(others),
         vault=theirs.vault,
         trackings=theirs.trackings,
@@ -169,3 +183,8 @@ def compare(first: Store, second: Store, progress: Progress | None = None) -> Ce
         differences=differences,
         seconds=monotonic() - started,
     )
+
+
+def _common_seals(first: Store, second: Store) -> int:
+    partitions = range(min(first.log.partitions, second.log.partitions))
+    return sum(len({*first.log.seals(each)} & {*second.log.seals(each)}) for each in partitions)

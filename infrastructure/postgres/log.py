@@ -27,6 +27,7 @@ from refold.domain.ports import (
     State,
     Tracked,
 )
+from refold.domain.positions import Positions
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.patience import patiently
@@ -100,6 +101,10 @@ class PostgresLog:
             self._pool.close()
             raise
 
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
         return by_partition(commands, self._partitions, self._append_to)
 
@@ -110,11 +115,16 @@ class PostgresLog:
         self, connection: Connection, partition: int, commands: Sequence[Command]
     ) -> list[Outcome]:
         batch = exact(commands)
-        if batch:
+        if batch and not (batch.trackings and self._partitions > 1):
             position = self._append_exact(connection, partition, batch)
             if position is not None:
                 return outcomes(commands, partition, position)
-        return self._append_locked(connection, partition, commands)
+        while True:
+            try:
+                return self._append_locked(connection, partition, commands)
+            except UniqueViolation as error:  # by a command of the same id in another partition
+                if self._partitions == 1 or error.diag.constraint_name not in _TAKEN:
+                    raise
 
     def _append_exact(self, connection: Connection, partition: int, batch: Exact) -> int | None:
         """Return the position before the first event; None where the locked path has to decide."""
@@ -153,8 +163,13 @@ class PostgresLog:
                 connection.execute(self._sql[name], _columns(claims, 3))
 
     def _facts(self, connection: Connection, partition: int, commands: Sequence[Command]) -> Facts:
-        """Lock the head, then read; each statement sees all that was committed before the lock."""
+        """Lock the head, then read; each statement sees all that was committed before the lock.
+
+        What belongs to no partition is behind a second lock, where there are several.
+        """
         state, successor = self._row(connection, "lock_head", partition) or ("open", None)
+        if self._partitions > 1 and any(map(_is_shared, commands)):
+            connection.execute(self._sql["lock_claims"])
         position, recorded_at = self._row(connection, "read_last", partition) or (0, 0)
         streams = sorted({write.stream for command in commands for write in command.writes})
         claims = {
@@ -343,12 +358,12 @@ class PostgresLog:
         return self._patiently(read)
 
     def replace_claims(
-        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], positions: Positions
     ) -> bool:
         def replace(connection: Connection) -> bool:
             with connection.transaction():
                 connection.execute(self._sql["lock_heads"])
-                if not ends_at(map(_head, connection.execute(self._sql["read_heads"])), position):
+                if not ends_at(map(_head, connection.execute(self._sql["read_heads"])), positions):
                     return False
                 before = {Claim(*row) for row in connection.execute(self._sql["read_claims"])}
                 self._change_claims(connection, before.difference(claims), set(claims) - before)
@@ -410,6 +425,11 @@ def _configure(connection: psycopg.Connection) -> None:
     configure_for_store(connection)
     connection.execute("SET enable_seqscan TO off")
     connection.execute("SET jit TO off")  # what has to read a whole table looks expensive now
+
+
+def _is_shared(command: Command) -> bool:
+    """Tell whether a command changes what belongs to no partition."""
+    return bool(command.takes or command.releases or command.keys or command.trackings)
 
 
 def _now() -> int:

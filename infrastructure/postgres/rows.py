@@ -303,21 +303,21 @@ class PostgresRows:
             f"""
             WITH hits AS MATERIALIZED (
                 SELECT
-                    added_position,
+                    added_place,
                     CASE WHEN {SEARCH} @@ %s::tsquery THEN 0
                         WHEN {SEARCH} @@ %s::tsquery THEN 1 ELSE 2 END AS rank
                 FROM {table} WHERE {SEARCH} @@ %s::tsquery
-                ORDER BY added_position DESC LIMIT {Hits.MOST + 1}
+                ORDER BY added_place DESC LIMIT {Hits.MOST + 1}
             ), total AS (
-                SELECT count(*) AS total, min(added_position) AS oldest FROM hits
+                SELECT count(*) AS total, min(added_place) AS oldest FROM hits
             ), page AS (
                 SELECT hits.* FROM hits CROSS JOIN total
-                WHERE total <= {Hits.MOST} OR added_position > oldest
-                ORDER BY rank, added_position DESC LIMIT %s OFFSET %s
+                WHERE total <= {Hits.MOST} OR added_place > oldest
+                ORDER BY rank, added_place DESC LIMIT %s OFFSET %s
             )
             SELECT total, key, name
-            FROM total LEFT JOIN (page JOIN {table} USING (added_position)) ON true
-            ORDER BY rank, added_position DESC
+            FROM total LEFT JOIN (page JOIN {table} USING (added_place)) ON true
+            ORDER BY rank, added_place DESC
             """,
             (
                 tsquery.render(query, tsquery.NAME),

@@ -152,7 +152,7 @@ class ForgetUser(NamedTuple):
 
     id: str
     contents: Sequence[str] = ()
-    until: int = 0
+    until: int | tuple[int, ...] = 0
 
     def stream(self) -> str:
         return stream(self.id)

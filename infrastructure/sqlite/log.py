@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import time_ns
@@ -26,6 +27,7 @@ from refold.domain.ports import (
     State,
     Tracked,
 )
+from refold.domain.positions import Positions
 from refold.infrastructure.exact import Exact, exact, outcomes
 from refold.infrastructure.sorting import (
     Facts,
@@ -68,8 +70,18 @@ class SqliteLog:
             self.close()
             raise
 
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
     def append(self, commands: Sequence[Command]) -> list[Outcome]:
-        return by_partition(commands, self._partitions, self._append_to)
+        if self._partitions == 1:
+            return by_partition(commands, 1, self._append_to)
+
+        def write(writer: sqlite3.Connection) -> list[Outcome]:
+            return by_partition(commands, self._partitions, partial(self._append, writer))
+
+        return self._write(write)  # one commit for all partitions
 
     def _append_to(self, partition: int, commands: Sequence[Command]) -> list[Outcome]:
         batch = exact(commands)
@@ -216,10 +228,10 @@ class SqliteLog:
         return self._write(read)
 
     def replace_claims(
-        self, claims: Sequence[Claim], trackings: Sequence[Tracked], position: int
+        self, claims: Sequence[Claim], trackings: Sequence[Tracked], positions: Positions
     ) -> bool:
         def replace(writer: sqlite3.Connection) -> bool:
-            if not ends_at(map(_head, writer.execute(_SQL["read_heads"])), position):
+            if not ends_at(map(_head, writer.execute(_SQL["read_heads"])), positions):
                 return False
             before = {Claim(*row) for row in writer.execute(_SQL["read_claims"])}
             writer.executemany(_SQL["release_claim"], before.difference(claims))

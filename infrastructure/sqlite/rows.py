@@ -252,7 +252,7 @@ class SqliteRows:
         return Hits.of(rows)
 
 
-_ROWID: Final = "added_position"
+_ROWID: Final = "added_place"
 """The column that numbers the rows for FTS5; it also is their order, newest last."""
 
 

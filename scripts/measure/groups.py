@@ -139,7 +139,7 @@ def against_pgbench(
 
 def checked(measured: Measured, store: Store, expected: int) -> Measured:
     """Compare how many events there are with how many there should be."""
-    appended = store.log.heads()[0].position
+    appended = store.advance.head().total
     if appended != expected:
         measured.differences.append(f"the log holds {appended} events instead of {expected}")
     return measured

@@ -9,7 +9,8 @@ from typing import Final
 
 from refold.domain import file
 from refold.domain.ports import Appended, Command, Outcome
-from refold.infrastructure.group_commit import GroupCommit
+from refold.domain.positions import Positions
+from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
@@ -74,7 +75,7 @@ def _write_and_wait(store: Store, given: Sequence[file.Registered]) -> list[floa
         if not isinstance(outcome, Appended):
             raise outcome
         started = perf_counter()
-        refresh(store, outcome.position, files)
+        refresh(store, Positions((outcome.position,)), files)
         waits.append(perf_counter() - started)
     return waits
 
@@ -82,7 +83,7 @@ def _write_and_wait(store: Store, given: Sequence[file.Registered]) -> list[floa
 class _Timed:
     """A group commit that notes how long each caller waits."""
 
-    def __init__(self, group: GroupCommit) -> None:
+    def __init__(self, group: GroupCommit | PartitionedCommit) -> None:
         self._group = group
         self.waits: list[float] = []
 

@@ -86,7 +86,7 @@ INSERT INTO reference.files
 SELECT sha256, data ->> 'sha256', data ->> 'cid', data ->> 'name', data ->> 'type',
     coalesce(code, 0), data ->> 'added_at',
     (extract(epoch FROM (data ->> 'added_at')::timestamptz) * 1000000)::bigint,
-    position, coalesce(tags, '[]'), NULL,
+    256 * position, coalesce(tags, '[]'), NULL,
     setweight(to_tsvector('english', data ->> 'name'), 'A')
         || setweight(to_tsvector('english', coalesce(words, '')), 'B')
         || setweight(to_tsvector('english', data ->> 'type'), 'C')

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,16 +18,16 @@ from refold.scripts.measure.site import Site
 PROCESSES: Final = 8
 
 
-def by_processes(site: Site) -> Measured:
-    """Append from 8 processes to one partition, against 8 sessions of pgbench.
+def by_processes(site: Site, partitions: int = 1) -> Measured:
+    """Append from 8 processes to so many partitions, against 8 sessions of pgbench.
 
     Each process has the store open and appends by itself, a new file a commit: they share nothing
-    but the head of the log. The reference has no head, and its positions no order.
+    but the heads of the log. The reference has no head, and its positions no order.
     """
     each = groups.share(site, PROCESSES)
     with (
         site.database() as url,
-        open_store(url, create=True) as store,
+        open_store(url, create=True, partitions=partitions) as store,
         _processes(url) as processes,
     ):
 
@@ -96,5 +97,11 @@ ROWS: Final = (
         "PostgreSQL: append from 8 processes, each an event a commit, against pgbench -c8.",
         Goal("at least", 0.4),
         by_processes,
+    ),
+    Row(
+        "append-8-processes-8-partitions",
+        "PostgreSQL: the same on a log of 8 partitions, against pgbench -c8.",
+        Goal("at least", 0.65),
+        partial(by_processes, partitions=8),
     ),
 )

@@ -4,7 +4,7 @@ BEGIN IMMEDIATE;
 CREATE TABLE files (
     sha256 TEXT PRIMARY KEY, key TEXT NOT NULL, cid TEXT NOT NULL, name TEXT NOT NULL,
     type TEXT NOT NULL, ban_set INTEGER NOT NULL, added_at TEXT NOT NULL,
-    added_at_us INTEGER NOT NULL, added_position INTEGER NOT NULL, tags TEXT NOT NULL, source TEXT
+    added_at_us INTEGER NOT NULL, added_place INTEGER NOT NULL, tags TEXT NOT NULL, source TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE search USING fts5(name, tags, type);
 CREATE TABLE file_counts (
@@ -79,16 +79,16 @@ SELECT sha256, data ->> 'sha256', data ->> 'cid', data ->> 'name', data ->> 'typ
     coalesce(code, 0), data ->> 'added_at',
     CAST(strftime('%s', data ->> 'added_at') AS INTEGER) * 1000000
         + CAST(substr(rtrim(substr(data ->> 'added_at', 21), 'Z') || '000000', 1, 6) AS INTEGER),
-    position, coalesce(tags, '[]'), NULL
+    256 * position, coalesce(tags, '[]'), NULL
 FROM registered LEFT JOIN banned USING (sha256) LEFT JOIN tagged USING (sha256) ORDER BY 1;
 
 INSERT INTO search (rowid, name, tags, type)
-SELECT added_position, name, tags, type FROM files ORDER BY 1;
+SELECT added_place, name, tags, type FROM files ORDER BY 1;
 
 CREATE INDEX files_cid ON files (cid);
 CREATE INDEX files_type ON files (type);
 CREATE INDEX files_added_at ON files (added_at_us, sha256);
-CREATE INDEX files_position ON files (added_position);
+CREATE INDEX files_place ON files (added_place);
 CREATE INDEX file_tags_tag ON file_tags (tag);
 CREATE INDEX tag_votes_voter ON tag_votes (voter);
 COMMIT;

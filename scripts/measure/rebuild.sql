@@ -3,7 +3,7 @@
 CREATE TABLE reference.files (
     sha256 text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL, cid text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL, ban_set bigint NOT NULL,
-    added_at text COLLATE "C" NOT NULL, added_at_us bigint NOT NULL, added_position bigint NOT NULL,
+    added_at text COLLATE "C" NOT NULL, added_at_us bigint NOT NULL, added_place bigint NOT NULL,
     tags text COLLATE "C" NOT NULL, source text COLLATE "C", search tsvector
 );
 CREATE TABLE reference.file_counts (
@@ -85,7 +85,7 @@ WITH registered AS (
 SELECT sha256, data ->> 'sha256', data ->> 'cid', data ->> 'name', data ->> 'type',
     coalesce(code, 0), data ->> 'added_at',
     (extract(epoch FROM (data ->> 'added_at')::timestamptz) * 1000000)::bigint,
-    position, '[' || coalesce(tags, '') || ']', NULL,
+    256 * position, '[' || coalesce(tags, '') || ']', NULL,
     setweight(to_tsvector('english', data ->> 'name'), 'A')
         || setweight(to_tsvector('english', coalesce(words, '')), 'B')
         || setweight(to_tsvector('english', data ->> 'type'), 'C')
@@ -95,7 +95,7 @@ ALTER TABLE reference.files ADD PRIMARY KEY (sha256);
 CREATE INDEX ON reference.files (cid);
 CREATE INDEX ON reference.files (type);
 CREATE INDEX ON reference.files (added_at_us, sha256);
-CREATE INDEX ON reference.files (added_position);
+CREATE INDEX ON reference.files (added_place);
 CREATE INDEX ON reference.files USING gin (search);
 ALTER TABLE reference.file_counts ADD PRIMARY KEY (sha256);
 ALTER TABLE reference.file_tags ADD PRIMARY KEY (sha256, tag);

@@ -7,7 +7,7 @@ from typing import Final
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from refold.domain.errors import Unavailable
-from refold.infrastructure.folding.advancing import PARTITION
+from refold.domain.positions import PARTITION
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.open import open_store

@@ -35,9 +35,9 @@ def live(site: Site) -> Measured:
             appended = groups.rate(group, given, groups.run_threads)
             folded.append(each * groups.THREADS / seconds(store.folder.catch_up))
             measured.values.append(folded[-1] / appended)
-        position, table = store.folder.digest(files)
-    if not position == table.rows == each * groups.THREADS * site.rounds:
-        measured.differences.append(f"{table.rows} files are in the table at position {position}")
+        positions, table = store.folder.digest(files)
+    if not positions.total == table.rows == each * groups.THREADS * site.rounds:
+        measured.differences.append(f"{table.rows} files are in the table at position {positions}")
     measured.figures["events/s"] = round(sum(folded) / len(folded))
     return measured
 

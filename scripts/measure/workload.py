@@ -16,8 +16,8 @@ from typing import Final
 
 from refold.domain import file, removal_vote, streams, tag_vote, times
 from refold.domain.ports import Appended, Command, Log, NewEvent, Outcome, Recorded, State, Write
+from refold.domain.positions import PARTITION
 from refold.infrastructure.codec import EVENTS, Metadata, encode_metadata
-from refold.infrastructure.folding.advancing import PARTITION
 
 PAGE: Final = 5_000
 """Records that are handed out at once."""

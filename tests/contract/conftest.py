@@ -64,17 +64,27 @@ def log(new_log: Callable[[], Log]) -> Log:
 
 
 @pytest.fixture
-def new_at(contract_database: str, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
-    """Makes an empty store of an engine."""
+def new_url_at(contract_database: str, tmp_path: Path) -> Callable[[str], str]:
+    """Makes addresses of an engine where no store is yet."""
 
-    def new(engine: str) -> Store:
+    def new(engine: str) -> str:
         name = f"t_{secrets.token_hex(6)}"
-        url = f"sqlite:///{tmp_path / name}"
-        if engine == "postgres":
-            parts = urlsplit(contract_database)
-            query = "&".join(filter(None, (parts.query, f"schema={name}")))
-            url = parts._replace(query=query).geturl()
-        return cleanup.enter_context(open_store(url, create=True))
+        if engine != "postgres":
+            return f"sqlite:///{tmp_path / name}"
+        parts = urlsplit(contract_database)
+        query = "&".join(filter(None, (parts.query, f"schema={name}")))
+        return parts._replace(query=query).geturl()
+
+    return new
+
+
+@pytest.fixture
+def new_at(new_url_at: Callable[[str], str]) -> Iterator[Callable[..., Store]]:
+    """Makes an empty store of an engine, of one partition or as many as are asked for."""
+
+    def new(engine: str, partitions: int = 1) -> Store:
+        url = new_url_at(engine)
+        return cleanup.enter_context(open_store(url, create=True, partitions=partitions))
 
     with ExitStack() as cleanup:
         yield new

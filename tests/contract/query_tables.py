@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from refold.domain import file, removal_vote, tag_vote
 from refold.domain.ports import Appended, Command, Recorded, State, Write
+from refold.domain.positions import Positions
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.folder import Digest, Folder
 from refold.infrastructure.queries import After, search
@@ -20,6 +21,11 @@ def receive(store: Store, records: Sequence[Recorded]) -> None:
     store.log.change_state(State.FILLING)
     store.log.receive(records)
     store.log.change_state(State.OPEN)
+
+
+def at(position: int) -> Positions:
+    """Return the positions of a log with one partition."""
+    return Positions((position,))
 
 
 def register(store: Store, name: str) -> int:

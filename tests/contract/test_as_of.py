@@ -23,11 +23,12 @@ from refold.domain import times
 from refold.domain.errors import BadInput, Refused
 from refold.domain.file import UnknownFile
 from refold.domain.ports import Recorded, State
+from refold.domain.positions import PARTITION
 from refold.infrastructure import past
 from refold.infrastructure.commands import run
 from refold.infrastructure.folding import pages
 from refold.infrastructure.open import open_store
-from refold.infrastructure.past import NameTaken, as_of, keep, position_at
+from refold.infrastructure.past import NameTaken, as_of, keep, positions_at
 from refold.infrastructure.postgres.rows import ANALYST
 from refold.infrastructure.pushes import show_push
 from refold.infrastructure.queries import search, show_file
@@ -37,7 +38,7 @@ from refold.infrastructure.table_files import write_csv, write_jsonl
 from refold.infrastructure.users import list_users, show_user
 from refold.projections import catalog, file_tags, files, users
 from refold.projections.projection import Projection
-from refold.tests.contract.query_tables import query, receive, schema
+from refold.tests.contract.query_tables import at, query, receive, schema
 
 SHA = "ab" * 32
 OTHER = "cd" * 32
@@ -152,12 +153,12 @@ def test_a_table_of_the_past_is_the_fold_of_the_log_up_to_there(
     def check(steps: list[tuple[str, Any]], data: st.DataObject) -> None:
         store = new_store()
         take(store, [*BEGINNING, *steps])
-        end = store.advance.head()
-        store.folder.catch_up(data.draw(st.integers(0, end), label="folded up to"))
+        end = store.advance.head()[PARTITION]
+        store.folder.catch_up(at(data.draw(st.integers(0, end), label="folded up to")))
         two = st.sets(st.integers(len(BEGINNING), end), min_size=2, max_size=2)
 
         for position in data.draw(two, label="as of"):
-            with as_of(store, position, *catalog.ALL) as then:
+            with as_of(store, at(position), *catalog.ALL) as then:
                 found = all_rows(then)
 
             assert found == folded(store, store.log.page(0, 0, position))
@@ -169,7 +170,7 @@ def test_every_kind_of_event_is_folded_as_it_was(store: Store, golden: Sequence[
     receive(store, golden)
 
     for position in (0, len(golden) // 2, len(golden)):
-        with as_of(store, position, *catalog.ALL) as then:
+        with as_of(store, at(position), *catalog.ALL) as then:
             found = all_rows(then)
 
         assert found == folded(store, golden[:position])
@@ -209,7 +210,7 @@ def tagged(store: Store) -> Store:
 def test_a_tag_is_counted_as_it_was(tagged: Store) -> None:
     tags = []
     for position in range(7):
-        with as_of(tagged, position, file_tags) as then:
+        with as_of(tagged, at(position), file_tags) as then:
             tags.append([row[4] for row in rows(then, file_tags)])
 
     assert tags == [[], [], [0], [1], [2], [2], []]
@@ -222,17 +223,17 @@ def tagged_now(store: Store) -> Store:
 
 
 def test_a_file_is_shown_and_found_as_it_was(tagged: Store) -> None:
-    with as_of(tagged, 3, files) as then:
+    with as_of(tagged, at(3), files) as then:
         shown = show_file(then, SHA)
         found = [search(then, text, after=None).total for text in ("paper", "thesis", "t")]
-    with as_of(tagged, 5) as then:  # what is new to a store of the past ends with it, too
+    with as_of(tagged, at(5)) as then:  # what is new to a store of the past ends with it, too
         found_now = [search(then, text, after="now").total for text in ("paper", "thesis", "t")]
 
     assert (shown.name, shown.tags) == ("paper.pdf", {"t": 1})
     assert found == [1, 0, 1]
     assert found_now == [0, 1, 1]
     assert show_file(tagged, SHA).tags == {}
-    with as_of(tagged, 0, files) as then:
+    with as_of(tagged, at(0), files) as then:
         with pytest.raises(UnknownFile):
             show_file(then, SHA)
         assert search(then, "paper", after=None).total == 0
@@ -252,9 +253,9 @@ def test_what_git_proxy_keeps_is_shown_as_it_was(store: Store) -> None:
         ],
     )  # fmt: skip
 
-    with as_of(store, 3) as then:
+    with as_of(store, at(3)) as then:
         before = show_push(then, "q"), show_user(then, "1"), show_repo(then, "r")
-    with as_of(store, 6) as then:
+    with as_of(store, at(6)) as then:
         after = show_push(then, "p"), show_user(then, "1"), show_repo(then, "r")
 
     assert ["rejected" in document for document in (before[0], after[0])] == [False, True]
@@ -273,7 +274,7 @@ def test_what_was_erased_since_stays_erased(store: Store) -> None:
     ada = {"username": "ada", "email": "ada@example.org"}
     take(store, [("user.register", {"id": "1", "profile": ada}), ("user.erase", {"id": "1"})])
 
-    with as_of(store, 1, users) as then:
+    with as_of(store, at(1), users) as then:
         shown, listed = show_user(then, "1"), list(list_users(then, after=None))
         kept = json.dumps(rows(then, users))
 
@@ -285,7 +286,7 @@ def test_what_was_erased_since_stays_erased(store: Store) -> None:
 def test_a_log_of_the_past_ends_there_for_whoever_reads_it(tagged: Store) -> None:
     stream, vote = f"file-{SHA}", f"file-{SHA}/tag_vote/t/bo"
 
-    with as_of(tagged, 4) as then:
+    with as_of(tagged, at(4)) as then:
         log = then.log
         read = [log.page(0, 0, 9), log.page(0, 3, 9), log.page(0, 4, 9), log.page(0, 5, 9)]
         of_streams = [log.stream(stream), log.stream(vote), log.streams([stream, vote])]
@@ -308,7 +309,7 @@ def test_a_log_of_the_past_ends_there_for_whoever_reads_it(tagged: Store) -> Non
 def test_a_past_is_gone_when_it_was_looked_at(tagged: Store) -> None:
     before = everything(tagged_now(tagged))
 
-    with as_of(tagged, 3, *catalog.ALL):
+    with as_of(tagged, at(3), *catalog.ALL):
         pass
 
     assert everything(tagged) == before
@@ -325,11 +326,11 @@ def everything(store: Store) -> dict[str, list[Any]]:
 def test_a_time_names_the_last_position_recorded_by_then(store: Store) -> None:
     receive(store, [record(position, at) for position, at in enumerate((10, 10, 20, 35), 1)])
 
-    named = [position_at(store, times.text(at)) for at in (9, 10, 11, 19, 20, 34, 35, 36)]
+    named = [positions_at(store, times.text(micros)) for micros in (9, 10, 11, 19, 20, 34, 35, 36)]
 
-    assert named == [0, 2, 2, 2, 3, 3, 4, 4]
-    assert position_at(store, "1970-01-01T01:00:00.000020999+01:00") == 3
-    assert [position_at(store, str(position)) for position in range(5)] == [0, 1, 2, 3, 4]
+    assert named == [at(each) for each in (0, 2, 2, 2, 3, 3, 4, 4)]
+    assert positions_at(store, "1970-01-01T01:00:00.000020999+01:00") == at(3)
+    assert [positions_at(store, str(each)) for each in range(5)] == [at(each) for each in range(5)]
 
 
 def record(position: int, at: int) -> Recorded:
@@ -341,18 +342,18 @@ def record(position: int, at: int) -> Recorded:
 
 def test_a_time_names_the_empty_store_when_nothing_was_recorded() -> None:
     with open_store("memory:") as store:
-        assert position_at(store, LATER) == position_at(store, "0") == 0
+        assert positions_at(store, LATER) == positions_at(store, "0") == at(0)
 
 
 def test_what_names_no_position_is_refused() -> None:
     with open_store("memory:") as store:
         take(store, BEGINNING)
-        end = store.advance.head()
+        end = store.advance.head()[PARTITION]
         with pytest.raises(Refused) as refusal:
-            position_at(store, str(end + 1))
+            positions_at(store, str(end + 1))
         for text in ("", "-1", "1.5", "yesterday", "2025-08-05", "9" * 20, "٣"):
             with pytest.raises(BadInput, match="is neither a position nor a time such as 2025-"):
-                position_at(store, text)
+                positions_at(store, text)
 
     assert str(refusal.value) == f"position {end + 1} is behind the end of the log at {end}"
 
@@ -363,7 +364,7 @@ def test_what_names_no_position_is_refused() -> None:
 def test_a_table_of_the_past_is_written_as_tables_are(tagged: Store) -> None:
     lines, csv = StringIO(), StringIO()
 
-    with as_of(tagged, 4, file_tags) as then:
+    with as_of(tagged, at(4), file_tags) as then:
         counts = (
             write_jsonl(then, "file_tags", lines, None),
             write_csv(then, "file_tags", csv, None),
@@ -416,7 +417,7 @@ ILL_FORMED = ("", "Mine", "1st", "a b", 'a"; DROP TABLE x', "a" * 64, "é")
 
 
 def test_a_name_that_is_none_or_taken_or_may_come_to_be_is_refused(tagged: Store) -> None:
-    with as_of(tagged, 4, file_tags) as then:
+    with as_of(tagged, at(4), file_tags) as then:
         keep(tagged, then, file_tags, "mine")
         before = everything(tagged_now(tagged))
         for name in TAKEN:
@@ -430,7 +431,7 @@ def test_a_name_that_is_none_or_taken_or_may_come_to_be_is_refused(tagged: Store
 
 
 def test_a_table_that_cannot_be_kept_whole_is_not_kept(tagged: Store) -> None:
-    with as_of(tagged, 4, file_tags) as then:
+    with as_of(tagged, at(4), file_tags) as then:
         with then.tables.writing() as connection:
             connection.exec_driver_sql("DROP TABLE file_tags_1")
         with pytest.raises(OperationalError, match="no such table"):
@@ -447,7 +448,7 @@ def test_analysts_may_read_a_table_that_is_kept(contract_database: str) -> None:
             server.execute(f"CREATE ROLE {ANALYST} NOLOGIN".encode())
         with open_store(f"{contract_database}?schema={place}", create=True) as store:
             take(store, BEGINNING)
-            with as_of(store, 3, file_tags, files) as then:
+            with as_of(store, at(3), file_tags, files) as then:
                 keep(store, then, files, "before")
                 server.execute(f"GRANT USAGE ON SCHEMA {place} TO {ANALYST}".encode())
                 keep(store, then, file_tags, "tags_then")
@@ -465,7 +466,7 @@ def test_analysts_may_read_a_table_that_is_kept(contract_database: str) -> None:
 def test_progress_is_told_while_a_table_of_the_past_is_folded(tagged: Store) -> None:
     told: list[tuple[str, int, int | None]] = []
 
-    with as_of(tagged, 4, file_tags, progress=lambda *step: told.append(step)):
+    with as_of(tagged, at(4), file_tags, progress=lambda *step: told.append(step)):
         pass
 
     assert {total for _, _, total in told} == {4}

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from refold.domain.errors import BadInput, Refused
+from refold.domain.positions import Positions
 from refold.infrastructure.moving import kept
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
@@ -71,7 +72,7 @@ def test_rows_that_were_compared_behind_the_whole_tables_do_not_matter(
 
     made = move(source, target, progress)
 
-    assert (made.tables_at, made.position) == (2, 3)
+    assert (made.tables_at, made.positions) == (Positions((2,)), Positions((3,)))
     assert kept.check(target, made.document()) == []
 
 
@@ -102,8 +103,8 @@ def test_another_chain_digest_or_end_is_told(moved: Certificate, target: Store) 
     end = kept.check(target, document | {"partitions": [partition | {"position": 999}]})
     table = kept.check(target, document | {"tables": [tables[0] | {"digest": "00"}, *tables[1:]]})
 
-    assert chain == [f"the chain differs at position {moved.position}"]
-    assert end == [f"the log ends at position {moved.position}, before 999"]
+    assert chain == [f"the chain differs at position {moved.positions}"]
+    assert end == [f"the log ends at position {moved.positions}, before 999"]
     assert table == [f"table {tables[0]['name']} differs at position {moved.tables_at}"]
 
 

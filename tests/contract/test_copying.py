@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Refused
 from refold.domain.ports import Claim, State
+from refold.domain.positions import Positions
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import Certificate
@@ -33,7 +34,7 @@ def test_a_copy_has_everything_and_both_take_commands(source: Store, target: Sto
     certificate = copy(source, target)
 
     assert certificate.equal
-    assert (certificate.position, certificate.claims) == (2, 1)
+    assert (certificate.positions, certificate.claims) == (Positions((2,)), 1)
     assert kept(target) == kept(source)
     assert target.log.claims()[1] == [Claim("name", "first", "file-one")]
     assert target.log.identity().store_id != source.log.identity().store_id
@@ -60,7 +61,7 @@ def test_an_empty_store_is_copied_with_the_name_of_its_history(
     certificate = carry(empty, target)
 
     assert certificate.equal
-    assert certificate.position == 0
+    assert certificate.positions == Positions((0,))
     assert target.log.identity().log_id == empty.log.identity().log_id
     assert states(target) == [State.OPEN]
 
@@ -73,7 +74,7 @@ def test_a_second_copy_does_nothing(source: Store, target: Store) -> None:
     second = copy(source, target, lambda *_: seen.update(states(target)))
 
     assert second.equal
-    assert (second.position, second.chain) == (first.position, first.chain)
+    assert second.ends == first.ends
     assert seen == {State.OPEN}
     assert (kept(target), target.log.heads(), target.log.identity()) == before
 
@@ -86,7 +87,7 @@ def test_a_later_copy_goes_on_with_what_is_new(source: Store, target: Store) -> 
     certificate = copy(source, target, lambda *_: seen.update(states(target)))
 
     assert certificate.equal
-    assert certificate.position == 3
+    assert certificate.positions == Positions((3,))
     assert State.FILLING in seen
     assert kept(target) == kept(source)
     assert found(target) == {"one", "two", "three"}

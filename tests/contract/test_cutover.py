@@ -12,6 +12,7 @@ import pytest
 from refold.domain import times
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import State
+from refold.domain.positions import Positions
 from refold.infrastructure import attachments, media
 from refold.infrastructure.commands import run
 from refold.infrastructure.moving import cutover
@@ -22,7 +23,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
-from refold.tests.contract.query_tables import digests, forge, found, register, vote
+from refold.tests.contract.query_tables import at, digests, forge, found, register, vote
 from refold.tests.contract.two_stores import states
 
 
@@ -36,24 +37,24 @@ def password(contract_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_follower_carries_what_is_appended_until_it_is_stopped(
     source: Store, target: Store
 ) -> None:
-    stopped, said = Event(), list[tuple[int, bool]]()
+    stopped, said = Event(), list[tuple[Positions, bool]]()
     following = Thread(target=lambda: said.append(cutover.follow(source, target, stopped)))
     following.start()
     register(source, "three")
 
-    until(lambda: head(target).position == 3)
+    until(lambda: head(target).positions == at(3))
     stopped.set()
     following.join()
 
-    assert said == [(3, False)]
+    assert said == [(at(3), False)]
     assert states(source, target) == [State.OPEN, State.FILLING]
 
 
 def test_a_cutover_ends_what_a_follower_began(source: Store, target: Store) -> None:
-    said = list[tuple[int, bool]]()
+    said = list[tuple[Positions, bool]]()
     following = Thread(target=lambda: said.append(cutover.follow(source, target, Event())))
     following.start()
-    until(lambda: head(target).position == 2)
+    until(lambda: head(target).positions == at(2))
 
     certificate = cutover.move(source, target)
     following.join()
@@ -61,7 +62,7 @@ def test_a_cutover_ends_what_a_follower_began(source: Store, target: Store) -> N
 
     assert certificate.equal
     assert certificate.pause is not None
-    assert said == [(2, True)]
+    assert said == [(at(2), True)]
     assert states(source, target) == [State.SEALED, State.OPEN]
     assert found(target, "now") == {"one found.pdf", "two found.pdf", "four"}
 
@@ -69,12 +70,12 @@ def test_a_cutover_ends_what_a_follower_began(source: Store, target: Store) -> N
 def test_a_follower_never_closes_a_target_that_was_opened(source: Store, target: Store) -> None:
     carrier = Carrier(source, target)
     carrier.close(head(carrier.target))
-    carrier.carry(2)
+    carrier.carry(at(2))
     target.log.change_state(State.OPEN)
     register(source, "three")
 
     with pytest.raises(ForeignTarget, match="was opened meanwhile"):
-        carrier.carry(3)
+        carrier.carry(at(3))
 
     assert states(target) == [State.OPEN]
 
@@ -93,7 +94,7 @@ def test_rows_that_change_while_a_move_compares_are_compared_one_by_one(
     certificate = cutover.move(source, target, progress)
 
     assert certificate.equal
-    assert (certificate.tables_at, certificate.position) == (10, 11)
+    assert (certificate.tables_at, certificate.positions) == (at(10), at(11))
     assert certificate.touched == 2  # a row of files and one of file_counts
     assert digests(source) == digests(target)
 
@@ -122,7 +123,7 @@ def test_a_source_is_opened_again_when_rows_differ_behind_the_seal(
         compare(self)
 
     def progress(what: str, done: int, total: int) -> None:
-        if what == "fold" and head(source).position == 2:
+        if what == "fold" and head(source).positions == at(2):
             ban(source, "late", "one")
 
     monkeypatch.setattr(Comparison, "compare_touched", forged)
@@ -142,7 +143,7 @@ def test_a_move_goes_on_where_another_was_called_off(source: Store, target: Stor
     certificate = cutover.move(source, target)
 
     assert called_off == [State.OPEN, State.SEALED]
-    assert (certificate.equal, certificate.position) == (True, 3)
+    assert (certificate.equal, certificate.positions) == (True, at(3))
     assert states(source, target) == [State.SEALED, State.OPEN]
 
 
@@ -161,7 +162,7 @@ def test_a_cutover_that_was_called_off_meanwhile_opens_nothing(
         cutover.move(source, target)
 
     assert states(source, target) == [State.OPEN, State.SEALED]
-    assert head(source).position == 3
+    assert head(source).positions == at(3)
 
 
 @pytest.mark.parametrize("copied_before", [False, True])
@@ -248,7 +249,7 @@ def test_follower_cutover_and_writers_get_along(source: Store, target: Store) ->
         following = threads.submit(cutover.follow, source, target, stopped)
         writing = threads.submit(write)
         try:
-            until(lambda: head(target).position > 20)
+            until(lambda: head(target).positions.total > 20)
             certificate = cutover.move(source, target)
             writing.exception(20)  # it was told that the store has moved
             said = following.result(20)
@@ -256,8 +257,8 @@ def test_follower_cutover_and_writers_get_along(source: Store, target: Store) ->
             stopped.set()
 
     assert certificate.equal
-    assert certificate.position == 2 + len(done) == head(target).position
-    assert said == (certificate.position, True)
+    assert certificate.positions == at(2 + len(done)) == head(target).positions
+    assert said == (certificate.positions, True)
 
 
 def test_what_was_not_begun_or_is_over_is_not_called_off(source: Store, target: Store) -> None:
@@ -289,7 +290,7 @@ def test_a_copy_that_began_before_a_cutover_does_not_open_the_target(
     certificate = cutover.move(source, target)
 
     assert before == [State.OPEN, State.FILLING]
-    assert (certificate.equal, certificate.position) == (True, 3)
+    assert (certificate.equal, certificate.positions) == (True, at(3))
 
 
 def test_a_target_that_took_a_command_since_it_was_looked_at_is_not_closed(
@@ -334,8 +335,8 @@ def test_a_target_that_has_taken_over_and_was_closed_again_is_opened(
 def test_claims_of_another_position_open_no_target(source: Store, target: Store) -> None:
     carrier = Carrier(source, target)
     carrier.close(head(target))
-    carrier.carry(2)
-    carrier.carry_claims([], [], 1)
+    carrier.carry(at(2))
+    carrier.carry_claims([], [], at(1))
 
     with pytest.raises(ForeignTarget, match="was filled further"):
         carrier.finish()
@@ -359,7 +360,7 @@ def test_a_target_that_a_move_is_filling_is_no_other_ones(
 def test_a_move_that_is_given_up_leaves_the_target_to_others(source: Store, target: Store) -> None:
     carrier = Carrier(source, target)
     carrier.close(head(carrier.target))
-    carrier.carry(1)
+    carrier.carry(at(1))
 
     cutover.abort(source, target)
 
@@ -381,7 +382,7 @@ def prepare(source: Store, target: Store) -> None:
     """Leave both as a move does that is killed right behind the seal."""
     carrier = Carrier(source, target)
     carrier.close(head(carrier.target))
-    carrier.carry(head(source).position)
+    carrier.carry(head(source).positions)
     source.log.change_state(State.SEALED, successor=target.address.public)
 
 
@@ -407,7 +408,7 @@ def test_a_client_goes_along_and_comes_back(source: Store, target: Store) -> Non
     assert (there, back) == (target.address.public, source.address.public)
     assert again == "duplicate"
     assert states(source, target) == [State.OPEN, State.SEALED]
-    assert head(source).position == 5
+    assert head(source).positions == at(5)
 
 
 def test_a_client_waits_while_its_store_is_on_its_way(
@@ -424,7 +425,7 @@ def test_a_client_waits_while_its_store_is_on_its_way(
         asking.join()
 
     assert client.address.public == source.address.public
-    assert (head(source).position, head(target).position) == (3, 2)
+    assert (head(source).positions, head(target).positions) == (at(3), at(2))
 
 
 def test_a_client_of_a_store_that_is_filled_on_the_way_back_goes_to_where_it_is(
@@ -437,7 +438,7 @@ def test_a_client_of_a_store_that_is_filled_on_the_way_back_goes_to_where_it_is(
         ban(idle, "first", "one")
 
     assert idle.address.public == target.address.public
-    assert (head(source).position, head(target).position) == (2, 3)
+    assert (head(source).positions, head(target).positions) == (at(2), at(3))
 
 
 def test_uploads_and_attachments_go_along_with_their_bytes(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from refold.domain.ports import (
     State,
     Write,
 )
+from refold.domain.positions import Positions
 from refold.infrastructure.open import open_store
 
 ADA, BOB = "user-ada", "user-bob"
@@ -436,12 +437,14 @@ def test_claims_are_replaced_while_a_store_is_being_filled(log: Log) -> None:
     log.append([command("1", write(ADA, 0, b""), takes=[name("x", ADA), name("y", ADA)])])
     log.change_state(State.FILLING)
 
-    log.replace_claims([name("y", BOB), mail("z", BOB)], [], 1)
+    log.replace_claims([name("y", BOB), mail("z", BOB)], [], Positions((1,)))
 
     assert claims(log) == [mail("z", BOB), name("y", BOB)]
-    assert not log.replace_claims([name("x", BOB)], [], 2)  # those of another position
+    assert not log.replace_claims(  # those of another position
+        [name("x", BOB)], [], Positions((2,))
+    )
     assert claims(log) == [mail("z", BOB), name("y", BOB)]
-    assert log.replace_claims([], [], 1)
+    assert log.replace_claims([], [], Positions((1,)))
     assert claims(log) == []
 
 
@@ -451,7 +454,7 @@ def test_claims_are_not_replaced_otherwise(log: Log, state: State) -> None:
     log.change_state(state, successor="elsewhere" if state is State.SEALED else None)
 
     with pytest.raises(Refused, match="only while a store is being filled"):
-        log.replace_claims([], [], 1)
+        log.replace_claims([], [], Positions((1,)))
 
     assert claims(log) == [name("x", ADA)]
 

@@ -146,7 +146,7 @@ def test_whatever_is_typed_the_engines_find_the_same_in_the_same_order(
     random = Random("typed")  # noqa: S311
     selective = 0
 
-    for _ in range(3_000):
+    for _ in range(1_500):
         text = some_typing(random)
         limit, offset = random.choice([(100, 0), (100, 0), (3, 1)])
         one, other = (search(each, text, after=None, limit=limit, offset=offset) for each in both)
@@ -155,7 +155,7 @@ def test_whatever_is_typed_the_engines_find_the_same_in_the_same_order(
         assert one.total >= len(one.rows)
         selective += 0 < one.total < 40
 
-    assert selective > 1_000  # or the agreement says little
+    assert selective > 500  # or the agreement says little
 
 
 WORDS = ["a", "b", "ab", "abc", "run", "running", "library", "libraries", "1", "é", "日本", "aB"]

@@ -31,11 +31,11 @@ from psycopg.sql import SQL, Identifier
 
 from refold.domain.errors import Claimed, CommandIdTaken, Conflict, Failure, NoSuchBlob
 from refold.domain.ports import Blob, Claim, Recorded
+from refold.domain.positions import PARTITION
 from refold.domain.push import UnknownPush
 from refold.infrastructure import commands
 from refold.infrastructure.codec import parse
 from refold.infrastructure.commands import Done
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
 from refold.infrastructure.pushes import list_pushes, show_push
@@ -488,7 +488,7 @@ class ThreeStores(RuleBasedStateMachine):
         certificates = copying.copy(origin, there), copying.copy(there, back)
         assert [each.differences for each in certificates] == [[], []]
         assert {each.blobs.count for each in certificates} == {len(self.model.referred)}
-        assert len({each.chain for each in certificates}) == 1
+        assert len({tuple(each.ends) for each in certificates}) == 1
         for facts in (_records, _keys_digest, _digests):
             assert facts(origin) == facts(there) == facts(back)
         for name in self.model.blobs.keys() - self.model.referred.keys():  # these stayed behind

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from refold.domain import file, streams, tag_vote
 from refold.domain.errors import LogWentBack, Refused, StaleProjection, UnknownType
 from refold.domain.ports import Recorded
+from refold.domain.positions import Positions
 from refold.infrastructure.folding import building, pages, workers
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.folder import Digest, fold_family
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
@@ -25,6 +25,7 @@ from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
     append,
+    at,
     beside,
     checkpoint,
     digests,
@@ -45,7 +46,7 @@ NAMES = [projection.NAME for projection in catalog.ALL]
 GOLDEN = {
     name: Digest(0, sha256().hexdigest()) for name in NAMES
 } | {  # of the stored samples: another fold of them is another VERSION of the projection
-    "files": Digest(3, "95f8c7faf79dc941c407914efef64b4597c69a4cb4e178b8aec5d1bee8f3ba15"),
+    "files": Digest(3, "a1cbed57a6f2b72f343fa0d16f650f5b66fb29f139fd86162aed87118f97a6e2"),
     "file_counts": Digest(3, "5e3a4715d29206c7466e8ff24264042cd073d61459681b745fe77ba06f3ef3af"),
     "file_tags": Digest(2, "1d92157bc5cfdd75ccff3736b8330a506cba90cb3586b124c80b7f792be34fb8"),
     "tag_votes": Digest(5, "f19ef07ea8c09d1d0f4286b8d8cf7a0dd7cc89d337325cb7914bdd5d052a2c73"),
@@ -84,16 +85,16 @@ def test_nothing_answers_with_what_the_tables_hold(store: Store) -> None:
 def test_a_position_answers_with_what_is_in_the_log_up_to_there_at_least(store: Store) -> None:
     positions = [register(store, name) for name in ("one", "two", "three")]
 
-    assert found(store, positions[0]) == {"one"}
+    assert found(store, at(positions[0])) == {"one"}
     assert found(store, None) == {"one"}
-    assert found(store, positions[1]) == {"one", "two", "three"}  # who folds does it for others
+    assert found(store, at(positions[1])) == {"one", "two", "three"}  # who folds does it for others
 
 
 def test_a_position_behind_the_end_of_the_log_is_refused(store: Store) -> None:
     position = register(store, "one")
 
     with pytest.raises(Refused, match=f"{position + 1} is behind the end of the log"):
-        found(store, position + 1)
+        found(store, at(position + 1))
 
 
 @pytest.mark.parametrize("page", [1, 7, 5_000])
@@ -121,7 +122,7 @@ def test_tables_have_the_same_digest_on_every_engine(
     store.folder.catch_up()
 
     assert {each.NAME: store.folder.digest(each) for each in catalog.ALL} == {
-        name: (len(samples), digest) for name, digest in GOLDEN.items()
+        name: (at(len(samples)), digest) for name, digest in GOLDEN.items()
     }
 
 
@@ -134,10 +135,10 @@ def test_tables_are_the_same_however_they_were_folded(
 
     at_once.folder.catch_up()
     for position in range(0, len(samples) + 3, 3):
-        event_by_event.folder.catch_up(position)
-    folder_of(two_tables_late, (files, file_counts)).catch_up(11)
+        event_by_event.folder.catch_up(at(position))
+    folder_of(two_tables_late, (files, file_counts)).catch_up(at(11))
     monkeypatch.setattr(pages, "PAGE", 3)
-    two_tables_late.folder.catch_up(4)
+    two_tables_late.folder.catch_up(at(4))
     two_tables_late.folder.catch_up()
 
     assert digests(at_once) == digests(event_by_event) == digests(two_tables_late) == GOLDEN
@@ -159,9 +160,9 @@ def test_a_row_that_is_gone_is_gone(store: Store) -> None:
 
 
 def test_an_empty_log_makes_empty_tables(store: Store) -> None:
-    position = store.folder.catch_up()
+    positions = store.folder.catch_up()
 
-    assert position == 0
+    assert positions == at(0)
     assert [view(store, name) for name in NAMES] == [[]] * len(NAMES)
     assert len({digest.hex for digest in digests(store).values()}) == 1
 
@@ -365,7 +366,7 @@ def test_tables_are_built_up_to_an_event_that_no_worker_can_read(
             with pytest.raises(UnknownType, match="unheard_of"):
                 store.folder.catch_up()
 
-        assert store.folder.digest(tag_votes)[0] == samples[-1].position - 1
+        assert store.folder.digest(tag_votes)[0] == at(samples[-1].position - 1)
 
 
 def split_into_parts_of(events: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +380,7 @@ def saved_parts(store: Store) -> set[tuple[str, int, int]]:
         return {
             (each.projection, each.part, each.parts)
             for generation in store.tables.generations(connection)
-            for each in store.tables.parts(connection, generation, PARTITION)
+            for each in store.tables.parts(connection, generation)
             if each.parts > 1
         }
 
@@ -495,14 +496,14 @@ def test_threads_that_fold_at_once_apply_no_event_twice(
     refresh(store, None)
     line_up = Barrier(4, timeout=30)
 
-    def fold(_: int) -> int:
+    def fold(_: int) -> Positions:
         line_up.wait()
         return store.folder.catch_up()
 
     with ThreadPoolExecutor(line_up.parties) as pool:
         reached = list(pool.map(fold, range(line_up.parties)))
 
-    assert reached == [142] * 4
+    assert reached == [at(142)] * 4
     assert generations(store, "file_tags") == {1: "current"}
     assert view(store, "file_tags") == [("one", "t", 1, 0, 70)]
     assert digests(store) == refolded(store)

@@ -139,7 +139,7 @@ def test_two_are_attached_together(store: Store) -> None:
     assert (done.outcome, done.stream, done.version) == ("appended", "attachment-01B", 2)
     assert done.position == store.log.heads()[0].position == 4
     shown = [one._replace(message="m1") for one in ones]
-    assert list_of_message(store, "m1", after=done.position) == shown
+    assert list_of_message(store, "m1", after=done.at) == shown
     assert [show(store, "01A"), show(store, "01B")] == shown
     assert list_of_message(store, "m2") == []
 

@@ -88,6 +88,7 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     str | None: st.none() | TEXTS,
     int | None: st.none() | INTEGERS,
     tuple[str, ...]: st.lists(TEXTS, max_size=3).map(tuple),
+    int | tuple[int, ...]: INTEGERS | st.lists(INTEGERS, max_size=3).map(tuple),
     Mapping[str, int]: COUNTS,
     Mapping[str, int] | None: st.none() | COUNTS,
     Mapping[str, str]: st.dictionaries(TEXTS, TEXTS, max_size=3),

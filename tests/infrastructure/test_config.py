@@ -158,6 +158,7 @@ FILE_AND_ENVIRONMENT: dict[str, tuple[object, str, object]] = {
     "sslcert": ("a", "b", "b"),
     "sslkey": ("a", "b", "b"),
     "insecure_tls": (True, "0", False),
+    "partitions": (2, "3", 3),
     "drift_seconds": (60, "300", 300.0),
     "pool.min_size": (1, "2", 2),
     "pool.max_size": (5, "6", 6),

@@ -422,8 +422,8 @@ def test_a_listing_tells_the_activity_of_each_repository(store: Store) -> None:
 
 
 def test_a_listing_may_be_older_than_the_log(memory: Store) -> None:
-    position = register(memory, "a", DEMO).position
-    assert list_repos(memory, after=position) != []
+    done = register(memory, "a", DEMO)
+    assert list_repos(memory, after=done.at) != []
     run(memory, "repo.remove", id="a")
 
     assert [each["_id"] for each in list_repos(memory, after=None)] == ["a"]

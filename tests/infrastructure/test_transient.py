@@ -17,6 +17,7 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
 from refold.domain.errors import Unavailable
+from refold.domain.positions import Positions
 from refold.infrastructure import commands
 from refold.infrastructure.open import open_store
 from refold.infrastructure.patience import Passing, patiently
@@ -228,7 +229,7 @@ def test_a_lock_that_is_not_to_be_had_in_time_is_waited_for(
         rolled_back = rollbacks(postgres_url, at_least=2)
         other.rollback()
 
-        assert folding.result(30) == 2
+        assert folding.result(30) == Positions((2,))
         assert outcome(store) == (2, {})
         assert rolled_back
 
@@ -245,7 +246,7 @@ def test_a_session_that_an_operator_ended_is_replaced(store: Store, postgres_url
         until(lambda: waiting(owner))
         other.rollback()
 
-        assert folding.result(30) == 2
+        assert folding.result(30) == Positions((2,))
         assert outcome(store) == (2, {})
 
 
@@ -266,7 +267,7 @@ def test_a_page_that_a_deadlock_rolled_back_is_folded_again(
         deadlocks = until(lambda: counter(owner, "deadlocks"))
         other.rollback()
 
-        assert folding.result(30) == 2
+        assert folding.result(30) == Positions((2,))
         assert outcome(store) == (2, {})
         assert deadlocks == 1
 
@@ -288,7 +289,7 @@ def test_a_busy_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         other.execute("ROLLBACK")
 
         assert was_waiting
-        assert folding.result(30) == 2
+        assert folding.result(30) == Positions((2,))
         assert outcome(store) == (2, {})
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from refold.domain.errors import NewerSchema, NoSuchStore, OlderSchema
 from refold.domain.ports import Appended, Command, Head, NewEvent, State, Write
+from refold.domain.positions import Positions
 from refold.infrastructure import schema
 from refold.infrastructure.open import open_store
 
@@ -153,8 +154,8 @@ def test_two_stores_in_two_schemas_of_a_database_do_not_mix(postgres_url: str) -
 
         assert one.log.identity() != other.log.identity()
         assert one.log.heads()[0].position == 0
-        assert other.folder.catch_up() == 2
-        assert one.folder.catch_up() == 0
+        assert other.folder.catch_up() == Positions((2,))
+        assert one.folder.catch_up() == Positions((0,))
 
 
 # --- looking past refold ----------------------------------------------------------------

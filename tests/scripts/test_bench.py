@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from refold.domain.errors import Unavailable
+from refold.scripts import bench as scripts_bench
 from refold.scripts.measure import growth, raw, report
 from refold.scripts.measure.row import Goal, Measured, Peer, Result, Row, paired
 from refold.scripts.measure.site import Site
@@ -37,8 +38,10 @@ def test_rows_are_measured_against_references_and_written_with_the_machine(
     assert ran.returncode == 0, ran.stderr
     document = json.loads(ran.stdout)
     assert set(document) == {
-        *("date", "commit", "machine", "versions", "quick", "events", "rows", "seconds"),
+        *("date", "commit", "machine", "versions", "quick", "events", "rows", "failed"),
+        "seconds",
     }
+    assert document["failed"] == {}
     assert document["machine"]["cores"] >= 1
     assert set(document["versions"]) == {"python", "sqlite", "postgresql"}
     assert [row["name"] for row in document["rows"]] == names
@@ -74,6 +77,39 @@ def test_costs_in_logs_of_several_lengths_are_compared(postgres: str, tmp_path: 
         assert row["correct"]
         assert len(row["figures"]) == 2
         assert all(figure > 0 for figure in row["figures"].values())
+
+
+@pytest.mark.parametrize(
+    ("error", "rows", "why"),
+    [
+        (ValueError("no room"), ["fine", "also fine"], "ValueError: no room"),
+        (KeyboardInterrupt(), ["fine"], "it was interrupted"),
+    ],
+)
+def test_a_row_that_cannot_be_measured_takes_no_other_with_it(
+    error: BaseException,
+    rows: list[str],
+    why: str,
+    refold: Refold,
+    postgres: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_: Site) -> Measured:
+        raise error
+
+    def fine(_: Site) -> Measured:
+        return Measured([1.0])
+
+    goal = Goal("at least", 1)
+    named = {"fine": fine, "broken": broken, "also fine": fine}
+    every = [Row(name, name, goal, measure) for name, measure in named.items()]
+    monkeypatch.setattr(scripts_bench, "DEFAULT", every)
+
+    ran = refold("bench", "--quick", "--postgres", postgres, "--json")
+
+    assert ran.code == 1
+    assert [row["name"] for row in ran.json["rows"]] == rows
+    assert ran.json["failed"] == {"broken": why}
 
 
 def test_a_row_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:

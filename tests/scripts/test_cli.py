@@ -117,7 +117,7 @@ def test_init_makes_a_store_once(refold: Refold, tmp_path: Path) -> None:
     first, again = (refold("init", "--store", address, "--json") for _ in range(2))
 
     assert first.json == again.json
-    assert first.json.keys() == {"store_id", "log_id", "engine", "address"}
+    assert first.json.keys() == {"store_id", "log_id", "engine", "address", "partitions"}
     assert first.json["address"] == address
 
 
@@ -356,7 +356,7 @@ def test_a_rebuild_is_rolled_back_and_the_old_tables_go(refold: Refold, store: s
 
     assert back.out == "file_tags is generation 1 again\nfiles is generation 1 again\n"
     assert one.json == {
-        "tables": [{"name": "files", "generation": 2, "version": 1, "folds_on": True}]
+        "tables": [{"name": "files", "generation": 2, "version": 2, "folds_on": True}]
     }
     assert dropped.out == "dropped file_tags_2\ndropped files_1\n"
     assert [ran.out for ran in nothing] == ["no table has a previous generation\n"] * 2
@@ -484,7 +484,7 @@ def assert_certificate(document: dict[str, Any]) -> None:
     assert document["types"] == {"file.imported": 202}
     assert sorted(each["name"] for each in document["tables"]) == TABLES
     for each in document["tables"]:
-        assert each.keys() == {"name", "rows", "digest", "compared"}
+        assert each.keys() == {"name", "rows", "digest", "version", "compared"}
         assert each["compared"] is True
     names = ("missing", "damaged", "orphaned")
     assert [document["blobs"].pop(name) for name in names] == [[], [], []]
@@ -500,7 +500,7 @@ def test_a_command_tells_what_came_of_it(refold: Refold, store: str) -> None:
     first = refold("command", "file.register", "--store", store, "--json", stdin=register)
     again = refold("command", "file.register", "--store", store, "--json", stdin=register)
 
-    stream = {"stream": f"file-{SHA}", "version": 1, "position": 203}
+    stream = {"stream": f"file-{SHA}", "version": 1, "position": 203, "partition": 0}
     assert first.json == {"outcome": "appended"} | stream
     assert again.json == {"outcome": "unchanged"} | stream
 
@@ -578,6 +578,7 @@ def test_lines_are_answered_one_by_one(refold: Refold, store: str) -> None:
         "stream": f"file-{SHA}",
         "version": 1,
         "position": 203,
+        "partition": 0,
     }
     assert answers[10]["message"] == "line 12: expected: Input should be a valid integer"
     assert answers[3]["error"] == "UnknownBanCode"

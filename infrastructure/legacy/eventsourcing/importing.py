@@ -13,9 +13,9 @@ from uuid import UUID
 
 from refold.domain.errors import BadInput, Conflict, Filling, Moved, Refused
 from refold.domain.ports import Appended, Command, Log, Snapshot, Tracking, Write
+from refold.domain.positions import PARTITION
 from refold.infrastructure import applications, chain, originators
 from refold.infrastructure.address import Address
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.legacy.eventsourcing import tables
 from refold.infrastructure.legacy.eventsourcing.tables import Row, Tables
 from refold.infrastructure.legacy.importing import Progress, Refusal, Report

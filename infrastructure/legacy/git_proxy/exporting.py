@@ -58,7 +58,7 @@ _COMPUTED: Final = ("activity", "latestPushAtMs", "latestPendingReviewAtMs")
 
 def _pushes(store: Store) -> Iterator[tuple[str, str, dict[str, Any]]]:
     columns = pushes.Row._fields
-    for row in _rows(store, pushes.NAME, *columns, order=("first_position",)):
+    for row in _rows(store, pushes.NAME, *columns, order=("first_position", "stream")):
         view = pushes.view_of(pushes.Row._make(row))
         whole = push_documents.restore(view.document, view.blobs, store.blobs.get)
         yield "pushes", _push_id(push.id_of(whole)), whole

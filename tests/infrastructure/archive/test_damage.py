@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from refold.domain.errors import BrokenLog
 from refold.domain.ports import Recorded
+from refold.domain.positions import Positions
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import format, writing
 from refold.infrastructure.archive.filling import fill, survey
@@ -219,7 +220,7 @@ def test_what_stands_before_the_damage_can_be_brought(
 
     certificate = fill(survey(archive, damaged=True), target)
 
-    assert (certificate.equal, certificate.position) == (True, 1_000)
+    assert (certificate.equal, certificate.positions) == (True, Positions((1_000,)))
     assert everything(target) == everything(long)[:1_000]
     assert target.log.seals(0) == long.log.seals(0)[:1]
 

@@ -14,6 +14,7 @@ from refold.domain.errors import (
     WrongVaultKey,
 )
 from refold.domain.ports import Recorded, Seal, State
+from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import writing
@@ -108,7 +109,7 @@ def test_a_second_run_does_nothing(archive: Archive, target: Store) -> None:
 
     second = fill(survey(archive), target, progress=lambda *_: seen.update(states(target)))
 
-    assert (second.equal, second.chain, second.tables) == (True, first.chain, first.tables)
+    assert (second.equal, second.ends, second.tables) == (True, first.ends, first.tables)
     assert seen == {State.OPEN}
     assert (target.log.heads(), target.log.identity(), target.log.seals(0)) == before
 
@@ -122,7 +123,7 @@ def test_an_archive_that_grew_brings_what_is_new(
 
     certificate = fill(survey(archive), any_target)
 
-    assert (certificate.equal, certificate.position) == (True, 2_501)
+    assert (certificate.equal, certificate.positions) == (True, Positions((2_501,)))
     assert everything(any_target) == everything(long)
     assert copy(long, any_target).equal
     register(any_target, "newer")

@@ -22,6 +22,8 @@ from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold
 
 EVENTS: Final = 9_000
 DELAYS: Final = (0.0, 0.01, 0.03, 0.02)
+INSIDE: Final = 2
+"""How often at least the kill of a test has to strike inside its work."""
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_an_archive_that_is_killed_anywhere_goes_on_and_ends_whole(
     start_refold(*arguments, output=tmp_path / "printed").join(PATIENCE)
 
     report = verify(place)
-    assert inside >= 2
+    assert inside >= INSIDE
     assert sizes == sorted(sizes)
     assert (report.ok, report.position) == (True, EVENTS)
     assert json.loads((tmp_path / "printed").read_text())["partitions"][0]["chain"] == (
@@ -79,7 +81,7 @@ def test_an_archive_with_keys_has_them_whenever_its_successor_is_killed(
         assert verify(place).keys in (keys, longer.log.keys())
     start_refold(*arguments, output=tmp_path / "printed").join(PATIENCE)
 
-    assert inside >= 2
+    assert inside >= INSIDE
     assert verify(place).ok
     assert verify(place).keys == longer.log.keys()
     assert not part.exists()
@@ -104,7 +106,7 @@ def test_a_store_whose_filling_is_killed_anywhere_goes_on_and_ends_equal(
             assert target.log.heads()[0].state is (State.OPEN if after == 0 else State.FILLING)
         start_refold(*arguments, output=tmp_path / "printed").join(PATIENCE)
 
-        assert inside >= 2
+        assert inside >= INSIDE
         assert everything(target) == everything(longer)
         assert target.log.heads()[0].state is State.OPEN
         assert json.loads((tmp_path / "printed").read_text())["equal"]

@@ -11,6 +11,7 @@ import zstandard
 
 from refold.domain.errors import BrokenLog, Filling, ForeignTarget, Refused, Unavailable
 from refold.domain.ports import Key, Recorded, Seal, State
+from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import format, reading, writing
@@ -18,6 +19,7 @@ from refold.infrastructure.archive.filling import fill, survey
 from refold.infrastructure.archive.reading import NoArchive, Reading, opened
 from refold.infrastructure.archive.verifying import verify
 from refold.infrastructure.chain import GRID, seal
+from refold.infrastructure.moving.certificate import End
 from refold.infrastructure.store import Store
 from refold.infrastructure.vault import digest
 from refold.tests.contract.two_stores import register
@@ -34,10 +36,7 @@ def test_an_archive_has_every_event_and_the_chain_of_the_store(
     assert events_of(place) == everything(source)
     assert report.ok
     assert (report.position, report.chain) == (len(everything(source)), chain_of(source))
-    assert (written.certificate.position, written.certificate.chain) == (
-        report.position,
-        report.chain,
-    )
+    assert written.certificate.ends == [End(0, report.position, report.chain)]
     assert written.certificate.types == dict(report.types)
     assert written.appended == report.position
     assert written.needed == sorted(report.blobs) == [blob.sha256 for blob in source.blobs.list()]
@@ -90,7 +89,7 @@ def test_a_second_run_without_news_writes_nothing(long: Store, archive: Archive)
     written = writing.write(long, archive)
 
     assert written.appended == 0
-    assert (written.certificate.position, written.certificate.chain) == (2_500, chain_of(long))
+    assert written.certificate.ends == [End(0, 2_500, chain_of(long))]
     assert archive.path.read_bytes() == before
 
 
@@ -123,7 +122,7 @@ def test_what_is_written_meanwhile_is_left_to_the_next_run(
     monkeypatch.setattr(chain, "PAGE", GRID)
     written = writing.write(long, place, progress=write_meanwhile)
 
-    assert written.certificate.position == 2_500
+    assert written.certificate.positions == Positions((2_500,))
     assert writing.write(long, place).appended == 2
     assert events_of(place) == everything(long)
 

@@ -121,7 +121,7 @@ def test_a_cutover_brings_what_a_follower_did_not(
         first, stopped = upload(source, b"first"), Event()
         following = Thread(target=cutover.follow, args=(source, target, stopped))
         following.start()
-        while head(target).position < 1:
+        while head(target).positions.total < 1:
             sleep(0.01)
         followed = [blob.sha256 for blob in target.blobs.list()]
         stopped.set()

@@ -8,7 +8,7 @@ import pytest
 from refold.domain import times
 from refold.infrastructure.commands import run
 from refold.infrastructure.store import Store
-from refold.tests.contract.query_tables import schema
+from refold.tests.contract.query_tables import at, schema
 
 SHA = "ab" * 32
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
@@ -31,7 +31,7 @@ def with_a_tag(store: Store, until: int | None = None) -> Store:
     do(store, "file.add_tag", sha256=SHA, tag="t")
     for voter in "ada", "bo":
         do(store, "tag_vote.cast", actor=voter, sha256=SHA, tag="t", voter=voter, stance=1)
-    store.folder.catch_up(until)
+    store.folder.catch_up(None if until is None else at(until))
     return store
 
 

@@ -24,13 +24,13 @@ from typer.testing import CliRunner
 
 from refold.domain.errors import Unfoldable
 from refold.domain.ports import Command, NewEvent, Write
+from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure import chain, commands, media
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.checking.claims import CLAIMING
 from refold.infrastructure.checking.doctor import Report, examine
 from refold.infrastructure.checking.finding import Finding
 from refold.infrastructure.config import of_environment
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres import checks as postgres_checks
 from refold.infrastructure.postgres.cluster import Cluster, throwaway
@@ -146,7 +146,7 @@ def filled(url: Url) -> Url:
         media.put(store, [CONTENT], id="m", mime_type="text/plain", uploader="ada")
         register(store, "one")
         register(store, "two")
-        chain.seal(store.log, PARTITION, store.advance.head())
+        chain.seal(store.log, PARTITION, store.advance.head()[PARTITION])
         for name in ("three", "four", "five")[:TAIL]:
             register(store, name)
         store.folder.catch_up()
@@ -186,7 +186,7 @@ def test_nothing_is_found_in_a_store_that_is_well(url: Url) -> None:
     report = examined(url)
 
     assert found(url) == []
-    assert (report.is_well, report.is_reachable, report.position) == (True, True, 11)
+    assert (report.is_well, report.is_reachable, report.positions) == (True, True, Positions((11,)))
     assert contents(url) == before
 
 

@@ -24,7 +24,7 @@ from refold.projections import (
     tag_votes,
     users,
 )
-from refold.tests.contract.query_tables import folder_of, query, receive, register
+from refold.tests.contract.query_tables import at, folder_of, query, receive, register
 from refold.tests.infrastructure.checking.conftest import SHA, by_hand, do, with_a_tag
 
 KEY = (SHA, "t")
@@ -46,7 +46,7 @@ def test_a_store_that_nobody_touched_has_no_drift(store: Store, golden: Sequence
 
     assert drifted(checked) == {}
     assert {each.table for each in checked} == {each.NAME for each in ALL}
-    assert {(each.position, each.parked) for each in checked} == {(len(golden), 0)}
+    assert {(each.positions, each.parked) for each in checked} == {(at(len(golden)), 0)}
     live = {each.NAME: len(query(store, f"SELECT * FROM {{}}{each.NAME}")) for each in ALL}
     assert all(each.rows >= live[each.table] for each in checked)
     assert sum(live.values()) > 10
@@ -121,12 +121,12 @@ def test_what_is_in_a_session_is_never_told(memory: Store) -> None:
 def test_what_is_not_folded_yet_is_no_drift(tagged: Store) -> None:
     do(tagged, "tag_vote.withdraw", sha256=SHA, tag="t", voter="bo")
     do(tagged, "file.remove_tag", sha256=SHA, tag="t")
-    tagged.folder.catch_up(5)
+    tagged.folder.catch_up(at(5))
 
     checked = find_drift(tagged, ALL, 10, seed=1)
 
     assert drifted(checked) == {}
-    assert {each.position for each in checked} == {5}
+    assert {each.positions for each in checked} == {at(5)}
     assert query(tagged, "SELECT tag_count FROM {}file_tags") == [(1,)]
 
 
@@ -137,7 +137,7 @@ def test_each_table_is_compared_where_it_stands(tagged: Store) -> None:
     checked = find_drift(tagged, [file_tags, tag_votes], 10, seed=1)
 
     assert drifted(checked) == {}
-    assert [each.position for each in checked] == [4, 5]
+    assert [each.positions for each in checked] == [at(4), at(5)]
 
 
 def test_who_was_erased_meanwhile_is_no_drift(memory: Store) -> None:
@@ -150,7 +150,7 @@ def test_who_was_erased_meanwhile_is_no_drift(memory: Store) -> None:
     [checked] = find_drift(memory, [users], 10, seed=1)
 
     assert checked.drifted == [Drifted(("2",), "changed", {"admin": (1, 0)})]
-    assert checked.position == 3
+    assert checked.positions == at(3)
 
 
 def test_parked_rows_are_counted_apart(tagged: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def test_tables_that_cannot_go_on_are_told_and_the_others_compared(tagged_store:
         table: [(row.key, row.what) for row in rows] for table, rows in drifted(checked).items()
     }
     assert found == {"applied_migrations": [(("m",), "missing")]}
-    assert (by_table["file_tags"].position, by_table["file_tags"].rows) == (5, 0)
+    assert (by_table["file_tags"].positions, by_table["file_tags"].rows) == (at(5), 0)
     assert [each.blocked for each in find_drift(store, [media], 10, seed=1)] == [blocked["media"]]
 
 
@@ -207,7 +207,7 @@ def test_what_a_table_has_not_reached_is_not_read_for_it(memory: Store) -> None:
 
     checked = find_drift(memory, ALL, 10, seed=1)
 
-    assert {(each.position, each.blocked) for each in checked} == {(3, None), (5, None)}
+    assert {(each.positions, each.blocked) for each in checked} == {(at(3), None), (at(5), None)}
     assert drifted(checked) == {}
 
 

@@ -268,5 +268,5 @@ def upload(store: Store, content: bytes, uploader: str, *, id: str | None = None
 
 def forget(store: Store, id: str, *contents: str) -> None:
     """Do what an erasure does first, and nothing behind it."""
-    request = ForgetUser(id, contents, store.advance.head())
+    request = ForgetUser(id, contents, store.advance.head().stored)
     carry_out(store, request, command_id=f"c{next(NUMBERS)}", actor="dpo")

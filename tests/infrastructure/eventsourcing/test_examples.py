@@ -10,6 +10,7 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import OperationalError
 from eventsourcing.system import SingleThreadedRunner
 
+from refold.domain.positions import Positions
 from refold.infrastructure import applications, config
 from refold.infrastructure.address import Address, Sqlite
 from refold.infrastructure.moving import verifying
@@ -65,7 +66,7 @@ def test_a_school_goes_on_after_its_store_was_moved(both: tuple[Environment, Env
 
         certificate = moved(here, there, "dogschool")
 
-        assert (certificate.equal, certificate.position) == (True, 4)
+        assert (certificate.equal, certificate.positions) == (True, Positions((4,)))
         with pytest.raises(OperationalError, match="this store has moved to"):
             school.teach(fido, "jump")
     with DogSchool(there) as school:

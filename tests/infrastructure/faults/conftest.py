@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.infrastructure.open import open_store
+from refold.tests.infrastructure.addresses import new_url
 from refold.tests.infrastructure.faults import processes
 
 
@@ -45,11 +46,11 @@ def _files(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty store, once on SQLite and once on PostgreSQL."""
-    place = (
-        f"sqlite:///{tmp_path / 'store.db'}"
-        if request.param == "sqlite"
-        else str(request.getfixturevalue("postgres_url"))
-    )
-    open_store(place, create=True).close()
+    """The address of an empty store, once on SQLite and once on PostgreSQL.
+
+    A test may ask for `postgres-3`: one of three partitions.
+    """
+    engine, _, partitions = request.param.partition("-")
+    place = new_url(request, tmp_path, engine)
+    open_store(place, create=True, partitions=int(partitions or 1)).close()
     return place

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import Final
 from xml.etree import ElementTree
 
+from refold.tests.infrastructure.archive import test_killed as archive
 from refold.tests.infrastructure.erasing import test_killed as erasing
 from refold.tests.infrastructure.faults import (
     test_killed,
@@ -48,6 +49,10 @@ FIXED: Final = {
         "move under four writers, there and back",
         2,
     ),
+    "test_no_command_is_lost_or_done_twice_where_a_log_is_numbered_anew": (
+        "move into partitions under four writers",
+        1,
+    ),
     "test_of_two_decisions_at_once_one_is_kept_and_the_other_is_told": (
         "two decisions on a push at once",
         test_reviewers.PUSHES,
@@ -56,6 +61,14 @@ FIXED: Final = {
     "test_an_erasure_that_is_killed_is_completed_by_another": (
         "kill -9 at a named step",
         len(erasing.STEPS),
+    ),
+    **dict.fromkeys(
+        (
+            "test_an_archive_that_is_killed_anywhere_goes_on_and_ends_whole",
+            "test_an_archive_with_keys_has_them_whenever_its_successor_is_killed",
+            "test_a_store_whose_filling_is_killed_anywhere_goes_on_and_ends_equal",
+        ),
+        ("kill -9 of a copy to or from an archive", archive.INSIDE),
     ),
 }
 """By test: what strikes, and how often."""

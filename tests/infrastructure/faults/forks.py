@@ -26,7 +26,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.scripts import cli
 from refold.tests.infrastructure.faults.events import open_log, registration
-from refold.tests.infrastructure.faults.processes import PATIENCE
+from refold.tests.infrastructure.faults.processes import PATIENCE, pages_of
 
 _FORKS: Final = get_context("forkserver")  # `processes` says what it has imported
 _OUTPUT: Final = ("stdout", "stderr")
@@ -137,6 +137,12 @@ def refold_reading(stdin: Path, *arguments: str) -> None:
     """Run the command line with a file as its stdin."""
     with stdin.open() as sys.stdin:
         refold(*arguments)
+
+
+def in_pages(events: int, work: Callable[..., None], *arguments: object) -> None:
+    """Do `work`, with pages and parts of so many events."""
+    with pages_of(events):
+        work(*arguments)
 
 
 def when_told(work: Callable[..., None], *arguments: object) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from refold.domain import file
 from refold.domain.ports import Appended
-from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
 from refold.tests.infrastructure.faults.events import command, open_log
 
 COMMANDS: Final = 20_000
@@ -21,7 +21,7 @@ THREADS: Final = 8
 
 def main(url: str, service: str) -> None:
     log = open_log(url)
-    group = GroupCommit(log)
+    group = PartitionedCommit(log, log.partitions) if log.partitions > 1 else GroupCommit(log)
 
     def append(number: int) -> None:
         id = f"{service}-{number}"

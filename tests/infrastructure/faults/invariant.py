@@ -7,7 +7,6 @@ from typing import Final
 
 from refold.domain.ports import Recorded
 from refold.infrastructure.chain import pages
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.folder import Digest
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.sqlite.rows import tables_in_memory
@@ -18,17 +17,17 @@ NOTHING: Final[Mapping[str, int]] = {}
 
 
 def check(store: Store, acknowledged: Mapping[str, int] = NOTHING) -> list[Recorded]:
-    """Look at the whole of `store`, and return its log.
+    """Look at the whole of `store`, and return its log, one partition after the other.
 
-    Positions are dense, and each command is there once and whole. What was `acknowledged`, the
-    position of each command's last event by its id, stands there. The chain fits its seals, and
-    the live query tables are what another fold makes of the log.
+    Positions are dense, each stream is in its own partition, and each command is there once and
+    whole. What was `acknowledged`, the position of each command's last event in its partition by
+    its id, stands there. The chain fits its seals, and the live query tables are what another fold
+    of the log makes.
     """
-    head = store.log.heads()[PARTITION].position
-    records = [each for page in pages(store.log, PARTITION, 0, head) for each in page]
-    assert [each.position for each in records] == list(range(1, head + 1))
+    records = whole_log(store)
     ends, numbers, versions = dict[str, int](), Counter[str](), Counter[str]()
     for each in records:
+        assert each.partition == store.partition(each.stream)
         assert each.command_no == numbers[each.command_id]
         numbers[each.command_id] += 1
         versions[each.stream] += 1
@@ -36,12 +35,23 @@ def check(store: Store, acknowledged: Mapping[str, int] = NOTHING) -> list[Recor
         ends[each.command_id] = each.position
     lost = acknowledged.items() - ends.items()
     assert not lost
-    times = [each.recorded_at for each in records]
-    assert times == sorted(times)
 
     report = verify(store)  # it folds the live tables, too
     assert report.ok, report.document()
     assert dict(report.tables) == fresh(store)
+    return records
+
+
+def whole_log(store: Store) -> list[Recorded]:
+    """Return all events, one partition after the other; in each is no hole, nor goes time back."""
+    records = []
+    for partition, end in enumerate(store.advance.head().each):
+        own = [each for page in pages(store.log, partition, 0, end) for each in page]
+        places = [(each.partition, each.position) for each in own]
+        assert places == [(partition, position) for position in range(1, end + 1)]
+        times = [each.recorded_at for each in own]
+        assert times == sorted(times)
+        records += own
     return records
 
 

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from refold.infrastructure import chain
 from refold.infrastructure.folding import building, pages
+from refold.infrastructure.moving import cutover, renumbering
 from refold.infrastructure.postgres.rows import PostgresRows
 from refold.infrastructure.sqlite.rows import SqliteRows
 from refold.scripts import cli
@@ -74,19 +75,28 @@ def start_refold(*arguments: str, output: Path) -> BaseProcess:
 
 
 def _refold_into(output: Path, *arguments: str) -> None:
+    with pages_of(SMALL_PAGE):
+        finished = refold(*arguments)
+    output.write_text(finished.stdout)
+    output.with_name(f"{output.name}-errors").write_text(finished.stderr)
+    sys.exit(finished.code)
+
+
+@contextmanager
+def pages_of(events: int) -> Iterator[None]:
+    """Let `refold` read and write pages and parts of so many events in this process."""
     with ExitStack() as patches:
         for owner, name in (
             (chain, "PAGE"),
             (pages, "PAGE"),
             (building, "STRETCH"),
+            (cutover, "SHORT"),
+            (renumbering, "PAGE"),
             (PostgresRows, "events_a_part"),
             (SqliteRows, "events_a_part"),
         ):
-            patches.enter_context(patch.object(owner, name, SMALL_PAGE))
-        finished = refold(*arguments)
-    output.write_text(finished.stdout)
-    output.with_name(f"{output.name}-errors").write_text(finished.stderr)
-    sys.exit(finished.code)
+            patches.enter_context(patch.object(owner, name, events))
+        yield
 
 
 _FORKS = multiprocessing.get_context("forkserver")

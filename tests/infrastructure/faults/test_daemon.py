@@ -10,9 +10,9 @@ from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
 from refold.domain import times
+from refold.domain.positions import PARTITION
 from refold.infrastructure import chain
 from refold.infrastructure.commands import run
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.infrastructure.queries import status

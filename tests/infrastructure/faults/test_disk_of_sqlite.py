@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from refold.infrastructure.folding.advancing import PARTITION
+from refold.domain.positions import PARTITION
 from refold.infrastructure.open import open_store
 from refold.tests.infrastructure.faults import disks, forks
 from refold.tests.infrastructure.faults.invariant import acknowledged, check

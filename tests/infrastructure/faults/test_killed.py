@@ -9,11 +9,10 @@ from pathlib import Path
 from time import sleep
 from typing import Final
 
+import pytest
 import sqlalchemy as sa
 
 from refold.domain import streams
-from refold.infrastructure.chain import pages
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.folding.generations import BUILDING
 from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
@@ -22,11 +21,13 @@ from refold.infrastructure.store import Store
 from refold.projections import catalog, files
 from refold.tests.infrastructure.faults.events import many
 from refold.tests.infrastructure.faults.grouping import COMMANDS as GROUPED
+from refold.tests.infrastructure.faults.invariant import whole_log
+from refold.tests.infrastructure.faults.lengths import LONG
 from refold.tests.infrastructure.faults.processes import PATIENCE, start_refold, started
 
 EVENTS: Final = 20_000
 FAMILIES: Final = {streams.family(command.writes[0].stream) for command in many(EVENTS)}
-KILLS: Final = 10
+KILLS: Final = 10 if LONG else 4
 """Of each direction or engine; of both together that makes 20."""
 DELAYS: Final = (0.0, 0.005, 0.02, 0.01, 0.04)
 """Seconds from the first progress to the kill, in turn: so it strikes at all points of a page."""
@@ -63,7 +64,7 @@ def test_a_copy_killed_anywhere_goes_on_and_ends_equal(tmp_path: Path, postgres_
     kills, certificates = _kill_often([there, back], tmp_path / "printed")
 
     assert len(kills) == 2 * KILLS
-    assert sum(kill.was_inside for kill in kills) >= 15, kills
+    assert sum(kill.was_inside for kill in kills) >= 3 * KILLS // 2, kills
     for certificate in map(json.loads, certificates):
         assert certificate["equal"]
         assert certificate["partitions"] == straight["partitions"]
@@ -86,7 +87,7 @@ def test_a_rebuild_killed_anywhere_goes_on_and_ends_equal(
             ended.append({each.NAME: store.folder.digest(each)[1].hex for each in catalog.ALL})
 
     assert len(kills) == 2 * KILLS
-    assert sum(kill.was_inside for kill in kills) >= 15, kills
+    assert sum(kill.was_inside for kill in kills) >= 3 * KILLS // 2, kills
     assert ended == [straight, straight]
     for report in map(json.loads, reports):
         assert report["switched"]
@@ -102,9 +103,10 @@ def test_a_daemon_killed_anywhere_goes_on_and_applies_nothing_twice(
     kills, _ = _kill_often([_foldings(sqlite), _foldings(postgres)], tmp_path / "printed")
 
     assert len(kills) == 2 * KILLS
-    assert sum(kill.was_inside for kill in kills) >= 15, kills
+    assert sum(kill.was_inside for kill in kills) >= 3 * KILLS // 2, kills
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgres", "postgres-3"], indirect=True)
 def test_a_writer_killed_anywhere_leaves_whole_commands_and_all_that_were_acknowledged(
     url: str, tmp_path: Path
 ) -> None:
@@ -121,7 +123,7 @@ def test_a_writer_killed_anywhere_leaves_whole_commands_and_all_that_were_acknow
             ids = notes.read_text().split("\n")[:-1]
             acknowledged += ids
             inside += before < _head(store) < before + 2 * GROUPED
-        records = [each for page in pages(store.log, PARTITION, 0, _head(store)) for each in page]
+        records = whole_log(store)
 
     assert inside >= KILLS - 2
     kept = {record.command_id for record in records}
@@ -201,11 +203,11 @@ def _foldings(urls: Iterable[str]) -> Iterator[Work]:
 
 
 def _folded(store: Store) -> int:
-    return min(each.position for each in status(store).projections)
+    return min(each.positions.total for each in status(store).projections)
 
 
 def _head(store: Store) -> int:
-    return store.log.heads()[PARTITION].position
+    return store.advance.head().total
 
 
 def _built(store: Store) -> int:
@@ -216,10 +218,10 @@ def _built(store: Store) -> int:
     with store.tables.reading() as connection:
         for each in store.tables.generations(connection):
             if (each.projection.NAME, each.state) == (files.NAME, BUILDING):
-                saved = store.tables.parts(connection, each, PARTITION)
+                saved = store.tables.parts(connection, each)
                 parts = saved[0].parts if saved else 1
                 there = {part.part for part in saved}
-                expected = sum(streams.partition(family, parts) in there for family in FAMILIES)
+                expected = sum(streams.share(family, 1, parts) in there for family in FAMILIES)
                 rows = sa.select(sa.func.count()).select_from(each.table)
                 assert connection.scalar(rows) == expected
                 return EVENTS * len(there) // parts

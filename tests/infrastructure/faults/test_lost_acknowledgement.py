@@ -13,7 +13,7 @@ from refold.tests.infrastructure.faults.events import command
 from refold.tests.infrastructure.faults.lengths import LONG
 from refold.tests.infrastructure.faults.proxy import Cut, proxy
 
-ROUNDS: Final = 500 if LONG else 125
+ROUNDS: Final = 500 if LONG else 50
 """Of each cut; two of the four are on the fast path."""
 NAMED: Final = file.Changed(name="holiday")
 

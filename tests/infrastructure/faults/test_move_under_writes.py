@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.domain.ports import State
-from refold.infrastructure.folding.advancing import PARTITION
+from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure.moving import cutover
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
@@ -46,7 +46,8 @@ def test_what_was_acknowledged_is_in_the_target_and_the_rest_is_told_where_it_we
     acknowledged = {id: int(position) for what, id, position in lines if what == "done"}
     sent_on = {id: message for what, id, message in lines if what == "moved"}
     assert certificate.equal
-    assert certificate.position == head.position == BEFORE + len(acknowledged)
+    assert certificate.positions == Positions((head.position,))
+    assert head.position == BEFORE + len(acknowledged)
     assert (head.state, head.successor) == (State.SEALED, address)
     assert moved_ids == acknowledged.keys()
     assert max(acknowledged.values()) > begun  # it wrote while the move was under way

@@ -10,7 +10,7 @@ import pytest
 
 from refold.domain.errors import LogWentBack
 from refold.domain.ports import Appended
-from refold.infrastructure.folding.advancing import PARTITION
+from refold.domain.positions import PARTITION
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.infrastructure.store import Store

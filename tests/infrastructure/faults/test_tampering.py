@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from refold.domain.ports import Identity, Recorded
+from refold.domain.positions import PARTITION
 from refold.infrastructure import address
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
 from refold.tests.infrastructure.faults.events import registration
 from refold.tests.infrastructure.faults.processes import refold
@@ -88,7 +88,7 @@ def test_what_was_changed_above_the_last_seal_is_never_called_proven(
     verified_as_json = refold("verify", imported, "--json")
     copied = refold("copy", imported, elsewhere)
 
-    warning = f"not sealed before this run from position {SEALED + 1}"
+    warning = f"not sealed before this run behind position {SEALED}"
     assert verified_as_json.document["sealed_before"] == SEALED
     assert warning in verified.stdout
     assert warning in copied.stdout
@@ -108,6 +108,19 @@ def test_an_event_that_was_removed_leaves_a_hole(
     assert (block["first"], block["last"]) == (position, position)
     assert copied.code == 1
     assert "events are missing" in copied.stderr
+
+
+@pytest.mark.parametrize("url", ["postgres-3"], indirect=True)
+def test_a_hole_in_one_of_several_partitions_is_named_with_it(url: str) -> None:
+    with open_store(url) as store:
+        store.log.append([registration(f"{number}", f"{number}") for number in range(60)])
+    _execute(url, "DELETE FROM events WHERE partition = 2 AND position = 3")
+
+    verified = refold("verify", url, "--json")
+
+    block = verified.document["bad_block"]
+    assert verified.code == 3
+    assert (block["partition"], block["first"], block["last"]) == (2, 3, 3)
 
 
 def test_a_tail_cut_off_below_a_seal_is_noticed(imported: str, elsewhere: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,11 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.domain.ports import State
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.open import open_store
 from refold.tests.infrastructure.faults import forks
 from refold.tests.infrastructure.faults.events import many
-from refold.tests.infrastructure.faults.invariant import check, fresh
+from refold.tests.infrastructure.faults.invariant import check, fresh, whole_log
 from refold.tests.infrastructure.faults.lengths import LONG
 from refold.tests.infrastructure.faults.processes import refold
 
@@ -26,9 +24,12 @@ Record = Callable[[str, object], None]
 
 
 @pytest.mark.parametrize("round", range(ROUNDS))
-@pytest.mark.parametrize("origin", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    ("origin", "partitions"), [("sqlite", 1), ("postgres", 1), ("postgres", 3)]
+)
 def test_of_eight_processes_at_once_each_succeeds_or_is_refused_and_all_is_equal(
     origin: str,
+    partitions: int,
     round: int,
     tmp_path: Path,
     postgres_url: str,
@@ -36,13 +37,15 @@ def test_of_eight_processes_at_once_each_succeeds_or_is_refused_and_all_is_equal
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", urlsplit(postgres_url).password or "")
+    monkeypatch.setenv("REFOLD_PARTITIONS", f"{partitions}")
     urls = [f"sqlite:///{tmp_path / 'store.db'}", postgres_url]
     source, target = urls if origin == "sqlite" else reversed(urls)
 
     made = _at_once(tmp_path, [("init", "--store", source)] * PROCESSES)
     with open_store(source) as store:
-        commands = list(islice(many(EVENTS), None))
+        commands = list(many(EVENTS))
         store.log.append(commands)
+        commands.sort(key=lambda each: store.partition(each.writes[0].stream))
     ran = _at_once(
         tmp_path,
         [
@@ -59,11 +62,12 @@ def test_of_eight_processes_at_once_each_succeeds_or_is_refused_and_all_is_equal
     assert [code for code, _ in ran[:4]] == [0, 0, 0, 0], ran
     assert (last.code, last.document["equal"]) == (0, True), last.stderr
     with open_store(source) as store, open_store(target) as other:
-        states = [each.log.heads()[PARTITION].state for each in (store, other)]
-        assert states == [State.SEALED, State.OPEN]
+        states = [{head.state for head in each.log.heads()} for each in (store, other)]
+        assert states == [{State.SEALED}, {State.OPEN}]
+        assert store.log.partitions == other.log.partitions == partitions
         records = check(other)
         assert [each.command_id for each in records] == [each.id for each in commands]
-        assert store.log.page(PARTITION, 0, 2 * EVENTS) == records
+        assert whole_log(store) == records
         assert fresh(store) == fresh(other)
     record_property("eight processes at once", 2)
 

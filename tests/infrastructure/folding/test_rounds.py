@@ -6,15 +6,16 @@ from threading import Event
 import pytest
 
 from refold.domain.errors import Unavailable
+from refold.domain.positions import Positions
 from refold.infrastructure.folding.rounds import Rounds
 
 
 def test_who_waits_for_what_another_reaches_does_not_fold() -> None:
     rounds, log = Rounds(), _Log()
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(rounds.reach, 1, log.fold)
+        first = pool.submit(rounds.reach, at(1), log.fold)
         log.is_folding.wait()
-        others = [pool.submit(rounds.reach, position, log.fold) for position in (3, 3, 7)]
+        others = [pool.submit(rounds.reach, at(each), log.fold) for each in (3, 3, 7)]
         wait(others, 0.1)
         log.go_on.set()
         _all_end([first, *others])
@@ -24,19 +25,19 @@ def test_who_waits_for_what_another_reaches_does_not_fold() -> None:
 def test_a_round_that_ended_before_is_not_believed() -> None:
     rounds, log = Rounds(), _Log()
     log.go_on.set()
-    rounds.reach(3, log.fold)
-    rounds.reach(2, log.fold)
+    rounds.reach(at(3), log.fold)
+    rounds.reach(at(2), log.fold)
     assert log.folded == 2
 
 
 def test_what_was_reached_before_is_not_waited_for() -> None:
     rounds, log, other = Rounds(), _Log(), _Log()
     other.go_on.set()
-    rounds.reach(3, other.fold)
+    rounds.reach(at(3), other.fold)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(rounds.reach, 9, log.fold)
+        first = pool.submit(rounds.reach, at(9), log.fold)
         log.is_folding.wait()
-        rounds.reach(3, other.fold)  # although another is under way
+        rounds.reach(at(3), other.fold)  # although another is under way
         assert not first.done()
         log.go_on.set()
         _all_end([first])
@@ -44,11 +45,11 @@ def test_what_was_reached_before_is_not_waited_for() -> None:
 
 def test_who_asks_for_nothing_new_waits_for_nobody_where_a_table_is_stopped() -> None:
     rounds, log = Rounds(), _Log()
-    rounds.reach(1, lambda: 0)  # as where a table is stopped: nobody is to believe it
+    rounds.reach(at(1), lambda: Positions(()))  # a table is stopped: nobody is to believe it
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(rounds.reach, 9, log.fold)
+        first = pool.submit(rounds.reach, at(9), log.fold)
         log.is_folding.wait()
-        rounds.reach(0, lambda: 0)
+        rounds.reach(Positions(()), lambda: Positions(()))
         assert not first.done()
         log.go_on.set()
         _all_end([first])
@@ -58,17 +59,17 @@ def test_what_was_reached_counts_even_if_a_later_round_failed() -> None:
     rounds, log = Rounds(), _Log()
     first_waits, tried = Event(), Event()
 
-    def is_away() -> int:
+    def is_away() -> Positions:
         tried.set()
         assert first_waits.wait(5)
         raise Unavailable("nobody answers")
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(rounds.reach, 1, log.fold)
+        first = pool.submit(rounds.reach, at(1), log.fold)
         log.is_folding.wait()
-        more = pool.submit(rounds.reach, 20, is_away)
+        more = pool.submit(rounds.reach, at(20), is_away)
         wait([more], 0.1)
-        late = pool.submit(rounds.reach, 3, log.fold)
+        late = pool.submit(rounds.reach, at(3), log.fold)
         wait([late], 0.1)
         log.go_on.set()
         assert tried.wait(5)  # 20 is behind the 3 that the first one reached
@@ -82,12 +83,15 @@ def test_an_error_is_for_its_thread_alone() -> None:
     rounds, log = Rounds(), _Log()
     log.go_on.set()
 
-    def fails() -> int:
+    def fails() -> Positions:
         log.fold()
         raise ValueError("it cannot be folded")
 
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.submit(rounds.reach, 1, fails), pool.submit(rounds.reach, 1, log.fold)
+        first, second = (
+            pool.submit(rounds.reach, at(1), fails),
+            pool.submit(rounds.reach, at(1), log.fold),
+        )
         with pytest.raises(ValueError, match="it cannot be folded"):
             first.result(5)
         second.result(5)
@@ -97,21 +101,21 @@ def test_an_error_is_for_its_thread_alone() -> None:
 def test_who_waits_for_a_store_that_is_away_is_told_with_the_first() -> None:
     rounds, log = Rounds(), _Log()
 
-    def is_away() -> int:
+    def is_away() -> Positions:
         log.fold()
         raise Unavailable("nobody answers")
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(rounds.reach, 1, is_away)
+        first = pool.submit(rounds.reach, at(1), is_away)
         log.is_folding.wait()
-        others = [pool.submit(rounds.reach, 1, is_away) for _ in range(2)]
+        others = [pool.submit(rounds.reach, at(1), is_away) for _ in range(2)]
         wait(others, 0.1)
         log.go_on.set()
         for each in (first, *others):
             with pytest.raises(Unavailable, match="nobody answers"):
                 each.result(5)
     assert log.folded == 1
-    rounds.reach(1, log.fold)  # and who comes later asks again
+    rounds.reach(at(1), log.fold)  # and who comes later asks again
     assert log.folded == 2
 
 
@@ -121,13 +125,17 @@ class _Log:
     def __init__(self) -> None:
         self.is_folding, self.go_on, self.folded = Event(), Event(), 0
 
-    def fold(self) -> int:
+    def fold(self) -> Positions:
         self.folded += 1
         self.is_folding.set()
         assert self.go_on.wait(5)
-        return 3 if self.folded == 1 else 9
+        return at(3 if self.folded == 1 else 9)
 
 
 def _all_end(rounds: list[Future[None]]) -> None:
     for each in rounds:
         each.result(5)
+
+
+def at(position: int) -> Positions:
+    return Positions((position,))

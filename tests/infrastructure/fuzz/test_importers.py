@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from refold.domain.errors import Failure, Refused, Unreadable
 from refold.domain.ports import State
+from refold.domain.positions import PARTITION
 from refold.infrastructure.address import Archive, Memory
 from refold.infrastructure.archive import writing
 from refold.infrastructure.archive.filling import fill, survey
@@ -36,7 +37,6 @@ from refold.infrastructure.archive.reading import Reading, events, opened
 from refold.infrastructure.blobs.memory import MemoryBlobs
 from refold.infrastructure.chain import genesis, link
 from refold.infrastructure.config import of_environment
-from refold.infrastructure.folding.advancing import PARTITION
 from refold.infrastructure.legacy.decentcom.importing import import_decentcom
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.legacy.importing import Report
@@ -279,7 +279,7 @@ def filled_or_refused(place: Archive) -> None:
             assert head.position == 0 or head.state is State.FILLING
         else:
             event("filled")
-            assert (first.position, first.differences) == (again.position, again.differences)
+            assert (first.positions, first.differences) == (again.positions, again.differences)
             if head_of(store) and store.log.heads()[0].state is State.OPEN:
                 check(store)
 

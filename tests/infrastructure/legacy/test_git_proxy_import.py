@@ -683,8 +683,8 @@ def folded(store: Store) -> int:
     """How far all live tables are."""
     with store.tables.reading() as connection:
         live = store.tables.current(connection).values()
-        checkpoints = store.advance.checkpoints(connection, live)
-    return min((each.position for each in checkpoints), default=0)
+        standing = store.advance.standing(connection, live)
+    return min((each.positions.total for each in standing), default=0)
 
 
 def children() -> list[int]:

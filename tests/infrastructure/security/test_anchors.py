@@ -12,6 +12,7 @@ import pytest
 
 from refold.domain.errors import BadInput, Unavailable
 from refold.domain.ports import Command, NewEvent, Write
+from refold.domain.positions import Positions
 from refold.infrastructure import anchors, chain
 from refold.infrastructure.anchors import File
 from refold.infrastructure.blobs.s3_object import S3Object
@@ -56,7 +57,7 @@ def file(tmp_path: Path) -> File:
 
 def append(store: Store, number: int) -> None:
     event = NewEvent("file.registered", 1, b"{}", b"{}")
-    first = store.advance.head() + 1
+    first = store.advance.head().total + 1
     store.log.append(
         [
             Command(f"c{each}", (Write(f"file-{each}", 0, (event,)),))
@@ -69,10 +70,10 @@ def test_a_log_fits_its_anchors_as_long_as_events_are_only_added(url: str, file:
     with open_store(url, create=True) as store:
         for number in 0, 7, 1_500, 0:
             append(store, number)
-            added, differences = anchors.add(store, file)
+            [added], differences = anchors.add(store, file)
 
             assert differences == anchors.check(store, file) == []
-            assert added.position == store.advance.head()
+            assert Positions.at(added.partition, added.position) == store.advance.head()
             assert added.log_id == store.log.identity().log_id
         append(store, 3)
         assert anchors.check(store, file) == []
@@ -139,7 +140,7 @@ def test_an_event_that_was_changed_under_new_seals_is_found(
 
 def test_anchors_of_another_log_are_none_of_this_one(url: str, file: File, tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path}/other.db", create=True) as other:
-        theirs, _ = anchors.add(other, file)
+        [theirs], _ = anchors.add(other, file)
     with open_store(url, create=True) as store:
         log_id = store.log.identity().log_id
 

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from refold.domain.errors import Unavailable
+from refold.domain.positions import Positions
 from refold.infrastructure.open import open_store
 from refold.infrastructure.sqlite.connection import OpenToAll, available, connect
 from refold.tests.infrastructure.security.conftest import CID, SHA, do
@@ -128,7 +129,7 @@ def test_a_folder_like_tmp_may_hold_a_store(tmp_path: Path) -> None:
     (tmp_path / "shared").chmod(0o1777)
 
     with open_store(f"sqlite:///{tmp_path}/shared/store.db", create=True) as store:
-        assert store.advance.head() == 0
+        assert store.advance.head() == Positions((0,))
 
 
 def test_a_store_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
