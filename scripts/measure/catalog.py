@@ -14,6 +14,7 @@ from refold.scripts.measure import (
     listings,
     loads,
     memory,
+    pauses,
     processes,
     questions,
     rebuilds,
@@ -34,6 +35,7 @@ ALL: Final[tuple[Row, ...]] = (
     *rebuilds.ROWS,
     *tables.ROWS,
     *copies.ROWS,
+    *pauses.ROWS,
     *imports.ROWS,
     *listings.ROWS,
     *questions.ROWS,
@@ -43,6 +45,7 @@ ALL: Final[tuple[Row, ...]] = (
 )
 
 _TO_BE_NAMED: Final = (
+    *pauses.ROWS,
     *memory.ROWS,
     *growth.ROWS,
     *(() if find_spec("eventsourcing") else applications.ROWS),

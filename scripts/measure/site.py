@@ -18,6 +18,7 @@ from refold.infrastructure.folding import workers
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.binaries import find_binaries
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.store import Store
 from refold.scripts.measure import workload
 
 Engine = Literal["postgresql", "sqlite"]
@@ -102,17 +103,22 @@ class Site:
         address = f"sqlite:///{self.folder / f'log-{events}.db'}"
         if engine == "postgresql":
             address = self.lasting.enter_context(self.database())
-        with open_store(address, create=True) as store, workers.helping(store):
-            store.log.change_state(State.FILLING)
-            for page in workload.pages(events):
-                store.log.receive(page)
-                self.progress("fill", page[-1].position, events)
-            store.log.change_state(State.OPEN)
-            store.folder.catch_up()
+        with open_store(address, create=True) as store:
+            self.fill(store, events)
         if engine == "postgresql":
             with self.connect(address) as server:
                 server.execute("VACUUM ANALYZE")
         return address
+
+    def fill(self, store: Store, events: int) -> None:
+        """Fill an empty store with the workload's log of that length, and fold its tables."""
+        store.log.change_state(State.FILLING)
+        for page in workload.pages(events):
+            store.log.receive(page)
+            self.progress("fill", page[-1].position, events)
+        store.log.change_state(State.OPEN)
+        with workers.helping(store):
+            store.folder.catch_up()
 
     def new_folder(self) -> Path:
         """Return an empty folder, for the owner alone."""

@@ -25,7 +25,7 @@ def test_rows_are_measured_against_references_and_written_with_the_machine(
         *("append-1", "append-8-async", "append-8-processes", "latency-own-writes", "application"),
         *("application-sqlite", "load-100-sqlite", "replay", "live", "live-sql", "diff"),
         *("diff-sqlite", "copy", "copy-sqlite", "import", "search-postgresql", "explain-sqlite"),
-        *("size", "size-sqlite"),
+        *("size", "size-sqlite", "move-pause"),
     ]
     rows = [argument for name in names for argument in ("--rows", name)]
 
@@ -60,7 +60,7 @@ def test_rows_are_measured_against_references_and_written_with_the_machine(
     assert (tmp_path / "results" / "bench.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-ROUNDS = {"import": 1, "size": 1, "size-sqlite": 1}
+ROUNDS = {"import": 1, "size": 1, "size-sqlite": 1, "move-pause": 4}
 
 
 def test_costs_in_logs_of_several_lengths_are_compared(postgres: str, tmp_path: Path) -> None:
