@@ -256,7 +256,7 @@ class BlobDiffers(Unreadable):
 class LogWentBack(Unreadable):
     """A query table was folded from events that the log no longer has."""
 
-    def __init__(self, projection: str, position: int) -> None:
+    def __init__(self, projection: str, position: str) -> None:
         super().__init__(
             f"table {projection} was folded up to position {position}, where the log now holds"
             " another event or none; fold the tables again with refold rebuild"

@@ -17,7 +17,7 @@ _PLACE: Final = re.compile(r"(\d{1,4}):(\d{1,19})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """A position of each partition, by its number; one that is not named is at 0.
+    """A position of each partition, by its number; what compares takes one that is missing for 0.
 
     There is no order between two of them but `covers`: one may be ahead here and behind there.
     """
@@ -102,6 +102,10 @@ class Positions:
         if len(self.each) == 1:
             return str(self.each[0])
         return ",".join(f"{number}:{position}" for number, position in enumerate(self.each))
+
+    def named(self, partition: int, position: int) -> str:
+        """Return how a position in one of these partitions is told: `17`, of several `1:17`."""
+        return str(position) if len(self.each) == 1 else f"{partition}:{position}"
 
     @property
     def stored(self) -> int | tuple[int, ...]:

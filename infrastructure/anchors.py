@@ -96,7 +96,7 @@ def place(name: str, settings: Settings) -> Place:
 def add(store: Store, place: Place) -> tuple[list[Anchor], list[str]]:
     """Seal all full blocks and add an anchor for the end of each partition of the log.
 
-    Returns them, and what the last anchors say otherwise than the log; then nothing is written.
+    Returns them, or what the last anchors say otherwise than the log; then nothing is written.
     Seals are taken as they stand: `check` reads all. Raises `BadInput` for what is no anchor, and
     `BrokenLog` for a hole.
     """
@@ -114,9 +114,10 @@ def add(store: Store, place: Place) -> tuple[list[Anchor], list[str]]:
         if not differences:
             _go(store, walk, end, None)
         added.append(Anchor(log_id, partition, walk.position, walk.chain.hex(), now))
-    if not differences:
-        place.append(before, b"".join(msgspec.json.encode(asdict(each)) + b"\n" for each in added))
-    return added, differences
+    if differences:
+        return [], differences
+    place.append(before, b"".join(msgspec.json.encode(asdict(each)) + b"\n" for each in added))
+    return added, []
 
 
 def check(store: Store, place: Place, progress: Progress | None = None) -> list[str]:

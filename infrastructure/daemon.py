@@ -85,14 +85,14 @@ class Daemon:
         if head == self._folded and not self._blocked:
             return False
         began = monotonic()
-        before, self._folded = self._folded, head
+        before = self._folded
         try:
             self._folded = self._store.folder.catch_up()
             self._blocked = ""
         except (*UNREADABLE, StaleProjection) as stop:  # the tables of other kinds went on
             if str(stop) != self._blocked:
                 self._say("blocked", {"reason": str(stop)})
-            self._blocked = str(stop)
+            self._folded, self._blocked = head, str(stop)
             return head != before
         if self._folded.total > (before.total if before else 0):
             seconds = round(monotonic() - began, 3)

@@ -18,8 +18,11 @@ from refold.domain import streams, times
 from refold.domain.errors import BadInput, Refused, Unreadable
 from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
 from refold.domain.positions import Positions
+from refold.infrastructure import chain
 from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.folding.tables import REGISTRY
 from refold.infrastructure.postgres.rows import let_analysts_read
+from refold.infrastructure.schema import LOG_TABLES
 from refold.infrastructure.sqlite.rows import tables_in_memory
 from refold.infrastructure.store import Store
 from refold.projections import catalog, views
@@ -69,10 +72,13 @@ def positions_at(store: Store, when: str) -> Positions:
 
 
 def positions_by(store: Store, at: int) -> Positions:
-    """Return the last positions that were recorded by a time, in µs since 1970 UTC."""
+    """Return the last positions that were recorded by a time, in µs since 1970 UTC.
+
+    Raises `BrokenLog` at a hole.
+    """
 
     def recorded_at(partition: int, position: int) -> int:
-        return store.log.page(partition, position - 1, 1)[0].recorded_at
+        return chain.page(store.log, partition, position - 1, position, 1)[0].recorded_at
 
     return Positions(
         tuple(
@@ -151,14 +157,6 @@ LONGEST_NAME: Final = 63
 
 ROWS_AT_ONCE: Final = 1_000
 
-OTHERS: Final = frozenset(
-    {
-        *("events", "heads", "store", "claims", "seals", "keys", "alembic_version"),
-        *("projections", "checkpoints", "plans", "parked"),
-    }
-)
-"""Names of tables that a store has beside its query tables, on whichever engine."""
-
 _GENERATION: Final = re.compile(rf"({'|'.join(each.NAME for each in catalog.ALL)})_\d+(_.*)?")
 
 
@@ -202,6 +200,7 @@ def _check_name(name: str) -> None:
             f"{name!r} is no name for a table: up to {LONGEST_NAME} of a to z, 0 to 9 and _, not"
             " beginning with a digit"
         )
-    own = {each.NAME for each in catalog.ALL} | {view.name for view in views.ALL} | OTHERS
+    own = {each.NAME for each in catalog.ALL} | {view.name for view in views.ALL}
+    own |= {*LOG_TABLES, *REGISTRY}
     if name in own or _GENERATION.fullmatch(name) or name.startswith("sqlite_"):
         raise NameTaken(f"{name} is a name that refold or the database keeps for itself")

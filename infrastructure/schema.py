@@ -15,6 +15,12 @@ _SCRIPTS: Final = Path(next(iter(refold.migrations.__path__)))
 NEWEST: Final = max(path.name[:4] for path in (_SCRIPTS / "versions").glob("[0-9]*.py"))
 """The version of the log's schema that this refold works with."""
 
+LOG_TABLES: Final = (
+    *("alembic_version", "claims", "events", "heads", "keys", "seals", "snapshots", "store"),
+    "trackings",
+)
+"""The tables of the log, which the migrations make, on every engine."""
+
 _ALEMBIC: Final = Lock()
 """Held while Alembic runs: where it is lies in variables of its modules."""
 

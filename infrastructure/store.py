@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from threading import Lock
+from threading import Lock, RLock
 
 from refold.domain import streams
 from refold.domain.errors import NoPlaceForBlobs
@@ -48,6 +48,9 @@ class Store:
     _rounds: Rounds = field(default_factory=Rounds, init=False)
     _former: "list[Store]" = field(default_factory=list, init=False)
     _following: Lock = field(default_factory=Lock, init=False)
+    _going_on: RLock = field(default_factory=RLock, init=False)
+    """Held while the parts of a store are exchanged, so that nobody folds a log of one place into
+    the tables of another."""
 
     @property
     def blobs(self) -> Blobs:
@@ -63,7 +66,8 @@ class Store:
     @property
     def folder(self) -> Folder:
         """Return what folds this store's log into its tables."""
-        return Folder(self.advance, catalog.ALL, self._rounds)
+        with self._going_on:
+            return Folder(self.advance, catalog.ALL, self._rounds)
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -73,7 +77,8 @@ class Store:
     @property
     def advance(self) -> Advance:
         """Return what brings generations of this store's tables forward."""
-        return Advance(self.log, self.tables, self.codec, self.workers)
+        with self._going_on:
+            return Advance(self.log, self.tables, self.codec, self.workers)
 
     @property
     def was_renumbered(self) -> bool:
@@ -106,11 +111,12 @@ class Store:
                 there.close()
                 raise Passing(f"the store is on its way to {successor}")
             self._former.append(replace(self))
-            self.workers = None  # they have the other place open
-            self._rounds = Rounds()
-            for each in fields(there):
-                if each.init:
-                    setattr(self, each.name, getattr(there, each.name))
+            with self._going_on:
+                self.workers = None  # they have the other place open
+                self._rounds = Rounds()
+                for each in fields(there):
+                    if each.init:
+                        setattr(self, each.name, getattr(there, each.name))
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -9,7 +9,6 @@ import typer
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import filling, verifying, writing
 from refold.infrastructure.moving.certificate import Certificate
-from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
 
@@ -53,15 +52,15 @@ def filled(
     """
     with output.progress() as advance:
         survey = filling.survey(archive, damaged=damaged, progress=advance)
-        with options.opened(target, config, create=True) as here:
+        with options.opened(target, config, create=True, partitions=1) as here:
             yield filling.fill(survey, here, without_keys=without_keys, progress=advance), here
 
 
-def verify(archive: Archive, other: str | None, *, json: bool) -> None:
+def verify(archive: Archive, other: str | None, config: Path | None, *, json: bool) -> None:
     """Print what an archive holds, or how it differs from a store; exit with 3 when it is bad."""
     with output.progress() as advance:
         if other:
-            with open_store(other) as store:
+            with options.opened(other, config) as store:
                 report = verifying.compare(archive, store, advance)
         else:
             report = verifying.verify(archive, advance)

@@ -69,7 +69,7 @@ def bench(
     A row is a median of ratios, or of seconds or MB, over several rounds; beside it stand other
     libraries and tools that are installed. What can be compared is: a wrong result reaches no goal.
     Exit code 3 when there was one. A row that cannot be measured is told, the others go on, and the
-    exit code is 1; Ctrl-C ends with what is measured by then.
+    exit code is 1, if no result was wrong; Ctrl-C ends with what is measured by then.
 
     Example: refold bench --quick --rows rebuild --rows copy --out results
     """
@@ -108,10 +108,10 @@ def bench(
         _show(results)
         for name, why in failed.items():
             print(f"FAILED: {name}: {why}")
-    if failed:
-        raise typer.Exit(1)
     if not all(result.correct for result in results):
         raise typer.Exit(3)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _chosen(names: Sequence[str] | None) -> Sequence[Row]:

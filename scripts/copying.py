@@ -7,7 +7,6 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from refold.domain.errors import BadInput
 from refold.infrastructure.address import Sqlite, archive, parse
 from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.limits import MOST_PARTITIONS
@@ -220,7 +219,7 @@ def cut_over(
     Example: refold cutover sqlite:///files.db postgresql://ada@localhost/files
     """
     if lost and not abort:
-        raise BadInput("--target-is-lost is for --abort")
+        raise typer.BadParameter("--target-is-lost is for --abort")
     both = _Both(source, source_config, target, target_config)
     if abort:
         _abort(both, lost=lost, json=json)
@@ -359,8 +358,8 @@ def show_blobs(proof: BlobProof) -> None:
 
 def _check_options(source: str, target: str, *, with_keys: bool, of_source: bool) -> None:
     if archive(source) and archive(target):
-        raise BadInput("an archive is copied to another as any file is")
+        raise typer.BadParameter("an archive is copied to another as any file is")
     if with_keys and not archive(target):
-        raise BadInput("--with-keys is for a copy to an archive")
+        raise typer.BadParameter("--with-keys is for a copy to an archive")
     if of_source and not archive(source):
-        raise BadInput("--without-keys and --damaged are for a copy from an archive")
+        raise typer.BadParameter("--without-keys and --damaged are for a copy from an archive")

@@ -9,6 +9,7 @@ import typer
 from refold.infrastructure import anchors, config
 from refold.infrastructure.address import archive
 from refold.infrastructure.moving import kept, verifying
+from refold.infrastructure.open import open_at
 from refold.scripts import archiving, copying, options, output
 
 
@@ -60,16 +61,17 @@ def verify(
         _check(store, config_file, kept.read(certificate, public_key), json=json)
         return
     if anchor:
-        place = anchors.place(anchor, config.of_environment())
-        with options.opened(store, config_file) as opened, output.progress() as advance:
+        settings = config.read(store, config_file)
+        place = anchors.place(anchor, settings)
+        with open_at(settings.address(), settings=settings) as opened, output.progress() as advance:
             found = anchors.check(opened, place, advance)
         _tell(found, json=json)
         return
     if first_archive := archive(store):
-        archiving.verify(first_archive, other, json=json)
+        archiving.verify(first_archive, other, other_config, json=json)
         return
     if second_archive := archive(other or ""):
-        archiving.verify(second_archive, store, json=json)
+        archiving.verify(second_archive, store, config_file, json=json)
         return
     with options.opened(store, config_file) as first, output.progress() as advance:
         if other:

@@ -180,7 +180,7 @@ class _Examination:
                 if page:
                     self._progress("examine", before + page[-1].position, self.positions.total)
         except BrokenLog as error:
-            self._problem("holes", _missing(error), self.mends.from_a_copy)
+            self._problem("holes", self._missing(error), self.mends.from_a_copy)
             return False
         return True
 
@@ -191,10 +191,21 @@ class _Examination:
         try:
             walk.over(page)
         except BrokenLog as error:
-            what = f"the events from {error.first} to {error.last} are not those that were sealed"
+            first, last = self._named(error)
+            what = f"the events from {first} to {last} are not those that were sealed"
             self._problem("seals", what, self.mends.from_a_copy)
             return None
         return walk
+
+    def _missing(self, error: BrokenLog) -> str:
+        first, last = self._named(error)
+        if first == last:
+            return f"event {first} is missing"
+        return f"events are missing between positions {first} and {last}"
+
+    def _named(self, error: BrokenLog) -> list[str]:
+        ends = (error.first, error.last)
+        return [self.positions.named(error.partition, each) for each in ends]
 
     def _compare_claims(self, checks: Checks, found: Sequence[Difference]) -> None:
         for each in found[:MOST_CLAIMS]:
@@ -286,12 +297,6 @@ def _mended(difference: Difference) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _missing(error: BrokenLog) -> str:
-    if error.first == error.last:
-        return f"event {error.first} is missing"
-    return f"events are missing between positions {error.first} and {error.last}"
 
 
 def _quietly(what: str, done: int, total: int) -> None:

@@ -104,7 +104,7 @@ def _behind(store: Store, tables: Behind, head: Positions, mends: Mends) -> Iter
 class _Stop(NamedTuple):
     """The event that a projection cannot go over, and why."""
 
-    position: int
+    position: str
     error: type[Failure]
     why: str
 
@@ -118,7 +118,8 @@ def _first_stops(
         page = store.log.page(partition, position, pages.PAGE)
         for number, stops in store.advance.stops(page, projections):
             for name, error in stops.items():
-                first.setdefault(name, _Stop(page[number].position, type(error), sentence(error)))
+                where = positions.named(partition, page[number].position)
+                first.setdefault(name, _Stop(where, type(error), sentence(error)))
     return first
 
 

@@ -270,13 +270,14 @@ class Advance:
     def check_fits(self, standing: Iterable[Standing]) -> None:
         """Raise `LogWentBack` unless the log holds what was folded."""
         different = {
-            (each.partition, each.position, each.store_id, each.record_hash): each
+            (each.partition, each.position, each.store_id, each.record_hash): (row, each)
             for row in standing
             for each in row.checkpoints
         }
-        for checkpoint in different.values():
+        for row, checkpoint in different.values():
             if not self._fits(checkpoint):
-                raise LogWentBack(checkpoint.projection, checkpoint.position)
+                where = row.positions.named(checkpoint.partition, checkpoint.position)
+                raise LogWentBack(checkpoint.projection, where)
 
     def fits(self, standing: Standing) -> bool:
         """Tell whether the log holds what a generation was folded from."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
 from time import time_ns
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -34,6 +34,9 @@ from refold.projections.projection import (
     Row,
     fingerprint,
 )
+
+REGISTRY: Final = ("projections", "checkpoints", "plans", "parked")
+"""The tables that say how far the query tables are."""
 
 
 class Tables:

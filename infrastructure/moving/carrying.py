@@ -113,7 +113,7 @@ class Carrier:
                 for store in (self.source, self.target)
             )
             if ours and ours != theirs:
-                where = self._named(partition, end)
+                where = self.positions.named(partition, end)
                 self.differences.append(f"the logs differ at position {where} or before")
 
     def _carry(self, walk: Walk, until: int, total: int) -> None:
@@ -196,12 +196,8 @@ class Carrier:
         if page != there:
             pairs = zip(page, there, strict=False)
             same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            where = self._named(page[0].partition, page[0].position + same)
+            where = self.positions.named(page[0].partition, page[0].position + same)
             self.differences.append(f"the logs differ from position {where} on")
-
-    def _named(self, partition: int, position: int) -> str:
-        """Return how a position is called: with its partition where there are several."""
-        return f"{partition}:{position}" if len(self.walks) > 1 else str(position)
 
     def _at_target(self, page: list[Recorded]) -> list[Recorded]:
         return self.target.log.page(page[0].partition, page[0].position - 1, len(page))
@@ -212,7 +208,7 @@ class Carrier:
             standing = {seal.position: seal.chain for seal in seals}
             for seal in walk.seals:
                 if standing.get(seal.position, seal.chain) != seal.chain:
-                    where = self._named(walk.partition, seal.position)
+                    where = self.positions.named(walk.partition, seal.position)
                     self.differences.append(f"the target's seal at position {where} differs")
                     return
 

@@ -2,8 +2,9 @@
 
 from time import monotonic
 
+from refold.domain.ports import State
 from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.carrying import Carrier, check
+from refold.infrastructure.moving.carrying import Carrier, check, head
 from refold.infrastructure.moving.certificate import Certificate, End
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.store import Store
@@ -62,5 +63,5 @@ def certificate(
         differences=carrier.differences,
         seconds=seconds,
         pause=pause,
-        keys_left=0 if pause is None else carrier.vault.keys,
+        keys_left=carrier.vault.keys if head(carrier.source).state is State.SEALED else 0,
     )

@@ -119,7 +119,10 @@ def abort(source: Store, target: Store) -> None:
     there, here = head(source), head(target)
     held = (State.FILLING, source.address.public)
     if there.state is State.OPEN and (here.state, here.successor) == held:
-        target.log.change_state(State.FILLING, expected=held)
+        if here.positions.total:  # services may have been there before: it still says where to go
+            target.log.change_state(State.SEALED, expected=held, successor=source.address.public)
+        else:
+            target.log.change_state(State.FILLING, expected=held)
         return
     if there.state is not State.SEALED or there.successor != address:
         raise Refused(f"{source.address.public} is not sealed for a move to {address}")

@@ -9,6 +9,7 @@ source is sealed. A run that was broken off is found again at the target, event 
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import chain, islice, takewhile
+from math import inf
 from time import monotonic
 from typing import Final
 from uuid import uuid4
@@ -17,7 +18,7 @@ from refold.domain.errors import ForeignTarget, Refused
 from refold.domain.ports import Recorded, State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Memory
-from refold.infrastructure.chain import FamilyChains, Walk, pages
+from refold.infrastructure.chain import FamilyChains, Walk, page, pages
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.folder import Digest, digest
@@ -78,7 +79,10 @@ def _check(source: Store, target: Store, before: LogHead) -> None:
             " and those count positions: it cannot be numbered anew"
         )
     if before.state is State.OPEN and there.state is State.SEALED and there.successor == address:
-        raise Refused(f"{source.address.public} has moved to {address} already")
+        raise Refused(
+            f"{source.address.public} has moved to {address} already; refold verify {address}"
+            " checks what is there"
+        )
     if before.state is State.OPEN and before.positions.total:
         raise ForeignTarget(f"{address} holds {before.positions.total} events already")
     if before.positions.total and before.successor != source.address.public:
@@ -101,6 +105,7 @@ class _Renumbering:
         self._families = FamilyChains()
         self._last = "", 0
         self._comparison = Comparison(self.carrier)
+        self._comparison.compared_at = self._ends
 
     def begin_log(self) -> None:
         """Give an empty target an id of its own for its log, whatever began to fill it before."""
@@ -113,17 +118,21 @@ class _Renumbering:
         )
 
     def prepare(self) -> None:
-        """Carry and fold what keeps its place, as long as that is more than a little.
+        """Carry what keeps its place until little of that is left, or no less each time, and fold.
 
         That is nothing where a partition is empty, and ends where one has been quiet since.
         """
+        before = inf
         while not self.carrier.differences:
             until = _settled(self.source)
-            if until.beyond(self.carrier.positions) <= cutover.SHORT:
+            left = until.beyond(self.carrier.positions)
+            if left <= cutover.SHORT or left > cutover.GAIN * before:
                 break
+            before = left
             self._carry(until)
         self.carrier.check_blobs()
         if not self.carrier.differences:
+            self.source.folder.catch_up()
             self.target.folder.catch_up()
 
     def finish(self) -> None:
@@ -153,10 +162,10 @@ class _Renumbering:
         carrier, total = self.carrier, until.total
         carrier.carry_keys()
         events = self._merged(until)
-        while page := list(islice(events, PAGE)):
-            self._check_page(page)
-            carrier.over(page)
-            for lot in self._renumbered(page):
+        while records := list(islice(events, PAGE)):
+            self._check_page(records)
+            carrier.over(records)
+            for lot in self._renumbered(records):
                 self._write(lot)
             if carrier.differences:
                 return
@@ -170,8 +179,8 @@ class _Renumbering:
         ]
         return merge(*partitions, key=lambda record: (record.recorded_at, record.partition))
 
-    def _check_page(self, page: Sequence[Recorded]) -> None:
-        for record in page:
+    def _check_page(self, records: Sequence[Recorded]) -> None:
+        for record in records:
             if self.source.codec.removed_blobs(record):
                 raise Refused(
                     f"event {record.partition}:{record.position}, {record.type}, names positions:"
@@ -183,10 +192,10 @@ class _Renumbering:
                     f"command {record.command_id} wrote to streams that would lie in two partitions"
                 )
 
-    def _renumbered(self, page: Sequence[Recorded]) -> Iterator[list[Recorded]]:
+    def _renumbered(self, records: Sequence[Recorded]) -> Iterator[list[Recorded]]:
         """Yield the events of a page by partition of the target, at their new positions."""
         lots: list[list[Recorded]] = [[] for _ in self._walks]
-        for record in page:
+        for record in records:
             home = self.target.partition(record.stream)
             position = self._walks[home].position + len(lots[home]) + 1
             lots[home].append(record._replace(partition=home, position=position))
@@ -220,7 +229,9 @@ class _Renumbering:
         proofs, differences = list[TableProof](), self.carrier.differences
         for projection in catalog.ALL:
             ours, theirs = (_digest(each, projection) for each in (self.source, self.target))
-            whole = self.target.folder.digest(projection)[1]
+            whole = theirs
+            if any(map(is_position, projection.TABLE.columns)):
+                whole = self.target.folder.digest(projection)[1]
             proofs.append(TableProof(projection.NAME, whole, whole if ours == theirs else ours))
             if ours != theirs:
                 differences.append(f"table {projection.NAME} differs")
@@ -242,7 +253,7 @@ def _settled(source: Store) -> Positions:
     Time goes back in no partition, but there may be several events of one time.
     """
     last = [
-        source.log.page(partition, end - 1, 1)[0].recorded_at if end else 0
+        page(source.log, partition, end - 1, end, 1)[0].recorded_at if end else 0
         for partition, end in enumerate(head(source).positions.each)
     ]
     return positions_by(source, min(last) - 1)

@@ -13,9 +13,11 @@ import psycopg
 from psycopg.errors import DuplicateObject, InternalError_, UniqueViolation
 
 from refold.infrastructure.address import Postgres
+from refold.infrastructure.folding.tables import REGISTRY
 from refold.infrastructure.patience import Passing, patiently
 from refold.infrastructure.postgres.connection import available, connect_to_store
 from refold.infrastructure.postgres.rows import ANALYST, PROJECTOR
+from refold.infrastructure.schema import LOG_TABLES
 from refold.projections import catalog, views
 
 OWNER: Final = "refold_owner"
@@ -48,12 +50,6 @@ _SETTINGS: Final = {
 }
 """What holds for a session of `refold_analyst`."""
 
-_LOG: Final = (
-    *("alembic_version", "claims", "events", "heads", "keys", "seals", "snapshots", "store"),
-    "trackings",
-)
-"""The tables that `migrations/` makes."""
-
 _EXACT: Final = (
     "int, bigint, text[], bigint[], text[], bigint[], text[], int[], bytea[], bytea[], text[],"
     " int[]"
@@ -64,11 +60,8 @@ _APPENDS: Final = (
 )
 _FUNCTIONS: Final = (*_APPENDS, "refuse_change()")
 
-_BESIDE: Final = ("projections", "checkpoints", "plans", "parked")
-"""The tables that say how far the query tables are."""
-
 _GRANTS: Final = (
-    *(("SELECT", table, (WRITER, PROJECTOR)) for table in _LOG),
+    *(("SELECT", table, (WRITER, PROJECTOR)) for table in LOG_TABLES),
     ("INSERT", "events", (WRITER,)),
     ("UPDATE (partition)", "heads", (WRITER,)),  # a lock needs it: see _POLICIES
     ("INSERT, DELETE", "claims", (WRITER,)),
@@ -191,7 +184,7 @@ class _Store:
 
     def grant(self) -> None:
         """Grant what `_GRANTS` says of the log and nothing else, and reading what is folded."""
-        for table in _LOG:
+        for table in LOG_TABLES:
             self._do(f"REVOKE ALL ON {self._at}.{table} FROM {_ALL_OTHERS}")
         for right, table, roles in _GRANTS:
             self._do(f"GRANT {right} ON {self._at}.{table} TO {', '.join(roles)}")
@@ -241,7 +234,7 @@ class _Store:
 
 _ALL_OTHERS: Final = f"PUBLIC, {WRITER}, {PROJECTOR}, {ANALYST}, {OPERATOR}"
 _SHOWN: Final = {each.NAME for each in catalog.ALL} | {view.name for view in views.ALL}
-_QUERY_TABLE: Final = re.compile(rf"({'|'.join(sorted(_SHOWN))})(_\d+)?|{'|'.join(_BESIDE)}")
+_QUERY_TABLE: Final = re.compile(rf"({'|'.join(sorted(_SHOWN))})(_\d+)?|{'|'.join(REGISTRY)}")
 
 
 def _owner(relation: str) -> str:

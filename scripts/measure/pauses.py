@@ -55,7 +55,11 @@ def of_moves(site: Site) -> Measured:
         groups.checked(measured, here, site.events + acknowledged)
     measured.values = [pause for each in pauses.values() for pause in each]
     measured.figures |= {title: round(median(each), 2) for title, each in pauses.items()}
-    measured.figures |= {"events": site.events, "appended meanwhile": acknowledged, "services": WRITERS}
+    measured.figures |= {
+        "events": site.events,
+        "appended meanwhile": acknowledged,
+        "services": WRITERS,
+    }
     return measured
 
 

@@ -412,7 +412,10 @@ def shape(store: Store, table: str, without: str = "") -> tuple[Any, ...]:
         return columns, key
 
 
-TAKEN = ("files", "files_2", "files_1_search", "push_activity", "checkpoints", "mine", "sqlite_x")
+TAKEN = (
+    *("files", "files_2", "files_1_search", "push_activity", "parked", "trackings", "mine"),
+    "sqlite_x",
+)
 ILL_FORMED = ("", "Mine", "1st", "a b", 'a"; DROP TABLE x', "a" * 64, "é")
 
 

@@ -204,6 +204,19 @@ def test_the_way_back_needs_no_new_event(source: Store, target: Store) -> None:
     assert states(source, target) == [State.OPEN, State.SEALED]
 
 
+def test_a_move_that_is_certified_again_tells_the_keys_at_its_source_again(
+    source: Store, target: Store, third: Store
+) -> None:
+    add_user(source, "ada")
+    first = cutover.move(source, target)
+
+    again = cutover.move(source, target)
+
+    assert again.equal
+    assert first.keys_left == again.keys_left > 0
+    assert copy(target, third).keys_left == 0
+
+
 def test_a_target_that_has_moved_on_is_not_passed_over(
     source: Store, target: Store, third: Store
 ) -> None:
@@ -357,15 +370,29 @@ def test_a_target_that_a_move_is_filling_is_no_other_ones(
     assert states(source, target, third) == [State.OPEN, State.FILLING, State.OPEN]
 
 
-def test_a_move_that_is_given_up_leaves_the_target_to_others(source: Store, target: Store) -> None:
-    carrier = Carrier(source, target)
-    carrier.close(head(carrier.target))
-    carrier.carry(at(1))
+def test_a_move_that_is_given_up_leaves_an_empty_target_to_others(
+    source: Store, target: Store, third: Store
+) -> None:
+    Carrier(source, target).close(head(target))
 
     cutover.abort(source, target)
 
-    assert copy(source, target).equal
+    assert copy(third, target).equal
     assert states(source, target) == [State.OPEN, State.OPEN]
+
+
+def test_a_way_back_that_is_given_up_still_says_where_services_go(
+    source: Store, target: Store
+) -> None:
+    cutover.move(source, target)
+    Carrier(target, source).close(head(source))
+
+    cutover.abort(target, source)
+
+    with pytest.raises(Moved) as refusal:
+        ban(source, "b", "one")
+    assert refusal.value.successor == target.address.public
+    assert cutover.move(target, source).equal
 
 
 def test_a_source_whose_target_is_lost_is_opened_by_name(source: Store, target: Store) -> None:

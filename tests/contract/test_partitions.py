@@ -248,7 +248,7 @@ def test_a_log_that_went_back_in_one_partition_is_refused(
     store.log.append([registration("c", last)])
     store.folder.catch_up()
 
-    with pytest.raises(LogWentBack, match="up to position 1, where the log now holds another"):
+    with pytest.raises(LogWentBack, match="up to position 2:1, where the log now holds another"):
         replace(store, log=other.log).folder.catch_up()
 
 

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from refold.domain.errors import Unavailable
 from refold.domain.ports import Command, NewEvent, State, Write
 from refold.infrastructure import clock
 from refold.infrastructure.commands import run
 from refold.infrastructure.daemon import Daemon
+from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import status
 from refold.infrastructure.store import Store
+from refold.tests.contract.query_tables import register
 
 
 @pytest.fixture
@@ -66,3 +69,22 @@ def test_a_table_that_cannot_go_on_is_told_once_and_the_others_go_on(store: Stor
     assert [what for what, _ in said] == ["folded", "purged", "blocked"]
     assert "file.from_the_future" in said[-1][1]
     assert {each.name: each.state for each in status(store).projections}["sessions"] == "current"
+
+
+def test_what_could_not_be_folded_is_folded_once_the_store_is_there_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: Folder) -> None:
+        raise Unavailable("the server is away")
+
+    daemon = Daemon(store, lambda *_: None)
+    daemon.step()
+    register(store, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "catch_up", away)
+        with pytest.raises(Unavailable):
+            daemon.step()
+
+    daemon.step()
+
+    assert {each.state for each in status(store).projections} == {"current"}

@@ -28,6 +28,14 @@ def test_sqlite_migrations_make_the_schema_that_is_checked_in(tmp_path: Path) ->
     compare(dump_sqlite(tmp_path / "store"), MIGRATIONS / "sqlite" / DUMP, tmp_path)
 
 
+def test_the_tables_of_the_log_are_named(tmp_path: Path) -> None:
+    migrate_sqlite(tmp_path / "store")
+
+    with closing(sqlite3.connect(tmp_path / "store")) as connection:
+        made = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    assert sorted(name for (name,) in made) == sorted(schema.LOG_TABLES)
+
+
 def test_the_sqlite_schema_can_be_run(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "copy")) as connection:
         connection.executescript((MIGRATIONS / "sqlite" / DUMP).read_text())

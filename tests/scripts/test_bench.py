@@ -24,8 +24,8 @@ def test_rows_are_measured_against_references_and_written_with_the_machine(
     names = [
         *("append-1", "append-8-async", "append-8-processes", "latency-own-writes", "application"),
         *("application-sqlite", "load-100-sqlite", "replay", "live", "live-sql", "diff"),
-        *("diff-sqlite", "copy", "copy-sqlite", "import", "search-postgresql", "explain-sqlite"),
-        *("size", "size-sqlite", "move-pause"),
+        *("diff-sqlite", "copy", "copy-sqlite", "move-pause", "import", "search-postgresql"),
+        *("explain-sqlite", "size", "size-sqlite"),
     ]
     rows = [argument for name in names for argument in ("--rows", name)]
 

@@ -910,7 +910,8 @@ def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_
     assert again.json == {"position": 202, "cut_over": True}
     assert "has taken over: move it back instead" in taken.sentence
     assert "is not sealed for a move to sqlite:///" in elsewhere.sentence
-    assert "--target-is-lost is for --abort" in alone.sentence
+    assert alone.code == 2
+    assert "--target-is-lost is for --abort" in alone.err
     assert reopened.json == {"aborted": True}
     assert "none.pem holds no Ed25519 private key" in unsigned.sentence
 

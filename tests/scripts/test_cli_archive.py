@@ -116,26 +116,41 @@ def test_other_commands_take_no_archive(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "code", "sentence"),
     [
-        (("copy", "archive:b.zst", "archive:c.zst"), "an archive is copied to another as any file"),
-        (("copy", "sqlite:///a.db", "sqlite:///c.db", "--with-keys"), "--with-keys is for"),
-        (("copy", "sqlite:///a.db", "archive:b.zst", "--damaged"), "--without-keys and --damaged"),
-        (("copy", "archive:b.zst", "sqlite:///c.db", "--with-keys"), "--with-keys is for"),
-        (("verify", "archive:b.zst", "archive:b.zst"), "an archive is no store; "),
-        (("copy", "archive:a.db", "sqlite:///c.db"), "is no archive of refold"),
+        (("copy", "archive:b.zst", "archive:c.zst"), 2, "an archive is copied to another as any"),
+        (("copy", "sqlite:///a.db", "sqlite:///c.db", "--with-keys"), 2, "--with-keys is for"),
+        (("copy", "sqlite:///a.db", "archive:b.zst", "--damaged"), 2, "--without-keys and"),
+        (("copy", "archive:b.zst", "sqlite:///c.db", "--with-keys"), 2, "--with-keys is for"),
+        (("verify", "archive:b.zst", "archive:b.zst"), 1, "an archive is no store; "),
+        (("verify", "archive:b.zst", "sqlite:///a.db", "--other-config", "none"), 1, "none "),
+        (("verify", "sqlite:///a.db", "archive:b.zst", "--config", "none.toml"), 1, "none.toml "),
+        (("copy", "archive:a.db", "sqlite:///c.db"), 1, "is no archive of refold"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(
-    refold: Refold, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+    refold: Refold, tmp_path: Path, arguments: tuple[str, ...], code: int, sentence: str
 ) -> None:
     refold("copy", "sqlite:///a.db", "archive:b.zst")
 
     ran = refold(*arguments)
 
-    assert ran.code == 1
-    assert sentence in ran.sentence
+    assert ran.code == code
+    assert sentence in ran.err
     assert not (tmp_path / "c.db").exists()
+
+
+def test_a_store_that_an_archive_fills_has_one_partition(
+    refold: Refold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refold("copy", "sqlite:///a.db", "archive:b.zst", "--with-keys")
+    monkeypatch.setenv("REFOLD_PARTITIONS", "4")
+
+    filled = refold("copy", "archive:b.zst", "sqlite:///c.db")
+    monkeypatch.delenv("REFOLD_PARTITIONS")
+
+    assert filled.code in (0, 3), filled.err
+    assert len(refold("status", "--store", "sqlite:///c.db", "--json").json["partitions"]) == 1
 
 
 def test_an_archive_that_is_not_there_is_unavailable(refold: Refold, tmp_path: Path) -> None:

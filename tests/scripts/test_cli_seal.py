@@ -30,8 +30,10 @@ def test_deleted_newest_events_are_a_difference(refold: Refold, tmp_path: Path) 
     assert refold("verify", store).code in (0, 3)
     verified = refold("verify", store, "--anchor", anchor)
     again = refold("seal", "--anchor", anchor, "--store", store)
+    told = refold("seal", "--anchor", anchor, "--store", store, "--json").json
 
     assert (verified.code, again.code) == (3, 3)
+    assert (told["anchors"], len(told["differences"])) == ([], 1)
     assert verified.out.startswith("difference: the log ends at position 200, but at 20")
     assert "position 202" in again.out
     assert len(anchor.read_text().splitlines()) == 2
@@ -60,7 +62,12 @@ def test_an_anchor_is_put_into_the_bucket_that_is_named(
 
     sealed = refold("seal", "--anchor", f"s3://{BUCKET}/cli.anchor", "--config", "refold.toml")
 
+    verified = refold(
+        "verify", store, "--anchor", f"s3://{BUCKET}/cli.anchor", "--config", "refold.toml"
+    )
+
     assert sealed.out.startswith("anchored at position 0")
+    assert verified.out == "equal\n"
     refused = refold("seal", "--anchor", f"s3://{BUCKET}", "--store", store)
     assert (refused.code, refused.sentence) == (1, f"s3://{BUCKET} is not s3://BUCKET/KEY")
 
