@@ -2,7 +2,7 @@
 
 Each line is JSON, and each line here that closes a frame tells what the frame is:
 
-    {"archive": {"format": 1, "log_id": …, "partition": 0, "source": …, "made_at": …}}
+    {"archive": {"format": 1, "log_id": …, "store_id": …, "partition": 0, "source": …, …}}
     {"position": 1, "stream": …, …, "data": {…}, "metadata": {…}}     at most 1 000 of these, then
     {"block": {"first": 1, "last": 1000, "sha256": …, "chain": …, "types": {…}, "blobs": […]}}
     {"key": {"subject": …, "wrapped": …, "erased_at": …}}             any number of these, then
@@ -37,13 +37,17 @@ DEEPEST: Final = 200
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What an archive says of itself; `made_at` is ISO 8601, UTC."""
+    """What an archive says of itself; `made_at` is ISO 8601, UTC.
+
+    `store_id` is that of the store that began it, empty in archives that were made before 0.1.0.
+    """
 
     format: int
     log_id: str
     partition: int
     source: str
     made_at: str
+    store_id: str = ""
 
 
 class BlockEnd(msgspec.Struct, frozen=True):

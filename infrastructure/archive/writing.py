@@ -122,12 +122,14 @@ def _make(source: Store, place: Archive) -> None:
     """Make an archive with a header, whole or not at all, unless there is a file already."""
     if os.path.lexists(place.path):
         return
+    identity = source.log.identity()
     header = Header(
         FORMAT,
-        source.log.identity().log_id,
+        identity.log_id,
         PARTITION,
         source.address.public,
         datetime.now(UTC).isoformat(timespec="seconds"),
+        identity.store_id,
     )
     with NamedTemporaryFile(dir=place.path.parent, prefix=".refold-") as file:
         file.write(header_frame(header))

@@ -162,5 +162,6 @@ def test_zstd_and_jq_read_an_archive(source: Store, archive_of_source: Archive) 
     [header] = jq("select(.archive) | .archive")
     assert isinstance(header, dict)
     assert header["log_id"] == source.log.identity().log_id
+    assert header["store_id"] == source.log.identity().store_id
     assert header["source"] == source.address.public
     assert jq(".block.blobs[]?") == sorted(verify(archive_of_source).blobs)
