@@ -203,6 +203,9 @@ def cut_over(
             help="With --abort: there is no target any more, and what only it had is given up.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what --target-is-lost would do.")
+    ] = False,
     source_config: SourceConfig = None,
     target_config: TargetConfig = None,
     certificate: Kept = None,
@@ -220,15 +223,25 @@ def cut_over(
     """
     if lost and not abort:
         raise typer.BadParameter("--target-is-lost is for --abort")
+    if dry_run and not lost:
+        raise typer.BadParameter("--dry-run is for --abort --target-is-lost")
     both = _Both(source, source_config, target, target_config)
     if abort:
-        _abort(both, lost=lost, json=json)
+        _abort(both, lost=lost, dry_run=dry_run, json=json)
     else:
         _move(both, certificate, sign_with, json=json)
 
 
-def _abort(both: _Both, *, lost: bool, json: bool) -> None:
+def _abort(both: _Both, *, lost: bool, dry_run: bool, json: bool) -> None:
     with options.opened(both.source, both.source_config) as there:
+        if dry_run:
+            address = parse(both.target).public
+            cutover.check_sealed(there, address)
+            if json:
+                output.document({"would_abort": True})
+            else:
+                print(f"the source would take commands again; what only {address} had is given up")
+            return
         if lost:
             cutover.reopen(there, parse(both.target).public)
         else:

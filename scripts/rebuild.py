@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from refold.infrastructure.folding import workers
-from refold.infrastructure.folding.generations import PREVIOUS
+from refold.infrastructure.folding.generations import PREVIOUS, Generation
 from refold.infrastructure.folding.rebuilding import Comparison
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -36,6 +36,9 @@ def rebuild(
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Remove what is kept for --rollback.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what --drop-old would remove.")
+    ] = False,
     store: options.Address = None,
     config: options.Config = None,
     json: options.AsJson = False,
@@ -57,12 +60,15 @@ def rebuild(
         raise typer.BadParameter("--rollback needs what --drop-old removes")
     if everything and tables:
         raise typer.BadParameter("--all is for when no table is named")
+    if dry_run and not drop_old:
+        raise typer.BadParameter("--dry-run is for --drop-old; --no-switch shows what would differ")
     chosen = options.projections(tables)
     with options.opened(store, config) as opened:
         if rollback:
-            _roll_back(opened, chosen if tables else _with_a_previous_one(opened), json=json)
+            kept = chosen if tables else [each.projection for each in _previous(opened)]
+            _roll_back(opened, kept, json=json)
         elif drop_old:
-            _drop_old(opened, chosen, json=json)
+            _drop_old(opened, chosen, dry_run=dry_run, json=json)
         else:
             _rebuild(opened, chosen, number, samples, switch=switch, json=json)
 
@@ -119,10 +125,10 @@ def _named(chosen: Sequence[Projection]) -> str:
     return "--all" if len(chosen) == len(catalog.ALL) else " ".join(each.NAME for each in chosen)
 
 
-def _with_a_previous_one(store: Store) -> list[Projection]:
+def _previous(store: Store) -> list[Generation]:
     with store.tables.reading() as connection:
         generations = store.tables.generations(connection)
-    return [each.projection for each in generations if each.state == PREVIOUS]
+    return [each for each in generations if each.state == PREVIOUS]
 
 
 def _roll_back(store: Store, chosen: Sequence[Projection], *, json: bool) -> None:
@@ -151,14 +157,18 @@ def _roll_back(store: Store, chosen: Sequence[Projection], *, json: bool) -> Non
         print("no table has a previous generation")
 
 
-def _drop_old(store: Store, chosen: Sequence[Projection], *, json: bool) -> None:
-    dropped = store.rebuilder.drop(chosen, PREVIOUS)
+def _drop_old(store: Store, chosen: Sequence[Projection], *, dry_run: bool, json: bool) -> None:
+    if dry_run:
+        old = [each for each in _previous(store) if each.projection in chosen]
+    else:
+        old = store.rebuilder.drop(chosen, PREVIOUS)
+    names = [f"{each.projection.NAME}_{each.number}" for each in old]
     if json:
-        output.document({"dropped": [f"{each.projection.NAME}_{each.number}" for each in dropped]})
+        output.document({"would_drop" if dry_run else "dropped": names})
         return
-    for each in dropped:
-        print(f"dropped {each.projection.NAME}_{each.number}")
-    if not dropped:
+    for name in names:
+        print(f"{'would drop' if dry_run else 'dropped'} {name}")
+    if not names:
         print("no table has a previous generation")
 
 

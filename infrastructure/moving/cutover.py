@@ -124,8 +124,7 @@ def abort(source: Store, target: Store) -> None:
         else:
             target.log.change_state(State.FILLING, expected=held)
         return
-    if there.state is not State.SEALED or there.successor != address:
-        raise Refused(f"{source.address.public} is not sealed for a move to {address}")
+    check_sealed(source, address)
     is_ours = here.state is State.SEALED and here.successor == source.address.public
     is_same = source.log.partitions == target.log.partitions  # else positions tell nothing
     is_ahead = is_same and not there.positions.covers(here.positions)
@@ -142,10 +141,15 @@ def reopen(source: Store, address: str) -> None:
     Nobody looks there: what went in there is given up, and a store that is there after all would
     go on beside this one. Raises `Refused` unless the source is sealed for that address.
     """
+    check_sealed(source, address)
+    source.log.change_state(State.OPEN, expected=(State.SEALED, address))
+
+
+def check_sealed(source: Store, address: str) -> None:
+    """Raise `Refused` unless `source` is sealed for a move to `address`."""
     there = head(source)
     if there.state is not State.SEALED or there.successor != address:
         raise Refused(f"{source.address.public} is not sealed for a move to {address}")
-    source.log.change_state(State.OPEN, expected=(State.SEALED, address))
 
 
 def call_off(source: Store, target: Store, before: LogHead | None = None) -> None:

@@ -350,6 +350,8 @@ def test_a_rebuild_is_rolled_back_and_the_old_tables_go(refold: Refold, store: s
 
     back = refold("rebuild", "--rollback", "--store", store)
     one = refold("rebuild", "files", "--rollback", "--store", store, "--json")
+    dry = refold("rebuild", "--drop-old", "--dry-run", "--store", store)
+    alone = refold("rebuild", "--dry-run", "--store", store)
     dropped = refold("rebuild", "--drop-old", "--store", store)
     nothing = [refold("rebuild", way, "--store", store) for way in ("--rollback", "--drop-old")]
     refused = refold("rebuild", "files", "--rollback", "--store", store)
@@ -358,6 +360,8 @@ def test_a_rebuild_is_rolled_back_and_the_old_tables_go(refold: Refold, store: s
     assert one.json == {
         "tables": [{"name": "files", "generation": 2, "version": 2, "folds_on": True}]
     }
+    assert dry.out == "would drop file_tags_2\nwould drop files_1\n"
+    assert alone.code == 2
     assert dropped.out == "dropped file_tags_2\ndropped files_1\n"
     assert [ran.out for ran in nothing] == ["no table has a previous generation\n"] * 2
     assert refused.sentence == "there is no previous generation of table files"
@@ -901,6 +905,8 @@ def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_
     taken = refold("cutover", store, target, "--abort")
     elsewhere = refold("cutover", store, "sqlite:///lost.db", "--abort", "--target-is-lost")
     alone = refold("cutover", store, target, "--target-is-lost")
+    dry = refold("cutover", store, target, "--abort", "--target-is-lost", "--dry-run")
+    still = refold("status", "--store", store)
     reopened = refold("cutover", store, target, "--abort", "--target-is-lost", "--json")
     unsigned = refold("move", store, target, "--sign-with", "none.pem")
 
@@ -912,6 +918,8 @@ def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_
     assert "is not sealed for a move to sqlite:///" in elsewhere.sentence
     assert alone.code == 2
     assert "--target-is-lost is for --abort" in alone.err
+    assert (dry.code, still.out.splitlines()[1].endswith(": sealed")) == (0, True)
+    assert f"what only {target} had is given up" in dry.out
     assert reopened.json == {"aborted": True}
     assert "none.pem holds no Ed25519 private key" in unsigned.sentence
 
