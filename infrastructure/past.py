@@ -21,7 +21,6 @@ from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.tables import REGISTRY
-from refold.infrastructure.postgres.rows import let_analysts_read
 from refold.infrastructure.schema import LOG_TABLES
 from refold.infrastructure.sqlite.rows import tables_in_memory
 from refold.infrastructure.store import Store
@@ -188,9 +187,7 @@ def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
         for some in rows.partitions():
             now.execute(table.insert(), list(map(dict, some)))
             count += len(some)
-        if now.dialect.name == "postgresql":
-            place = now.dialect.identifier_preparer.format_table(table)
-            let_analysts_read(now, table.schema, place)
+        store.tables.rows.let_read(now, name)
     return count
 
 

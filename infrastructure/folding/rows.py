@@ -91,6 +91,10 @@ class Rows(Protocol):
         """Make a view over query tables, or replace it."""
         ...
 
+    def let_read(self, connection: sa.Connection, name: str) -> None:
+        """Let those read a table or view who may read the query tables."""
+        ...
+
     def refuses(self, error: Exception) -> bool:
         """Tell whether `error` says that a row cannot be kept, not that the engine fails."""
         ...

@@ -37,7 +37,7 @@ def check_key(key: Path | None) -> None:
         _private(key)
 
 
-class Told(Protocol):
+class AnyCertificate(Protocol):
     """A certificate of any sort."""
 
     def document(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Told(Protocol):
         ...
 
 
-def write(path: Path, certificate: Told, key: Path | None = None) -> None:
+def write(path: Path, certificate: AnyCertificate, key: Path | None = None) -> None:
     """Keep `certificate` in a file; with `key`, a PEM file of an Ed25519 private key, signed.
 
     The file is there whole or not at all. Raises `BadInput` for a key that is none, `Refused` when

@@ -210,7 +210,14 @@ class PostgresRows:
         ]:
             literal = (said or "").replace("'", "''").replace("%", "%%")
             connection.exec_driver_sql(f"COMMENT ON {what} IS '{literal}'")
-        let_analysts_read(connection, self._schema, quoted)
+        self.let_read(connection, view)
+
+    def let_read(self, connection: sa.Connection, name: str) -> None:
+        """Grant it to analysts, where they may use the schema."""
+        usage = sa.func.has_schema_privilege(ANALYST, self._schema, "USAGE")
+        roles = sa.table("pg_roles", sa.column("rolname"), schema="pg_catalog")
+        if connection.scalar(sa.select(usage).where(roles.c.rolname == ANALYST)):
+            connection.exec_driver_sql(f"GRANT SELECT ON {self._quoted(name)} TO {ANALYST}")
 
     def refuses(self, error: Exception) -> bool:
         if isinstance(error, psycopg.Error) and error.sqlstate:
@@ -358,11 +365,3 @@ def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
 def _cursor(connection: sa.Connection, name: str = "") -> Any:
     """Return a cursor of the driver's; a named one gets its rows a page at a time."""
     return connection.connection.cursor(name, binary=True)
-
-
-def let_analysts_read(connection: sa.Connection, schema: str | None, quoted: str) -> None:
-    """Grant a table or view, by its quoted name, to analysts who may use its schema."""
-    usage = sa.func.has_schema_privilege(ANALYST, schema, "USAGE")
-    roles = sa.table("pg_roles", sa.column("rolname"), schema="pg_catalog")
-    if connection.scalar(sa.select(usage).where(roles.c.rolname == ANALYST)):
-        connection.exec_driver_sql(f"GRANT SELECT ON {quoted} TO {ANALYST}")

@@ -139,6 +139,9 @@ class SqliteRows:
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view.name}")
         connection.exec_driver_sql(f"CREATE VIEW {view.name} AS {query}")
 
+    def let_read(self, connection: sa.Connection, name: str) -> None:
+        """Do nothing: who may read the file may read all of it."""
+
     def refuses(self, error: Exception) -> bool:
         code = getattr(error, "sqlite_errorcode", None)
         return code in REFUSED or isinstance(error, OverflowError | UnicodeEncodeError)
