@@ -36,6 +36,7 @@ from refold.infrastructure.postgres.connection import (
     configure_for_store,
     parameters,
 )
+from refold.infrastructure.postgres.prepared import Prepared
 from refold.infrastructure.sorting import (
     Facts,
     Known,
@@ -64,6 +65,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """Return the cursor for events as they are; its results are binary."""
         return self.cursor(binary=True, row_factory=_recorded)
 
+    @cached_property
+    def _ready(self) -> set[Prepared]:
+        return set()
+
+    def number(self, statement: Prepared, parameters: Sequence[object]) -> int | None:
+        """Return what comes of a statement, which is prepared when it is first run here."""
+        if statement not in self._ready:
+            statement.prepare(self.pgconn)
+            self._ready.add(statement)
+        return statement.run(self.pgconn, parameters)
+
 
 def _recorded(_: object) -> Callable[[Sequence[Any]], Recorded]:
     return Recorded._make
@@ -80,6 +92,9 @@ class PostgresLog:
         self._sql = {
             name: text.replace(b"refold.", quoted + b".")
             for name, text in statements(__package__ or "").items()
+        }
+        self._prepared = {
+            name: Prepared(self._sql[name]) for name in ("append_exact", "track_and_append_exact")
         }
         self._pool = ConnectionPool(
             address,
@@ -131,15 +146,13 @@ class PostgresLog:
         guards, rows = _columns(batch.guards, 2), _columns(batch.rows, 8)
         trackings = _columns(batch.trackings, 3) if batch.trackings else ()
         name = "track_and_append_exact" if trackings else "append_exact"
+        parameters = (partition, _now(), *guards, *rows, *trackings)
         try:
-            row = connection.execute(
-                self._sql[name], (partition, _now(), *guards, *rows, *trackings)
-            ).fetchone()
+            return connection.number(self._prepared[name], parameters)
         except UniqueViolation as error:
             if error.diag.constraint_name not in _TAKEN:
                 raise
             return None
-        return row[0] if row else None
 
     def _append_locked(
         self, connection: Connection, partition: int, commands: Sequence[Command]
