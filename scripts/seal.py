@@ -50,6 +50,7 @@ def seal(
         print(f"difference: {difference}")
     if differences:
         raise typer.Exit(3)
+    anchored = Positions(tuple(each.position for each in added))
     for each in () if json else added:
-        where = each.position if len(added) == 1 else f"{each.partition}:{each.position}"
+        where = anchored.named(each.partition, each.position)
         print(f"anchored at position {where}, chain {each.chain}")

@@ -175,6 +175,19 @@ def call_off(source: Store, target: Store, before: LogHead | None = None) -> Non
         source.log.change_state(State.OPEN, expected=State.SEALED)
 
 
+def seal(source: Store, address: str) -> None:
+    """Seal `source` for `address`, unless it is already. Raises `Moved` if for another one."""
+    there = head(source)
+    if there.state is State.SEALED and there.successor == address:
+        return
+    source.log.change_state(State.SEALED, expected=State.OPEN, successor=address)
+
+
+def is_worth_a_round(left: int, before: float) -> bool:
+    """Tell whether so many events are better carried before the seal; `before` were left before."""
+    return left > SHORT and left <= GAIN * before
+
+
 # --- steps ------------------------------------------------------------------------
 
 
@@ -187,14 +200,6 @@ def _check(source: Store, target: Store) -> None:
         raise Moved(there.successor or "an unknown address")
 
 
-def seal(source: Store, address: str) -> None:
-    """Seal `source` for `address`, unless it is already. Raises `Moved` if for another one."""
-    there = head(source)
-    if there.state is State.SEALED and there.successor == address:
-        return
-    source.log.change_state(State.SEALED, expected=State.OPEN, successor=address)
-
-
 def _prepare(carrier: Carrier, comparison: Comparison) -> None:
     """Do all that takes long: carry and compare, until little is left, or no less each time."""
     _carry_all(carrier)
@@ -204,7 +209,7 @@ def _prepare(carrier: Carrier, comparison: Comparison) -> None:
     before = inf
     while not carrier.differences:
         left = head(carrier.source).positions.total - comparison.positions.total
-        if left <= SHORT or left > GAIN * before:
+        if not is_worth_a_round(left, before):
             return
         before = left
         comparison.compare_touched()

@@ -121,7 +121,7 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
                 if progress:
                     progress("verify", done, position.total)
             if walk.chain != chain:
-                where = last if len(ends) == 1 else f"{partition}:{last}"
+                where = position.named(partition, last)
                 differences.append(f"the chain differs at position {where}")
     except BrokenLog as broken:
         return [str(broken)]

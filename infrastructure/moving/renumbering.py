@@ -126,7 +126,7 @@ class _Renumbering:
         while not self.carrier.differences:
             until = _settled(self.source)
             left = until.beyond(self.carrier.positions)
-            if left <= cutover.SHORT or left > cutover.GAIN * before:
+            if not cutover.is_worth_a_round(left, before):
                 break
             before = left
             self._carry(until)

@@ -118,6 +118,16 @@ def third(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
     return new_at(engines[1])
 
 
+@pytest.fixture
+def settings_of_stores(
+    contract_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A vault key, a place for blobs, and a password for who goes along to another store."""
+    monkeypatch.setenv("PGPASSWORD", urlsplit(contract_database).password or "")
+    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+
+
 @pytest.fixture(scope="session")
 def contract_database(postgres: str) -> Iterator[str]:
     """The url of one database for all contract tests: a schema is made faster than a database."""

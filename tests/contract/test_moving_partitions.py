@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import sha256
-from pathlib import Path
 from threading import Event, Thread
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -29,14 +27,7 @@ SEVERAL = 3
 HERS, SHARED = b"hers alone", b"of both"
 
 
-@pytest.fixture(autouse=True)
-def settings_of_stores(
-    contract_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A vault key, a place for blobs, and the password of the other store."""
-    monkeypatch.setenv("PGPASSWORD", urlsplit(contract_database).password or "")
-    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("settings_of_stores")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,14 +28,11 @@ from refold.tests.contract.two_stores import states
 NUMBERS = count()
 
 
+pytestmark = pytest.mark.usefixtures("settings_of_stores")
+
+
 @pytest.fixture(autouse=True)
-def settings_of_stores(
-    contract_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A vault key, a place for blobs, and a password for who goes along; small pages."""
-    monkeypatch.setenv("PGPASSWORD", urlsplit(contract_database).password or "")
-    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renumbering, "PAGE", 4)
 
 
