@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final, cast
 
 import sqlalchemy as sa
-from sqlalchemy.schema import SchemaConst
 
 from refold.domain import streams, times
 from refold.domain.errors import BadInput, Refused, Unreadable
@@ -172,12 +171,9 @@ def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
     `NameTaken`.
     """
     _check_name(name)
-    schema = store.tables.rows.physical(projection, name).schema
-    table = projection.TABLE.to_metadata(
-        sa.MetaData(), schema=schema or SchemaConst.RETAIN_SCHEMA, name=name
-    )
+    table = store.tables.physical(projection, name)
     with past.tables.reading() as then, store.tables.writing() as now:
-        if sa.inspect(now).has_table(name, schema):
+        if sa.inspect(now).has_table(name, table.schema):
             raise NameTaken(f"there is a table or view {name} already")
         table.create(now)
         source = past.tables.current(then)[projection.NAME].table

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -160,5 +161,10 @@ def _where(error: Exception) -> str:
 
 def fingerprint(projection: Projection) -> str:
     """Return the SHA-256 of name, version and columns: rows of another one are not to be mixed."""
-    columns = ",".join(f"{column.name}:{column.nullable}" for column in projection.TABLE.columns)
-    return sha256(f"{projection.NAME} {projection.VERSION} {columns}".encode()).hexdigest()
+    return _fingerprint(projection.NAME, projection.VERSION, projection.TABLE)
+
+
+@cache  # every reading of a table asks for it
+def _fingerprint(name: str, version: int, table: sa.Table) -> str:
+    columns = ",".join(f"{column.name}:{column.nullable}" for column in table.columns)
+    return sha256(f"{name} {version} {columns}".encode()).hexdigest()

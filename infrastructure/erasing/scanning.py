@@ -24,7 +24,6 @@ from refold.infrastructure.erasing.seeking import (
 )
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import SEARCH
 from refold.infrastructure.sqlite.compacting import pages
 from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, push_aliases, pushes, users
@@ -213,7 +212,7 @@ class Rows:
                     self.tables += 1
                     self._table(connection, inspector, schema, name, kept=name in evidence)
             for generation in generations:
-                if generation.projection.SEARCH:
+                if generation.projection.SEARCH and generation.is_of_this_version:
                     self._search(connection, generation)
 
     def _table(
@@ -263,7 +262,7 @@ class Rows:
             for key, _ in hits.rows:
                 self.seen.add(value)
                 if (generation.table.name, (key,)) not in named:
-                    self.found.append(Finding(value.what, generation.table.name, SEARCH, (key,)))
+                    self.found.append(Finding(value.what, generation.table.name, "search", (key,)))
 
 
 # --- files ------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from refold.infrastructure.codec import Codec
 from refold.infrastructure.folding.building import Progress, Workers
 from refold.infrastructure.folding.generations import Checkpoint, Generation, Standing
 from refold.infrastructure.folding.pages import PageReader
-from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.projections.projection import Folded, Key, Projection, fold, kinds, touched
 
 UNREADABLE: Final = (UnknownType, Undecodable, Unfoldable, NoVaultKey, WrongVaultKey)
@@ -134,15 +134,15 @@ class Advance:
         position: int,
     ) -> None:
         """Fold events into generations, of each of which the rows of some keys are touched."""
-        before, after = [], []
-        for generation, keys in touching:
-            parked = self.tables.parked(connection, generation)
+        refolded = []
+        waiting = self.tables.parked_of(connection, [generation for generation, _ in touching])
+        for (generation, keys), parked in zip(touching, waiting, strict=True):
             rows = self.tables.load(connection, generation, list(keys))
-            before.append(Folded(generation.projection, dict(rows), parked))
-            after.append(Folded(generation.projection, dict(rows), dict(parked)))
-        fold(after, events)
-        for (generation, _), was, now in zip(touching, before, after, strict=True):
-            self.tables.keep(connection, generation, was, now, position)
+            before = Folded(generation.projection, dict(rows), parked)
+            after = Folded(generation.projection, dict(rows), dict(parked))
+            refolded.append(Refolded(generation, before, after))
+        fold((each.after for each in refolded), events)
+        self.tables.keep(connection, refolded, position)
 
     # --- what can be read -----------------------------------------------------------
 
@@ -259,13 +259,15 @@ class Advance:
         partitions: Iterable[int],
     ) -> list[Checkpoint]:
         kept = self.tables.checkpoints(connection)
-        store_id = self.log.identity().store_id
-        places = (
+        places = [
             (generation.projection.NAME, generation.number, partition)
             for generation in generations
             for partition in partitions
-        )
-        return [kept.get(each, Checkpoint(*each, 0, 1, store_id, 0, b"")) for each in places]
+        ]
+        if any(place not in kept for place in places):
+            store_id = self.log.identity().store_id
+            kept = {each: Checkpoint(*each, 0, 1, store_id, 0, b"") for each in places} | {**kept}
+        return [kept[place] for place in places]
 
     def check_fits(self, standing: Iterable[Standing]) -> None:
         """Raise `LogWentBack` unless the log holds what was folded."""

@@ -29,7 +29,7 @@ from refold.infrastructure.codec import Codec
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.generations import BUILDING, Checkpoint, Generation, Plan
 from refold.infrastructure.folding.pages import PageReader
-from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.patience import patiently
 from refold.projections.projection import Folded, fold, kinds
@@ -227,7 +227,9 @@ class Builder:
             for generation, table in zip(generations, folded, strict=True):
                 if self._is_missing(connection, generation, plan, part):
                     empty = Folded(generation.projection, {}, {})
-                    self._tables.keep(connection, generation, empty, table, plan.position)
+                    self._tables.keep(
+                        connection, [Refolded(generation, empty, table)], plan.position
+                    )
                     self._save_checkpoint(connection, generation, plan, part)
 
     def _is_missing(

@@ -10,7 +10,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import SEARCH
 from refold.projections.catalog import LEFT_OUT
 from refold.projections.projection import Key
 
@@ -113,4 +112,4 @@ def _change(
 
 
 def _names(generation: Generation) -> list[str]:
-    return [column.name for column in generation.table.columns if column.name != SEARCH]
+    return [column.name for column in generation.table.columns]

@@ -19,7 +19,7 @@ from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generat
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.rebuilding import Rebuilder
 from refold.infrastructure.folding.rounds import Rounds
-from refold.infrastructure.folding.tables import Tables
+from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.patience import patiently
 from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold
 
@@ -177,13 +177,8 @@ class Folder:
             return False
         before = self._tables.load(connection, generation, [key])
         self._tables.unpark(connection, generation, key)
-        self._tables.keep(
-            connection,
-            generation,
-            Folded(projection, dict(before), {}),
-            Folded(projection, {key: row}, {}),
-            until,
-        )
+        was, now = Folded(projection, dict(before), {}), Folded(projection, {key: row}, {})
+        self._tables.keep(connection, [Refolded(generation, was, now)], until)
         return key not in self._tables.parked(connection, generation)
 
     def digest(self, projection: Projection) -> tuple[Positions, Digest]:

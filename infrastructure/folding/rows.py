@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 
 from refold.infrastructure.folding.generations import Generation
-from refold.projections.projection import Key, Projection, Row
+from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
-
-SEARCH: Final = "search"
-"""The column that a search looks at, where an engine adds one to those that are declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +53,6 @@ class Rows(Protocol):
 
     def reading(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
         """Open a transaction that sees one instant. Raises `Unavailable`."""
-        ...
-
-    def physical(self, projection: Projection, name: str) -> sa.Table:
-        """Return the table called `name` that keeps the rows of `projection` in this engine."""
         ...
 
     def create(self, connection: sa.Connection, generation: Generation) -> None:

@@ -8,11 +8,13 @@ for `Rows`, which each engine brings along.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import groupby
 from operator import itemgetter
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.schema import SchemaConst
 
 from refold.infrastructure.folding.generations import (
     BUILDING,
@@ -37,6 +39,14 @@ from refold.projections.projection import (
 
 REGISTRY: Final = ("projections", "checkpoints", "plans", "parked")
 """The tables that say how far the query tables are."""
+
+
+class Refolded(NamedTuple):
+    """Rows of a generation as they are kept, and as events have changed them."""
+
+    generation: Generation
+    before: Folded
+    after: Folded
 
 
 class Tables:
@@ -98,6 +108,17 @@ class Tables:
             comment="Rows that are not up to date: see refold retry.",
             sqlite_strict=True,
         )
+        # Whoever reads a table asks these two: as texts, they cost the half.
+        generations, checkpoints = self._generations, self._checkpoints
+        self._read_generations = _text(
+            engine,
+            sa.select(generations)
+            .where(generations.c.state != sa.literal_column(f"'{DROPPED}'"))
+            .order_by(generations.c.name, generations.c.generation),
+        )
+        self._read_checkpoints = _text(
+            engine, sa.select(checkpoints).where(checkpoints.c.parts == sa.literal_column("1"))
+        )
         with self.reading() as connection:
             there = sa.inspect(connection).has_table(self._parked.name, schema)
         if not there:
@@ -132,11 +153,9 @@ class Tables:
 
     def generations(self, connection: sa.Connection) -> list[Generation]:
         """Return all generations of the projections of this refold, oldest first."""
-        query = sa.select(self._generations).where(self._generations.c.state != DROPPED)
-        query = query.order_by("name", "generation")
         return [
             self._generation(connection, projection, *values)
-            for name, *values in connection.execute(query).all()
+            for name, *values in connection.exec_driver_sql(self._read_generations)
             for projection in [catalog.named(name)]
             if projection
         ]
@@ -154,11 +173,17 @@ class Tables:
         table = self._physical.get((name, filled_by))
         if table is None:
             if filled_by == fingerprint(projection):
-                table = self.rows.physical(projection, name)
+                table = self.physical(projection, name)
             else:  # another version declares other columns
                 table = sa.Table(name, sa.MetaData(), schema=self._schema, autoload_with=connection)
             self._physical[name, filled_by] = table
         return Generation(projection, number, version, filled_by, state, table)
+
+    def physical(self, projection: Projection, name: str) -> sa.Table:
+        """Return the table called `name` beside these that could keep the rows of `projection`."""
+        return projection.TABLE.to_metadata(
+            sa.MetaData(), schema=self._schema or SchemaConst.RETAIN_SCHEMA, name=name
+        )
 
     def current(self, connection: sa.Connection) -> dict[str, Generation]:
         """Return the generation behind each view, by name."""
@@ -246,8 +271,7 @@ class Tables:
 
     def checkpoints(self, connection: sa.Connection) -> Mapping[tuple[str, int, int], Checkpoint]:
         """Return the checkpoints of whole generations by projection, generation and partition."""
-        table = self._checkpoints
-        rows = connection.execute(sa.select(table).where(table.c.parts == 1))
+        rows = connection.exec_driver_sql(self._read_checkpoints)
         return {(row[0], row[1], row[2]): Checkpoint(*row) for row in rows}
 
     def plans(self, connection: sa.Connection, generation: Generation) -> dict[int, Plan]:
@@ -320,60 +344,50 @@ class Tables:
             values[:width]: make(*values) for values in self.rows.load(connection, generation, keys)
         }
 
-    def keep(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        before: Folded,
-        after: Folded,
-        position: int,
-    ) -> None:
-        """Write the rows that are not as `before`, and park the keys that could not be folded.
+    def keep(self, connection: sa.Connection, refolded: Sequence[Refolded], position: int) -> None:
+        """Write the rows that are not as before, and park the keys that could not be folded.
 
         A row that the engine refuses stays as it was, and its key is parked at `position`, up to
         where the rows are folded.
         """
-        parked = {key: why for key, why in after.parked.items() if key not in before.parked}
-        changes = [key for key, row in after.rows.items() if row != before.rows.get(key)]
-        if changes:
-            refused = self._save(connection, generation, changes, before.rows, after.rows)
-            parked |= {key: Parked(position, why) for key, why in refused.items()}
-        self._park(connection, generation, parked)
+        changes = [
+            (each, key)
+            for each in refolded
+            for key, row in each.after.rows.items()
+            if row != each.before.rows.get(key)
+        ]
+        refused = self._save(connection, changes) if changes else []
+        for each in refolded:
+            parked = {
+                key: why for key, why in each.after.parked.items() if key not in each.before.parked
+            }
+            parked |= {key: Parked(position, why) for one, key, why in refused if one is each}
+            self._park(connection, each.generation, parked)
 
     def _save(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        keys: Sequence[Key],
-        before: Mapping[Key, Row | None],
-        after: Mapping[Key, Row | None],
-    ) -> dict[Key, str]:
-        """Write rows, and return the keys of those that the engine refuses, with the reason."""
+        self, connection: sa.Connection, changes: Sequence[tuple[Refolded, Key]]
+    ) -> list[tuple[Refolded, Key, str]]:
+        """Write rows, and return those that the engine refuses, with the reason."""
         try:
             with connection.begin_nested():
-                self._write(connection, generation, keys, before, after)
+                for refolded, some in groupby(changes, key=itemgetter(0)):
+                    self._write(connection, refolded, [key for _, key in some])
         except Exception as error:
             if not self.rows.refuses(error):
                 raise
-            if len(keys) == 1:
-                return {keys[0]: f"the database refuses its row: {type(error).__name__}"}
-            halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
-            first, second = (
-                self._save(connection, generation, half, before, after) for half in halves
-            )
-            return first | second
-        return {}
+            if len(changes) == 1:
+                return [(*changes[0], f"the database refuses its row: {type(error).__name__}")]
+            half = len(changes) // 2
+            return [
+                *self._save(connection, changes[:half]),
+                *self._save(connection, changes[half:]),
+            ]
+        return []
 
-    def _write(
-        self,
-        connection: sa.Connection,
-        generation: Generation,
-        keys: Sequence[Key],
-        before: Mapping[Key, Row | None],
-        after: Mapping[Key, Row | None],
-    ) -> None:
+    def _write(self, connection: sa.Connection, refolded: Refolded, keys: Sequence[Key]) -> None:
         """Write in the order of the keys: that is the fastest way into an index."""
         gone, new, changed = list[Key](), list[Row](), list[Row]()
+        generation, before, after = refolded.generation, refolded.before.rows, refolded.after.rows
         for key in keys:
             row = after[key]
             if row is None:
@@ -395,14 +409,29 @@ class Tables:
 
     def parked(self, connection: sa.Connection, generation: Generation) -> dict[Key, Parked]:
         """Return the keys of a generation that wait, and why."""
+        [parked] = self.parked_of(connection, [generation])
+        return parked
+
+    def parked_of(
+        self, connection: sa.Connection, generations: Sequence[Generation]
+    ) -> list[dict[Key, Parked]]:
+        """Return the same of several generations, in order."""
+        found: dict[tuple[str, int], dict[Key, Parked]] = {
+            (each.projection.NAME, each.number): {} for each in generations
+        }
         table = self._parked
         rows = connection.execute(
-            sa.select(table.c.key, table.c.position, table.c.error).where(
-                table.c.projection == generation.projection.NAME,
-                table.c.generation == generation.number,
-            )
+            sa.select(
+                table.c.projection,
+                table.c.generation,
+                table.c.key,
+                table.c.position,
+                table.c.error,
+            ).where(sa.tuple_(table.c.projection, table.c.generation).in_(list(found)))
         )
-        return {tuple(json.loads(key)): Parked(*why) for key, *why in rows}
+        for projection, generation, key, *why in rows:
+            found[projection, generation][tuple(json.loads(key))] = Parked(*why)
+        return list(found.values())
 
     def _park(
         self, connection: sa.Connection, generation: Generation, parked: Mapping[Key, Parked]
@@ -433,6 +462,10 @@ class Tables:
                 table.c.key == json.dumps(key),
             )
         )
+
+
+def _text(engine: sa.Engine, query: sa.Select[Any]) -> str:
+    return str(query.compile(engine))
 
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:

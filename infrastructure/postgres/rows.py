@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar, Final
 
 import psycopg
@@ -18,12 +19,12 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import SEARCH, Hits
+from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.postgres.connection import available, connect_to_store
-from refold.projections.projection import Key, Projection, Row
+from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
 
@@ -38,6 +39,12 @@ _AS_PROJECTOR: Final = (
     b" AND pg_has_role(oid, 'USAGE') AND has_schema_privilege(oid, %s, 'CREATE')"
 )
 """Whoever may fold does so in one name, so that all may change and drop what one has made."""
+
+PLACE: Final = "added_place"
+"""The column that numbers the rows of a table that can be searched, newest last."""
+
+WORDS: Final = "words"
+"""The column that a search looks at, in a table beside the other."""
 
 _NOW_US: Final = "(extract(epoch FROM now()) * 1000000)::bigint"
 
@@ -60,6 +67,7 @@ def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> T
     def folding() -> psycopg.Connection:
         connection = connect_to_store(address, connecting, autocommit=True)
         connection.execute(_AS_PROJECTOR, (PROJECTOR, schema))
+        connection.execute("SET jit TO off")  # it would be compiled for longer than it is run
         connection.autocommit = False
         return connection
 
@@ -89,9 +97,9 @@ class PostgresRows:
             yield connection
 
     def exclude(self, connection: sa.Connection, fence: str) -> None:
-        connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-            {"name": f"refold tables {self._schema} {fence}"},
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            (f"refold tables {self._schema} {fence}",),
         )
 
     @contextmanager
@@ -110,26 +118,16 @@ class PostgresRows:
                     raise
                 raise Passing("the tables were replaced while they were read") from error
 
-    def physical(self, projection: Projection, name: str) -> sa.Table:
-        table = projection.TABLE.to_metadata(
-            sa.MetaData(schema=self._schema), schema=self._schema, name=name
-        )
-        if projection.SEARCH:
-            table.append_column(
-                sa.Column(SEARCH, TSVECTOR, comment="what refold search looks at: its own words")
-            )
-        return table
-
     def create(self, connection: sa.Connection, generation: Generation) -> None:
-        table = generation.table
-        table.create(connection)
-        connection.exec_driver_sql(
-            f"ALTER TABLE {self._quoted(table.name)} SET (toast_tuple_target = {WIDEST_INLINE})"
-        )
+        for table in _tables(generation):
+            table.create(connection)
+            connection.exec_driver_sql(
+                f"ALTER TABLE {self._quoted(table.name)} SET (toast_tuple_target = {WIDEST_INLINE})"
+            )
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
-        table = generation.table
-        table.drop(connection)
+        for table in _tables(generation):
+            table.drop(connection, checkfirst=True)  # older versions had one table for both
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
@@ -139,10 +137,11 @@ class PostgresRows:
                 connection, checkfirst=True
             )
         if generation.projection.SEARCH:
-            name = f"{table.name}_{SEARCH}"
-            sa.Index(name, table.c[SEARCH], postgresql_using="gin").create(
+            search = _search(table)
+            sa.Index(f"{search.name}_{WORDS}", search.c[WORDS], postgresql_using="gin").create(
                 connection, checkfirst=True
             )
+            connection.exec_driver_sql(f"ANALYZE {self._quoted(search.name)} ({PLACE})")
         connection.exec_driver_sql(f"ANALYZE {self._quoted(table.name)}")
 
     def lock(
@@ -228,7 +227,7 @@ class PostgresRows:
         self, connection: sa.Connection, generation: Generation, keys: Sequence[Key]
     ) -> Iterable[Row]:
         table = generation.table
-        names = [column.name for column in table.columns if column.name != SEARCH]
+        names = [column.name for column in table.columns]
         key = [column.name for column in table.primary_key.columns]
         cursor = _cursor(connection)
         cursor.execute(
@@ -240,7 +239,7 @@ class PostgresRows:
 
     def scan(self, connection: sa.Connection, generation: Generation) -> Iterable[Row]:
         table = generation.table
-        names = [column.name for column in table.columns if column.name != SEARCH]
+        names = [column.name for column in table.columns]
         key = ", ".join(column.name for column in table.primary_key.columns)
         with _cursor(connection, name="scan") as cursor:
             cursor.itersize = ROWS_AT_ONCE
@@ -252,7 +251,12 @@ class PostgresRows:
     def insert(
         self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
     ) -> None:
-        table = generation.table
+        for table, some in _rows(generation, rows):
+            self._insert(connection, table, some)
+
+    def _insert(
+        self, connection: sa.Connection, table: sa.Table, rows: Iterable[Sequence[object]]
+    ) -> None:
         names = ", ".join(column.name for column in table.columns)
         with _cursor(connection).copy(
             f"COPY {self._quoted(table.name)} ({names}) FROM STDIN"
@@ -261,17 +265,22 @@ class PostgresRows:
                 "bigint" if isinstance(column.type, sa.BigInteger) else "text"
                 for column in table.columns
             )
-            for row in _searchable(generation, rows):
+            for row in rows:
                 copy.write_row(row)
 
     def update(
         self, connection: sa.Connection, generation: Generation, rows: Sequence[Row]
     ) -> None:
-        table = generation.table
+        for table, some in _rows(generation, rows):
+            self._update(connection, table, list(some))
+
+    def _update(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[Sequence[object]]
+    ) -> None:
         names = [column.name for column in table.columns]
         key = [column.name for column in table.primary_key.columns]
         changed = ", ".join(
-            f"{name} = n.{name}{'::tsvector' if name == SEARCH else ''}"
+            f"{name} = n.{name}{'::tsvector' if name == WORDS else ''}"
             for name in names
             if name not in key
         )
@@ -279,7 +288,7 @@ class PostgresRows:
             f"UPDATE {self._quoted(table.name)} t SET {changed}"
             f" FROM unnest({_arrays(table, names)}) AS n ({', '.join(names)})"
             f" WHERE {_same(key, 'n')}",
-            _columns(list(_searchable(generation, rows))),
+            _columns(rows),
         )
 
     def remove(
@@ -290,12 +299,18 @@ class PostgresRows:
     ) -> None:
         table = generation.table
         key = [column.name for column in table.primary_key.columns]
-        _cursor(connection).execute(
+        removed = (
             f"DELETE FROM {self._quoted(table.name)} t"
             f" USING unnest({_arrays(table, key)}) AS k ({', '.join(key)})"
-            f" WHERE {_same(key, 'k')}",
-            _columns(keys),
+            f" WHERE {_same(key, 'k')}"
         )
+        if generation.projection.SEARCH:
+            removed = (
+                f"WITH removed AS ({removed} RETURNING t.{PLACE})"
+                f" DELETE FROM {self._quoted(_search(table).name)} t"
+                f" USING removed r WHERE {_same([PLACE], 'r')}"
+            )
+        _cursor(connection).execute(removed, _columns(keys))
 
     def search(
         self,
@@ -306,15 +321,25 @@ class PostgresRows:
         offset: int,
     ) -> Hits:
         table = self._quoted(generation.table.name)
+        search = self._quoted(_search(generation.table).name)
         rows = connection.exec_driver_sql(
             f"""
-            WITH hits AS MATERIALIZED (
+            WITH blocks AS MATERIALIZED (  -- newest first, and none is read that is not needed
                 SELECT
-                    added_place,
-                    CASE WHEN {SEARCH} @@ %s::tsquery THEN 0
-                        WHEN {SEARCH} @@ %s::tsquery THEN 1 ELSE 2 END AS rank
-                FROM {table} WHERE {SEARCH} @@ %s::tsquery
-                ORDER BY added_place DESC LIMIT {Hits.MOST + 1}
+                    replace(%s, '{tsquery.BLOCK}', block::text)::tsquery AS in_name,
+                    replace(%s, '{tsquery.BLOCK}', block::text)::tsquery AS in_name_or_tags,
+                    replace(%s, '{tsquery.BLOCK}', block::text)::tsquery AS anywhere
+                FROM generate_series(
+                    (SELECT max({PLACE}) >> {tsquery.BITS_OF_BLOCK} FROM {search}), 0, -1
+                ) AS block
+            ), hits AS MATERIALIZED (
+                SELECT {PLACE}, rank FROM blocks CROSS JOIN LATERAL (
+                    SELECT
+                        {PLACE},
+                        CASE WHEN {WORDS} @@ in_name THEN 0
+                            WHEN {WORDS} @@ in_name_or_tags THEN 1 ELSE 2 END AS rank
+                    FROM {search} WHERE {WORDS} @@ anywhere ORDER BY {PLACE} DESC
+                ) AS newest LIMIT {Hits.MOST + 1}
             ), total AS (
                 SELECT count(*) AS total, min(added_place) AS oldest FROM hits
             ), page AS (
@@ -340,10 +365,34 @@ class PostgresRows:
         return f'"{self._schema}"."{name}"'
 
 
-def _searchable(generation: Generation, rows: Iterable[Row]) -> Iterable[Row]:
-    """Return rows with what a search looks at behind them, if the projection has that."""
-    search = generation.projection.SEARCH
-    return ((*row, tsquery.vector(search(row))) for row in rows) if search else rows
+def _tables(generation: Generation) -> list[sa.Table]:
+    """Return the table of a generation and, if it can be searched, that of its words."""
+    table = generation.table
+    return [table, _search(table)] if generation.projection.SEARCH else [table]
+
+
+@cache
+def _search(table: sa.Table) -> sa.Table:
+    """Return the table of what a search looks at: narrow, since it reads many rows of it."""
+    return sa.Table(
+        f"{table.name}_search",
+        sa.MetaData(),
+        sa.Column(PLACE, sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column(WORDS, TSVECTOR, nullable=False),
+        schema=table.schema,
+        comment=f"What refold search looks at, of {table.name}: its own words.",
+    )
+
+
+def _rows(
+    generation: Generation, rows: Sequence[Row]
+) -> Iterator[tuple[sa.Table, Iterable[Sequence[object]]]]:
+    """Yield each of `_tables` with what is to be in it."""
+    table, search = generation.table, generation.projection.SEARCH
+    yield table, rows
+    if search:
+        at = table.columns.keys().index(PLACE)
+        yield _search(table), ((row[at], tsquery.vector(search(row), row[at])) for row in rows)
 
 
 def _same(key: Sequence[str], other: str) -> str:

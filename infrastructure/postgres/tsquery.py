@@ -2,6 +2,9 @@
 
 Both are casts from text, not `to_tsquery` and `to_tsvector`: those would make tokens of their
 own. Tokens hold a-z and 0-9 only, so there is nothing to escape.
+
+A GIN index gives all matches or none, and the newest are wanted. So each word stands behind the
+number of a block of places, `3-librari`, and a query asks one block after the other.
 """
 
 from collections.abc import Iterator
@@ -15,20 +18,27 @@ TAGS: Final = "B"
 TYPE: Final = "C"
 ALL_FIELDS: Final = NAME + TAGS + TYPE
 
+BLOCK: Final = "#"
+"""What stands for the number of a block in the text of a query."""
+
+BITS_OF_BLOCK: Final = 26
+"""Bits of a place within its block: 2**18 positions, so 20 blocks are 5 million events."""
+
 
 def render(query: Query, fields: str = ALL_FIELDS) -> str:
     """Return the text of a tsquery that searches `fields`, some of the letters A, B and C.
 
-    A query without alternatives is the empty tsquery, which matches nothing.
+    It is one when `BLOCK` is replaced by the number of the block to be searched. A query without
+    alternatives is the empty tsquery, which matches nothing.
     """
     # Without weights GIN answers from the index alone; with them each row is looked at again.
     weights = "" if set(fields) == set(ALL_FIELDS) else fields
     return " | ".join(_conjunction(terms, weights) for terms in query.alternatives)
 
 
-def vector(document: Document) -> str:
+def vector(document: Document, place: int) -> str:
     """Return the text of a tsvector; a free position keeps phrases within a field or tag."""
-    return " ".join(_lexemes(document))
+    return " ".join(_lexemes(document, place >> BITS_OF_BLOCK))
 
 
 def _conjunction(terms: tuple[Term, ...], weights: str) -> str:
@@ -43,15 +53,16 @@ def _term(term: Term, weights: str) -> str:
 
 
 def _word(word: str, flags: str) -> str:
-    return f"'{word}':{flags}" if flags else f"'{word}'"
+    lexeme = f"'{BLOCK}-{word}'"
+    return f"{lexeme}:{flags}" if flags else lexeme
 
 
-def _lexemes(document: Document) -> Iterator[str]:
+def _lexemes(document: Document, block: int) -> Iterator[str]:
     position = 0
     for weight, run in _runs(document):
         for word in run:
             position += 1
-            yield f"'{word}':{position}{weight}"
+            yield f"'{block}-{word}':{position}{weight}"
         position += 1
 
 

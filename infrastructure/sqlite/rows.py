@@ -15,7 +15,7 @@ from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import available, connect
-from refold.projections.projection import Key, Projection, Row
+from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
 
@@ -90,9 +90,6 @@ class SqliteRows:
             connection.begin(),
         ):
             yield connection
-
-    def physical(self, projection: Projection, name: str) -> sa.Table:
-        return projection.TABLE.to_metadata(sa.MetaData(), name=name)
 
     def create(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table

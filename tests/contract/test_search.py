@@ -13,6 +13,7 @@ from refold.domain.ports import Appended, Command, Write
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.open import open_store
+from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.queries import search
 from refold.infrastructure.store import Store
 
@@ -26,6 +27,12 @@ KINDS = {  # name, tags, type: the oldest first
     "7": ("of libraries", ("cooking",), "quantum"),
     "8": ("library quantum field", ("physics",), "pdf"),
 }
+
+
+@pytest.fixture(autouse=True)
+def blocks_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL searches block after block: here few files are several blocks."""
+    monkeypatch.setattr(tsquery, "BITS_OF_BLOCK", 10)
 
 
 @pytest.fixture
@@ -102,6 +109,18 @@ def test_beyond_the_most_that_is_counted_only_the_newest_are_told(
 
     assert keys(hits) == list(found)
     assert (hits.total, hits.more) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("most", "found"),
+    [(1, "8"), (2, "87"), (3, "876"), (4, "8576"), (6, "853476"), (7, "8534276")],
+)
+def test_it_is_the_newest_that_are_told(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, most: int, found: str
+) -> None:
+    monkeypatch.setattr(Hits, "MOST", most)
+
+    assert keys(search(filled, "quantum")) == list(found)
 
 
 @pytest.mark.parametrize(("most", "more"), [(7, True), (8, False), (9, False)])
