@@ -15,7 +15,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.blobs.contents import bring
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.folder import fold_family
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.requests.attachments import state, stream
 from refold.infrastructure.store import Store
 from refold.projections import attachments
@@ -85,9 +85,8 @@ def list_of_message(store: Store, message: str, *, after: After = "now") -> list
     Those of the same instant come in the order of their ids. Raises `IllFormedText`.
     """
     check_text("message id", message)
-    refresh(store, after, attachments)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[attachments.NAME].table
+    with reading(store, after, attachments) as (connection, current):
+        table = current[attachments.NAME].table
         columns = [table.c[name] for name in Attachment._fields]
         shown = sa.select(*columns).where(table.c.message == message, table.c.deleted_at.is_(None))
         return sorted(map(Attachment._make, connection.execute(shown)), key=_age)

@@ -15,7 +15,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.blobs.contents import bring
 from refold.infrastructure.blobs.presigning import media_type
 from refold.infrastructure.folding.folder import fold_family
-from refold.infrastructure.queries import refresh
+from refold.infrastructure.queries import reading
 from refold.infrastructure.requests.media import CONTENT_OF, kept
 from refold.infrastructure.store import Store
 from refold.projections import media
@@ -136,9 +136,8 @@ def redirect(store: Store, id: str) -> Redirect:
 
 def _other(store: Store, content_hash: str) -> Media | None:
     """Return media that were imported beside the first ones of a content, which are deleted."""
-    refresh(store, "now", media)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[media.NAME].table
+    with reading(store, "now", media) as (connection, current):
+        table = current[media.NAME].table
         columns = [table.c[name] for name in Media._fields]
         found = sa.select(*columns).where(table.c.content_hash == content_hash)
         row = connection.execute(found.order_by(table.c.media_id).limit(1)).first()

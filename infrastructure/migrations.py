@@ -2,14 +2,13 @@
 
 import sqlalchemy as sa
 
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.store import Store
 from refold.projections import applied_migrations
 
 
 def applied(store: Store, *, after: After = "now") -> list[str]:
     """Return the ids of the migrations that were run and not taken back, in order."""
-    refresh(store, after, applied_migrations)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[applied_migrations.NAME].table
+    with reading(store, after, applied_migrations) as (connection, current):
+        table = current[applied_migrations.NAME].table
         return list(connection.execute(sa.select(table.c.id).order_by(table.c.id)).scalars())

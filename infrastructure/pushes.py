@@ -11,7 +11,7 @@ from refold.domain import push
 from refold.infrastructure import push_documents
 from refold.infrastructure.codec import parse
 from refold.infrastructure.limits import check_page
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.requests.pushes import OfPush
 from refold.infrastructure.store import Store
 from refold.projections import pushes
@@ -70,10 +70,9 @@ def list_pushes(
     that no column holds as it is makes this read documents. Raises `PageTooLarge`.
     """
     check_page(limit, offset)
-    refresh(store, after, pushes)
     query = PENDING if query is None else query
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[pushes.NAME].table
+    with reading(store, after, pushes) as (connection, current):
+        table = current[pushes.NAME].table
         by_column, by_document = _split(table, query)
         found = sa.select(table.c.summary).where(*by_column)
         found = found.order_by(table.c.newest_first, table.c.id)
@@ -94,9 +93,8 @@ def list_pushes_of_user(
 
     Names and addresses are compared in lower case.
     """
-    refresh(store, after, pushes)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[pushes.NAME].table
+    with reading(store, after, pushes) as (connection, current):
+        table = current[pushes.NAME].table
         made = table.c.user_email.in_([email.lower() for email in emails])
         found = sa.select(table.c.summary).where(
             table.c.type == "push", made | (table.c.reviewer == username.lower())
@@ -107,9 +105,8 @@ def list_pushes_of_user(
 
 def push_activity(store: Store, *, after: After = "now") -> list[PushActivity]:
     """Return the activity of each repository that was pushed to, by its canonical url."""
-    refresh(store, after, pushes)
-    with store.tables.reading() as connection:
-        schema = store.tables.current(connection)[pushes.NAME].table.schema
+    with reading(store, after, pushes) as (connection, current):
+        schema = current[pushes.NAME].table.schema
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in PUSH_ACTIVITY.columns]
         view = sa.table(PUSH_ACTIVITY.name, *columns, schema=schema)
         rows = connection.execute(sa.select(view).order_by(view.c.canonical_url))

@@ -1,6 +1,7 @@
 """Questions that a store answers: one file, a search, where everything stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -76,9 +77,7 @@ def list_files(
     Tables that are behind `after` are folded first. Raises `PageTooLarge`.
     """
     check_page(limit, offset)
-    refresh(store, after, files, file_counts, file_tags)
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
+    with reading(store, after, files, file_counts, file_tags) as (connection, current):
         listed, counted, tagged = (
             current[projection.NAME].table for projection in (files, file_counts, file_tags)
         )
@@ -139,10 +138,9 @@ def search(
     """
     check_query(text)
     check_page(limit, offset)
-    refresh(store, after, files)
     query = parse(text)
-    with store.tables.reading() as connection:
-        generation = store.tables.current(connection)[files.NAME]
+    with reading(store, after, files) as (connection, current):
+        generation = current[files.NAME]
         waiting, hits, stale = parked.count(connection, generation), _NO_HITS, frozenset[Key]()
         if query.alternatives:
             hits = store.tables.rows.search(connection, generation, query, limit, offset)
@@ -155,6 +153,21 @@ _NO_HITS: Final = Hits(0, more=False, rows=())
 
 
 # --- how new an answer is ---------------------------------------------------------
+
+
+@contextmanager
+def reading(
+    store: Store, after: After, *wanted: Projection
+) -> Iterator[tuple[sa.Connection, Mapping[str, Generation]]]:
+    """Open the tables at one instant, as new as `after` asks for, and give what is behind views.
+
+    Raises as `refresh`.
+    """
+    if after and after != "now":  # of many who wait for their own, one folds for all
+        refresh(store, after, *wanted)
+    goal = None if after == "now" else Positions(())
+    with store.folder.reading(goal, wanted) as opened:
+        yield opened
 
 
 def refresh(store: Store, after: After, *wanted: Projection) -> None:

@@ -10,11 +10,12 @@ from refold.domain.texts import IllFormedText
 from refold.infrastructure.codec import parse
 from refold.infrastructure.push_documents import same
 from refold.infrastructure.pushes import PushActivity, push_activity
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.requests import repos as requests
 from refold.infrastructure.store import Store
 from refold.projections import pushes, repo_permissions, repos
 from refold.projections.columns import indexable, storable
+from refold.projections.projection import Projection
 
 Json = dict[str, Any]
 
@@ -47,8 +48,7 @@ def find_repo(
     query = {field: text for field, text in asked.items() if text is not None}
     if not query:
         return None
-    refresh(store, after, repos, repo_permissions)
-    return next((found for _, found in _select(store, query)), None)
+    return next((found for _, found in _select(store, query, after)), None)
 
 
 def list_repos(
@@ -60,8 +60,7 @@ def list_repos(
     the pushes to the repository, `latestPushAtMs` and `latestPendingReviewAtMs` (ms since 1970)
     are left out where there is none.
     """
-    refresh(store, after, repos, repo_permissions, pushes)
-    found = list(_select(store, query or {}))
+    found = list(_select(store, query or {}, after, pushes))
     activity = {each.canonical_url: each for each in push_activity(store, after=None)}
     return [record | _activity(activity.get(url) if url else None) for url, record in found]
 
@@ -81,10 +80,11 @@ def is_user_push_allowed(store: Store, url: str, username: str) -> bool:
 _ROLES: tuple[repo.Role, ...] = ("canPush", "canAuthorise")
 
 
-def _select(store: Store, query: Mapping[str, object]) -> Iterator[tuple[str, Json]]:
+def _select(
+    store: Store, query: Mapping[str, object], after: After, *others: Projection
+) -> Iterator[tuple[str, Json]]:
     """Yield canonical url and record of the repositories that `query` finds."""
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
+    with reading(store, after, repos, repo_permissions, *others) as (connection, current):
         table, granted = current[repos.NAME].table, current[repo_permissions.NAME].table
         columns = (table.c.repo, table.c.id, table.c.canonical_url, table.c.document)
         narrowed = sa.select(*columns).where(*_by_column(table, query))

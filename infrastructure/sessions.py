@@ -8,7 +8,7 @@ from refold.domain import streams, times
 from refold.domain.sealing import Sealed
 from refold.infrastructure import clock
 from refold.infrastructure.commands import carry_out
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.requests import sessions as requests
 from refold.infrastructure.store import Store
 from refold.projections import sessions
@@ -44,11 +44,10 @@ def show_session(store: Store, sid: str) -> SessionView | None:
 
 def list_sessions(store: Store, after: After = "now") -> Iterator[SessionView]:
     """Yield the sessions that live, in the order of their hashes: bodies, but no ids."""
-    refresh(store, after, sessions)
-    now = clock.now(store.log)
-    with store.tables.reading() as connection:
-        generation = store.tables.current(connection)[sessions.NAME]
+    with reading(store, after, sessions) as (connection, current):
+        generation = current[sessions.NAME]
         rows = [sessions.Row(*row) for row in store.tables.rows.scan(connection, generation)]
+    now = clock.now(store.log)
     live = [row for row in rows if row.expires_at_us > now]
     bodies = store.vault.open_all(map(sessions.sealed, live))
     for row, body in zip(live, bodies, strict=True):
@@ -59,10 +58,9 @@ def list_sessions(store: Store, after: After = "now") -> Iterator[SessionView]:
 
 def purge(store: Store, most: int | None = None) -> int:
     """End sessions that have expired, and return how many; their bodies are gone with that."""
-    refresh(store, "now", sessions)
     now = clock.now(store.log)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[sessions.NAME].table
+    with reading(store, "now", sessions) as (connection, current):
+        table = current[sessions.NAME].table
         query = table.select().with_only_columns(table.c.hash).where(table.c.expires_at_us <= now)
         query = query.order_by(table.c.expires_at_us).limit(most)
         expired = [hash for (hash,) in connection.execute(query)]

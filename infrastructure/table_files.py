@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import sqlalchemy as sa
 
 from refold.domain.errors import BadInput
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.catalog import LEFT_OUT
@@ -48,9 +48,8 @@ def _rows(store: Store, name: str, after: After) -> Iterator[tuple[list[str], It
     if projection is None:
         tables = ", ".join(each.NAME for each in catalog.ALL)
         raise BadInput(f"there is no table {name!r}; there are {tables}")
-    refresh(store, after, projection)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[name].table
+    with reading(store, after, projection) as (connection, current):
+        table = current[name].table
         names = [each for each in projection.TABLE.c.keys() if each not in LEFT_OUT.get(name, ())]
         query = sa.select(*(table.c[each] for each in names)).order_by(*table.primary_key)
         yield names, iter(connection.execution_options(yield_per=1_000).execute(query))

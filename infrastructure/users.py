@@ -12,7 +12,7 @@ from refold.infrastructure import passwords
 from refold.infrastructure.codec import parse
 from refold.infrastructure.commands import blinded
 from refold.infrastructure.push_documents import same
-from refold.infrastructure.queries import After, refresh
+from refold.infrastructure.queries import After, reading
 from refold.infrastructure.requests import users as requests
 from refold.infrastructure.store import Store
 from refold.projections import public_keys, users
@@ -77,9 +77,8 @@ def _listed(
     store: Store, columns: Mapping[str, str], after: After
 ) -> Iterator[tuple[dict[str, Any], list[Any]]]:
     """Yield profiles and public keys of the users with those texts, as they became known."""
-    refresh(store, after, users, public_keys)
-    with store.tables.reading() as connection:
-        table = store.tables.current(connection)[users.NAME].table
+    with reading(store, after, users, public_keys) as (connection, current):
+        table = current[users.NAME].table
         found = sa.select(table.c.id, table.c.profile).order_by(table.c.first_position, table.c.id)
         for column, text in columns.items():
             found = found.where(table.c[column] == indexable(text))

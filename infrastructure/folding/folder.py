@@ -1,6 +1,7 @@
 """Keeps the live query tables of a store behind its log, and tells what they hold."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -30,6 +31,24 @@ class Digest:
 
     rows: int
     hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The live tables: those that are missing, those of another version, and where others stand."""
+
+    current: Mapping[str, Generation]
+    missing: Sequence[Projection]
+    stale: Stops
+    standing: Sequence[Positions]
+
+    def stands_at(self, goal: Positions, wanted: Iterable[Projection]) -> bool:
+        """Tell whether all go on and are folded up to `goal`."""
+        return (
+            not self.missing
+            and all(each.NAME not in self.stale for each in wanted)
+            and all(each.covers(goal) for each in self.standing)
+        )
 
 
 class Folder:
@@ -81,6 +100,26 @@ class Folder:
 
         self._rounds.reach(goal, fold)
 
+    @contextmanager
+    def reading(
+        self, goal: Positions | None, wanted: Collection[Projection]
+    ) -> Iterator[tuple[sa.Connection, Mapping[str, Generation]]]:
+        """Open the live tables at one instant, folded up to `goal`, or all that is in the log.
+
+        They are in the transaction in which they were found to stand there; only if they do not,
+        there is another. Raises as `catch_up`.
+        """
+        goal = self._head(None) if goal is None else goal
+        with self._tables.reading() as connection:
+            found = self._look(connection)
+            if found.stands_at(goal, wanted):
+                yield connection, found.current
+                return
+        _, stops = self._go_on(found, goal, goal)
+        self._check(stops, wanted)
+        with self._tables.reading() as connection:
+            yield connection, self._tables.current(connection)
+
     def _head(self, until: Positions | None) -> Positions:
         head = self._advance.head()
         if until and not head.covers(until):
@@ -97,21 +136,41 @@ class Folder:
     ) -> tuple[Positions, Stops]:
         """Fold up to `until`, page by page till there is `enough`; return how far, and stops."""
         with self._tables.reading() as connection:
-            current = self._tables.current(connection)
-            standing = self._advance.standing(connection, current.values())
+            found = self._look(connection)
+        return self._go_on(found, enough, until, progress)
+
+    def _look(self, connection: sa.Connection) -> _Found:
+        """Return which tables there are and how far they are. Raises `LogWentBack`."""
+        current = self._tables.current(connection)
+        standing = self._advance.standing(connection, current.values())
         self._advance.check_fits(standing)
-        missing = [each for each in self._projections if each.NAME not in current]
-        if missing:
-            self._build(missing, enough, progress)
-            return self._fold(enough, until, progress)
         stale = _stale(current.values())
-        stops = dict(stale)
-        going = zip(current, standing, strict=True)
-        reached = [until, *(each.positions for name, each in going if name not in stale)]
-        done = list(Positions.lowest(reached).each)
+        return _Found(
+            current,
+            [each for each in self._projections if each.NAME not in current],
+            stale,
+            [
+                each.positions
+                for name, each in zip(current, standing, strict=True)
+                if name not in stale
+            ],
+        )
+
+    def _go_on(
+        self,
+        found: _Found,
+        enough: Positions,
+        until: Positions,
+        progress: Progress | None = None,
+    ) -> tuple[Positions, Stops]:
+        if found.missing:
+            self._build(found.missing, enough, progress)
+            return self._fold(enough, until, progress)
+        stops = dict(found.stale)
+        done = list(Positions.lowest([until, *found.standing]).each)
         for partition, end in enumerate(until.each):
             if done[partition] < enough[partition]:
-                here = dict(stale)  # what stops a table in one partition stops it in no other
+                here = dict(found.stale)  # what stops a table in a partition stops it in no other
                 with self._advance.pages(partition) as pages:
                     fold_next = partial(self._fold_next, pages, end, here)
                     while (reached_here := patiently(fold_next)) < enough[partition]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 import psycopg
@@ -387,12 +388,19 @@ def _search(table: sa.Table) -> sa.Table:
 def _rows(
     generation: Generation, rows: Sequence[Row]
 ) -> Iterator[tuple[sa.Table, Iterable[Sequence[object]]]]:
-    """Yield each of `_tables` with what is to be in it."""
+    """Yield each of `_tables` with what is to be in it.
+
+    Words come in the order of their places: a search reads the newest, which then lie together.
+    """
     table, search = generation.table, generation.projection.SEARCH
     yield table, rows
     if search:
         at = table.columns.keys().index(PLACE)
-        yield _search(table), ((row[at], tsquery.vector(search(row), row[at])) for row in rows)
+        newest_last = sorted(rows, key=itemgetter(at))
+        yield (
+            _search(table),
+            ((row[at], tsquery.vector(search(row), row[at])) for row in newest_last),
+        )
 
 
 def _same(key: Sequence[str], other: str) -> str:
