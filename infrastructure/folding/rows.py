@@ -68,9 +68,9 @@ class Rows(Protocol):
         ...
 
     def lock(
-        self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
+        self, connection: sa.Connection, views: Sequence[str], generations: Sequence[Generation]
     ) -> None:
-        """Wait for the readers of `views` and `tables`, and keep new ones waiting, all at once.
+        """Wait for the readers of `views` and `generations`; new ones wait meanwhile, all at once.
 
         A reader of two views must never hold one while this transaction holds the other.
         """

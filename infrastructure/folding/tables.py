@@ -226,11 +226,7 @@ class Tables:
             and other.state == PREVIOUS
             and other not in generations
         ]
-        self.rows.lock(
-            connection,
-            [*(view.name for view in on_them), *names],
-            [other.table for other in outdated],
-        )
+        self.rows.lock(connection, [*(view.name for view in on_them), *names], outdated)
         for other in outdated:
             self.drop(connection, other)
         replaced = self.current(connection)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, ClassVar, Final
 
@@ -86,7 +86,7 @@ def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> T
 class PostgresRows:
     """`Rows` of PostgreSQL."""
 
-    events_a_part: ClassVar[int] = 250_000
+    events_a_part: ClassVar[int] = 100_000
 
     def __init__(self, address: str, schema: str) -> None:
         self._address = address
@@ -127,7 +127,7 @@ class PostgresRows:
             )
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
-        for table in _tables(generation):
+        for table in reversed(_tables(generation)):  # in the order in which a search locks them
             table.drop(connection, checkfirst=True)  # older versions had one table for both
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
@@ -146,12 +146,15 @@ class PostgresRows:
         connection.exec_driver_sql(f"ANALYZE {self._quoted(table.name)}")
 
     def lock(
-        self, connection: sa.Connection, views: Sequence[str], tables: Sequence[sa.Table]
+        self, connection: sa.Connection, views: Sequence[str], generations: Sequence[Generation]
     ) -> None:
+        inspector = sa.inspect(connection)
+        tables = [table.name for each in generations for table in _tables(each)]
         there = [
-            name for name in sa.inspect(connection).get_view_names(self._schema) if name in views
+            *(name for name in inspector.get_view_names(self._schema) if name in views),
+            *(name for name in inspector.get_table_names(self._schema) if name in tables),
         ]
-        names = ", ".join(self._quoted(name) for name in (*there, *(each.name for each in tables)))
+        names = ", ".join(map(self._quoted, there))
         for _ in range(LOCK_TRIES if names else 0):
             try:
                 with connection.begin_nested():
@@ -372,7 +375,7 @@ def _tables(generation: Generation) -> list[sa.Table]:
     return [table, _search(table)] if generation.projection.SEARCH else [table]
 
 
-@cache
+@lru_cache(maxsize=64)
 def _search(table: sa.Table) -> sa.Table:
     """Return the table of what a search looks at: narrow, since it reads many rows of it."""
     return sa.Table(

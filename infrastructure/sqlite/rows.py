@@ -118,7 +118,7 @@ class SqliteRows:
         self,
         connection: sa.Connection,
         views: Sequence[str],
-        tables: Sequence[sa.Table],
+        generations: Sequence[Generation],
     ) -> None:
         """Wait for nobody: a reader goes on in the snapshot that it began with."""
 

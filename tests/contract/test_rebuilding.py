@@ -18,7 +18,7 @@ from refold.infrastructure.folding.generations import BUILDING, PREVIOUS
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.folding.rehearsing import rehearse
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import refresh
+from refold.infrastructure.queries import refresh, search
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
@@ -405,6 +405,34 @@ def test_readers_see_whole_tables_through_twenty_switches(new_kept_url: Callable
     assert last == 21
     assert len(reads) > 20
     assert set(map(str, reads)) == {str([(50, 50)])}
+
+
+def test_searches_find_whole_tables_through_switches(new_kept_url: Callable[[], str]) -> None:
+    url, stop, told = new_kept_url(), Flag(), list[object]()
+    with open_store(url, create=True) as store:
+        for number in range(50):
+            register(store, f"{number}")
+        refresh(store, "now")
+
+        def look() -> None:
+            with open_store(url) as own:
+                while not stop.is_set():
+                    try:
+                        told.append(search(own, "pdf", after=None, limit=3).total)
+                    except Unavailable as error:
+                        told.append(str(error))
+
+        searching = [Thread(target=look) for _ in range(3)]
+        for each in searching:
+            each.start()
+        for _ in range(15):
+            store.rebuilder.rebuild([files])
+        stop.set()
+        for each in searching:
+            each.join()
+
+    assert 50 in told
+    assert set(told) <= {50, "the tables were replaced while they were read"}
 
 
 # --- rehearsing -------------------------------------------------------------------------
