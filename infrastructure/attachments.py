@@ -85,11 +85,11 @@ def list_of_message(store: Store, message: str, *, after: After = "now") -> list
     Those of the same instant come in the order of their ids. Raises `IllFormedText`.
     """
     check_text("message id", message)
-    with reading(store, after, attachments) as (connection, current):
-        table = current[attachments.NAME].table
+    with reading(store, after, attachments) as tables:
+        table = tables.current[attachments.NAME].table
         columns = [table.c[name] for name in Attachment._fields]
         shown = sa.select(*columns).where(table.c.message == message, table.c.deleted_at.is_(None))
-        return sorted(map(Attachment._make, connection.execute(shown)), key=_age)
+        return sorted(map(Attachment._make, tables.connection.execute(shown)), key=_age)
 
 
 def attach_all(

@@ -136,11 +136,11 @@ def redirect(store: Store, id: str) -> Redirect:
 
 def _other(store: Store, content_hash: str) -> Media | None:
     """Return media that were imported beside the first ones of a content, which are deleted."""
-    with reading(store, "now", media) as (connection, current):
-        table = current[media.NAME].table
+    with reading(store, "now", media) as tables:
+        table = tables.current[media.NAME].table
         columns = [table.c[name] for name in Media._fields]
         found = sa.select(*columns).where(table.c.content_hash == content_hash)
-        row = connection.execute(found.order_by(table.c.media_id).limit(1)).first()
+        row = tables.connection.execute(found.order_by(table.c.media_id).limit(1)).first()
     return Media._make(row) if row else None
 
 

@@ -71,17 +71,17 @@ def list_pushes(
     """
     check_page(limit, offset)
     query = PENDING if query is None else query
-    with reading(store, after, pushes) as (connection, current):
-        table = current[pushes.NAME].table
+    with reading(store, after, pushes) as tables:
+        table = tables.current[pushes.NAME].table
         by_column, by_document = _split(table, query)
         found = sa.select(table.c.summary).where(*by_column)
         found = found.order_by(table.c.newest_first, table.c.id)
         if not by_document:
-            summaries = connection.execute(found.limit(limit).offset(offset)).scalars()
+            summaries = tables.connection.execute(found.limit(limit).offset(offset)).scalars()
             return [_parsed(summary) for summary in summaries]
         found = found.add_columns(table.c.document, table.c.blobs)
         end = None if limit is None else offset + limit
-        with connection.execution_options(yield_per=100).execute(found) as rows:
+        with tables.connection.execution_options(yield_per=100).execute(found) as rows:
             fitting = (row[0] for row in rows if _has_fields(row[1], row[2], by_document))
             return [_parsed(summary) for summary in islice(fitting, offset, end)]
 
@@ -93,23 +93,23 @@ def list_pushes_of_user(
 
     Names and addresses are compared in lower case.
     """
-    with reading(store, after, pushes) as (connection, current):
-        table = current[pushes.NAME].table
+    with reading(store, after, pushes) as tables:
+        table = tables.current[pushes.NAME].table
         made = table.c.user_email.in_([email.lower() for email in emails])
         found = sa.select(table.c.summary).where(
             table.c.type == "push", made | (table.c.reviewer == username.lower())
         )
         found = found.order_by(table.c.newest_first, table.c.id)
-        return [_parsed(summary) for summary in connection.execute(found).scalars()]
+        return [_parsed(summary) for summary in tables.connection.execute(found).scalars()]
 
 
 def push_activity(store: Store, *, after: After = "now") -> list[PushActivity]:
     """Return the activity of each repository that was pushed to, by its canonical url."""
-    with reading(store, after, pushes) as (connection, current):
-        schema = current[pushes.NAME].table.schema
+    with reading(store, after, pushes) as tables:
+        schema = tables.current[pushes.NAME].table.schema
         columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in PUSH_ACTIVITY.columns]
         view = sa.table(PUSH_ACTIVITY.name, *columns, schema=schema)
-        rows = connection.execute(sa.select(view).order_by(view.c.canonical_url))
+        rows = tables.connection.execute(sa.select(view).order_by(view.c.canonical_url))
         return [
             PushActivity(url, *counts, _millis(latest), _millis(latest_pending))  # type: ignore[call-arg]
             for url, *counts, latest, latest_pending in rows

@@ -11,7 +11,7 @@ from refold.domain import file, streams
 from refold.domain.ports import ends
 from refold.domain.positions import Positions
 from refold.infrastructure.folding import parked
-from refold.infrastructure.folding.folder import fold_family
+from refold.infrastructure.folding.folder import LiveTables, fold_family
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.parked import ParkedRow, Waiting
 from refold.infrastructure.folding.rows import Hits
@@ -77,9 +77,10 @@ def list_files(
     Tables that are behind `after` are folded first. Raises `PageTooLarge`.
     """
     check_page(limit, offset)
-    with reading(store, after, files, file_counts, file_tags) as (connection, current):
+    with reading(store, after, files, file_counts, file_tags) as tables:
+        connection = tables.connection
         listed, counted, tagged = (
-            current[projection.NAME].table for projection in (files, file_counts, file_tags)
+            tables.current[projection.NAME].table for projection in (files, file_counts, file_tags)
         )
         page = sa.select(*(listed.c[name] for name in files.Row._fields))
         page = page.order_by(listed.c.added_at_us, listed.c.key)
@@ -139,11 +140,11 @@ def search(
     check_query(text)
     check_page(limit, offset)
     query = parse(text)
-    with reading(store, after, files) as (connection, current):
-        generation = current[files.NAME]
+    with reading(store, after, files) as tables:
+        connection, generation = tables.connection, tables.current[files.NAME]
         waiting, hits, stale = parked.count(connection, generation), _NO_HITS, frozenset[Key]()
         if query.alternatives:
-            hits = store.tables.rows.search(connection, generation, query, limit, offset)
+            hits = tables.rows.search(connection, generation, query, limit, offset)
         if waiting:
             stale = parked.among(connection, generation, [(key,) for key, _ in hits.rows])
     return Found(hits.total, hits.more, hits.rows, waiting, frozenset(key for (key,) in stale))
@@ -156,31 +157,17 @@ _NO_HITS: Final = Hits(0, more=False, rows=())
 
 
 @contextmanager
-def reading(
-    store: Store, after: After, *wanted: Projection
-) -> Iterator[tuple[sa.Connection, Mapping[str, Generation]]]:
-    """Open the tables at one instant, as new as `after` asks for, and give what is behind views.
-
-    Raises as `refresh`.
-    """
-    if after and after != "now":  # of many who wait for their own, one folds for all
-        refresh(store, after, *wanted)
-    goal = None if after == "now" else Positions(())
-    with store.folder.reading(goal, wanted) as opened:
-        yield opened
-
-
-def refresh(store: Store, after: After, *wanted: Projection) -> None:
-    """Fold the tables as far as `after` asks for; tables that were never built are.
+def reading(store: Store, after: After, *wanted: Projection) -> Iterator[LiveTables]:
+    """Open the tables folded as far as `after` asks for; those that were never built are.
 
     A store that has gone along to a log of other partitions folds all: what a position from before
-    means is not known there.
-    Raises as `Folder.catch_up` where one of those `wanted` cannot go on.
+    means is not known there. Raises as `Folder.catch_up` where one of those `wanted` cannot go on.
     """
-    if after == "now" or (after and store.was_renumbered):
-        store.folder.catch_up(wanted=wanted or None)
-    else:
-        store.folder.reach(after or Positions(()), wanted or None)
+    goal: Positions | None = None
+    if after != "now" and not (after and store.was_renumbered):
+        goal = after or Positions(())
+    with store.folder.reading(goal, wanted) as tables:
+        yield tables
 
 
 # --- status -----------------------------------------------------------------------

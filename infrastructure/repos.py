@@ -84,16 +84,19 @@ def _select(
     store: Store, query: Mapping[str, object], after: After, *others: Projection
 ) -> Iterator[tuple[str, Json]]:
     """Yield canonical url and record of the repositories that `query` finds."""
-    with reading(store, after, repos, repo_permissions, *others) as (connection, current):
-        table, granted = current[repos.NAME].table, current[repo_permissions.NAME].table
+    with reading(store, after, repos, repo_permissions, *others) as tables:
+        table, granted = (
+            tables.current[repos.NAME].table,
+            tables.current[repo_permissions.NAME].table,
+        )
         columns = (table.c.repo, table.c.id, table.c.canonical_url, table.c.document)
         narrowed = sa.select(*columns).where(*_by_column(table, query))
-        rows = connection.execute(narrowed.order_by(table.c.name, table.c.id)).all()
+        rows = tables.connection.execute(narrowed.order_by(table.c.name, table.c.id)).all()
         of_those = granted.c.repo.in_(sa.select(narrowed.subquery().c.repo))
         names = sa.select(granted.c.repo, granted.c.role, granted.c.username).where(of_those)
         names = names.order_by(granted.c.granted_position, granted.c.ordinal)
         users: dict[str, dict[str, list[str]]] = {}
-        for key, role, username in connection.execute(names):
+        for key, role, username in tables.connection.execute(names):
             users.setdefault(key, {}).setdefault(role, []).append(username)
     for key, id, url, document in rows:
         record = _shown(id, parse(document.encode()), users.get(key, {}))

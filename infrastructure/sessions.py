@@ -44,9 +44,9 @@ def show_session(store: Store, sid: str) -> SessionView | None:
 
 def list_sessions(store: Store, after: After = "now") -> Iterator[SessionView]:
     """Yield the sessions that live, in the order of their hashes: bodies, but no ids."""
-    with reading(store, after, sessions) as (connection, current):
-        generation = current[sessions.NAME]
-        rows = [sessions.Row(*row) for row in store.tables.rows.scan(connection, generation)]
+    with reading(store, after, sessions) as tables:
+        generation = tables.current[sessions.NAME]
+        rows = [sessions.Row(*row) for row in tables.rows.scan(tables.connection, generation)]
     now = clock.now(store.log)
     live = [row for row in rows if row.expires_at_us > now]
     bodies = store.vault.open_all(map(sessions.sealed, live))
@@ -59,11 +59,11 @@ def list_sessions(store: Store, after: After = "now") -> Iterator[SessionView]:
 def purge(store: Store, most: int | None = None) -> int:
     """End sessions that have expired, and return how many; their bodies are gone with that."""
     now = clock.now(store.log)
-    with reading(store, "now", sessions) as (connection, current):
-        table = current[sessions.NAME].table
+    with reading(store, "now", sessions) as tables:
+        table = tables.current[sessions.NAME].table
         query = table.select().with_only_columns(table.c.hash).where(table.c.expires_at_us <= now)
         query = query.order_by(table.c.expires_at_us).limit(most)
-        expired = [hash for (hash,) in connection.execute(query)]
+        expired = [hash for (hash,) in tables.connection.execute(query)]
     done = [
         carry_out(store, requests.ExpireSession(hash=hash), command_id=uuid4().hex, actor=PURGER)
         for hash in expired

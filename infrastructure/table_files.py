@@ -48,11 +48,11 @@ def _rows(store: Store, name: str, after: After) -> Iterator[tuple[list[str], It
     if projection is None:
         tables = ", ".join(each.NAME for each in catalog.ALL)
         raise BadInput(f"there is no table {name!r}; there are {tables}")
-    with reading(store, after, projection) as (connection, current):
-        table = current[name].table
+    with reading(store, after, projection) as opened:
+        table = opened.current[name].table
         names = [each for each in projection.TABLE.c.keys() if each not in LEFT_OUT.get(name, ())]
         query = sa.select(*(table.c[each] for each in names)).order_by(*table.primary_key)
-        yield names, iter(connection.execution_options(yield_per=1_000).execute(query))
+        yield names, iter(opened.connection.execution_options(yield_per=1_000).execute(query))
 
 
 def _inert(value: object) -> object:

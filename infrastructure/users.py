@@ -77,13 +77,13 @@ def _listed(
     store: Store, columns: Mapping[str, str], after: After
 ) -> Iterator[tuple[dict[str, Any], list[Any]]]:
     """Yield profiles and public keys of the users with those texts, as they became known."""
-    with reading(store, after, users, public_keys) as (connection, current):
-        table = current[users.NAME].table
+    with reading(store, after, users, public_keys) as tables:
+        table = tables.current[users.NAME].table
         found = sa.select(table.c.id, table.c.profile).order_by(table.c.first_position, table.c.id)
         for column, text in columns.items():
             found = found.where(table.c[column] == indexable(text))
-        rows = connection.execute(found).all()
-        keys = _keys(store, connection, found)
+        rows = tables.connection.execute(found).all()
+        keys = _keys(store, tables.connection, found)
     for id, profile in rows:
         yield parse(profile.encode()), keys.get(id, [])
 

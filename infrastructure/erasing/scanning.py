@@ -212,7 +212,9 @@ class Rows:
                     self.tables += 1
                     self._table(connection, inspector, schema, name, kept=name in evidence)
             for generation in generations:
-                if generation.projection.SEARCH and generation.is_of_this_version:
+                if generation.projection.SEARCH and inspector.has_table(
+                    f"{generation.table.name}_search", schema
+                ):
                     self._search(connection, generation)
 
     def _table(

@@ -114,7 +114,8 @@ class Advance:
                 if checkpoint.position == position
             ]
             touching = [each for each in zip(together, keys, strict=True) if each[1]]
-            self._fold_into(connection, touching, events, last.position)
+            if touching:
+                self._fold_into(connection, touching, events, last.position)
         record_hash = chain.digest(last)
         self.tables.save_checkpoints(
             connection,

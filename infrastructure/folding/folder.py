@@ -20,6 +20,7 @@ from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generat
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.rebuilding import Rebuilder
 from refold.infrastructure.folding.rounds import Rounds
+from refold.infrastructure.folding.rows import Rows
 from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.patience import patiently
 from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold
@@ -31,6 +32,15 @@ class Digest:
 
     rows: int
     hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTables:
+    """What is behind the views, by name, open to be read at one instant by `rows`."""
+
+    connection: sa.Connection
+    rows: Rows
+    current: Mapping[str, Generation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +113,25 @@ class Folder:
     @contextmanager
     def reading(
         self, goal: Positions | None, wanted: Collection[Projection]
-    ) -> Iterator[tuple[sa.Connection, Mapping[str, Generation]]]:
+    ) -> Iterator[LiveTables]:
         """Open the live tables at one instant, folded up to `goal`, or all that is in the log.
 
-        They are in the transaction in which they were found to stand there; only if they do not,
-        there is another. Raises as `catch_up`.
+        The transaction is that in which they were found to stand there, if they did. Of many who
+        wait for positions, one folds for all: see `reach`. Raises as `catch_up`.
         """
-        goal = self._head(None) if goal is None else goal
+        if goal and goal.each:
+            self.reach(goal, wanted)
+        else:
+            until = self._head(None) if goal is None else goal
+            with self._tables.reading() as connection:
+                found = self._look(connection)
+                if found.stands_at(until, wanted):
+                    yield LiveTables(connection, self._tables.rows, found.current)
+                    return
+            _, stops = self._go_on(found, until, until)
+            self._check(stops, wanted)
         with self._tables.reading() as connection:
-            found = self._look(connection)
-            if found.stands_at(goal, wanted):
-                yield connection, found.current
-                return
-        _, stops = self._go_on(found, goal, goal)
-        self._check(stops, wanted)
-        with self._tables.reading() as connection:
-            yield connection, self._tables.current(connection)
+            yield LiveTables(connection, self._tables.rows, self._tables.current(connection))
 
     def _head(self, until: Positions | None) -> Positions:
         head = self._advance.head()

@@ -201,8 +201,12 @@ class Rebuilder:
 
     def drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
         """Remove the generations in `state`, building or previous, and return them."""
+        return patiently(partial(self._drop, projections, state))
+
+    def _drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
         with self._tables.writing(BUILDING, CURRENT) as connection:
             found = self._some(connection, projections, state)
+            self._tables.rows.lock(connection, [], found)
             for generation in found:
                 self._tables.drop(connection, generation)
             return found

@@ -234,7 +234,9 @@ class _Store:
 
 _ALL_OTHERS: Final = f"PUBLIC, {WRITER}, {PROJECTOR}, {ANALYST}, {OPERATOR}"
 _SHOWN: Final = {each.NAME for each in catalog.ALL} | {view.name for view in views.ALL}
-_QUERY_TABLE: Final = re.compile(rf"({'|'.join(sorted(_SHOWN))})(_\d+)?|{'|'.join(REGISTRY)}")
+_QUERY_TABLE: Final = re.compile(
+    rf"({'|'.join(sorted(_SHOWN))})(_\d+(_search)?)?|{'|'.join(REGISTRY)}"
+)
 
 
 def _owner(relation: str) -> str:

@@ -127,7 +127,7 @@ class PostgresRows:
             )
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
-        for table in reversed(_tables(generation)):  # in the order in which a search locks them
+        for table in _tables(generation):
             table.drop(connection, checkfirst=True)  # older versions had one table for both
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
@@ -139,9 +139,12 @@ class PostgresRows:
             )
         if generation.projection.SEARCH:
             search = _search(table)
-            sa.Index(f"{search.name}_{WORDS}", search.c[WORDS], postgresql_using="gin").create(
-                connection, checkfirst=True
-            )
+            sa.Index(
+                f"{search.name}_{WORDS}",
+                search.c[WORDS],
+                postgresql_using="gin",
+                postgresql_with={"fastupdate": "off"},  # or each block reads all that is pending
+            ).create(connection, checkfirst=True)
             connection.exec_driver_sql(f"ANALYZE {self._quoted(search.name)} ({PLACE})")
         connection.exec_driver_sql(f"ANALYZE {self._quoted(table.name)}")
 
@@ -166,7 +169,7 @@ class PostgresRows:
                 if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
                     raise
         if names:
-            raise Passing("readers hold the tables that are to be switched; refold doctor says who")
+            raise Passing("readers hold the tables that are to be replaced; refold doctor says who")
 
     def show(self, connection: sa.Connection, generation: Generation) -> None:
         """Replace the view, with its comments; the grants on it stay if its columns do."""
@@ -345,15 +348,15 @@ class PostgresRows:
                     FROM {search} WHERE {WORDS} @@ anywhere ORDER BY {PLACE} DESC
                 ) AS newest LIMIT {Hits.MOST + 1}
             ), total AS (
-                SELECT count(*) AS total, min(added_place) AS oldest FROM hits
+                SELECT count(*) AS total, min({PLACE}) AS oldest FROM hits
             ), page AS (
                 SELECT hits.* FROM hits CROSS JOIN total
-                WHERE total <= {Hits.MOST} OR added_place > oldest
-                ORDER BY rank, added_place DESC LIMIT %s OFFSET %s
+                WHERE total <= {Hits.MOST} OR {PLACE} > oldest
+                ORDER BY rank, {PLACE} DESC LIMIT %s OFFSET %s
             )
             SELECT total, key, name
-            FROM total LEFT JOIN (page JOIN {table} USING (added_place)) ON true
-            ORDER BY rank, added_place DESC
+            FROM total LEFT JOIN (page JOIN {table} USING ({PLACE})) ON true
+            ORDER BY rank, {PLACE} DESC
             """,
             (
                 tsquery.render(query, tsquery.NAME),
@@ -381,8 +384,16 @@ def _search(table: sa.Table) -> sa.Table:
     return sa.Table(
         f"{table.name}_search",
         sa.MetaData(),
-        sa.Column(PLACE, sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column(WORDS, TSVECTOR, nullable=False),
+        sa.Column(
+            PLACE,
+            sa.BigInteger,
+            primary_key=True,
+            autoincrement=False,
+            comment=f"the file, as in {table.name}",
+        ),
+        sa.Column(
+            WORDS, TSVECTOR, nullable=False, comment="each behind the number of a block of places"
+        ),
         schema=table.schema,
         comment=f"What refold search looks at, of {table.name}: its own words.",
     )

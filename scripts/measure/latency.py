@@ -12,7 +12,6 @@ from refold.domain.ports import Appended, Command, Outcome
 from refold.domain.positions import Positions
 from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
 from refold.projections import files
 from refold.scripts.measure import groups, workload
@@ -75,7 +74,7 @@ def _write_and_wait(store: Store, given: Sequence[file.Registered]) -> list[floa
         if not isinstance(outcome, Appended):
             raise outcome
         started = perf_counter()
-        refresh(store, Positions((outcome.position,)), files)
+        store.folder.reach(Positions((outcome.position,)), [files])
         waits.append(perf_counter() - started)
     return waits
 

@@ -11,7 +11,7 @@ from refold.domain.ports import Appended, Command, Recorded, State, Write
 from refold.domain.positions import Positions
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.folder import Digest, Folder
-from refold.infrastructure.queries import After, search
+from refold.infrastructure.queries import After, reading, search
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.projection import Projection
@@ -63,6 +63,12 @@ def vote(store: Store, voters: int) -> None:
         for voter in range(voters)
     ]
     append_all(store, [*for_the_tag, *for_removal])
+
+
+def refresh(store: Store, after: After, *wanted: Projection) -> None:
+    """Fold the tables as whoever reads those `wanted` has them folded; by default all."""
+    with reading(store, after, *(wanted or catalog.ALL)):
+        pass
 
 
 def found(store: Store, after: After) -> set[str]:

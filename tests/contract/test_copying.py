@@ -18,8 +18,9 @@ from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import refresh, search
+from refold.infrastructure.queries import search
 from refold.infrastructure.store import Store
+from refold.tests.contract.query_tables import refresh
 from refold.tests.contract.two_stores import register, states
 
 Carry = Callable[[Store, Store], Certificate]

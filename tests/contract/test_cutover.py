@@ -21,9 +21,8 @@ from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.open import open_store
 from refold.infrastructure.patience import Passing
-from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
-from refold.tests.contract.query_tables import at, digests, forge, found, register, vote
+from refold.tests.contract.query_tables import at, digests, forge, found, refresh, register, vote
 from refold.tests.contract.two_stores import states
 
 

@@ -18,7 +18,7 @@ from refold.infrastructure.folding.generations import BUILDING, PREVIOUS
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.folding.rehearsing import rehearse
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import refresh, search
+from refold.infrastructure.queries import search
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
@@ -32,6 +32,7 @@ from refold.tests.contract.query_tables import (
     generations,
     query,
     refolded,
+    refresh,
     register,
     schema,
     view,

@@ -20,7 +20,6 @@ from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.folding.folder import Digest, fold_family
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import refresh
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
@@ -36,6 +35,7 @@ from refold.tests.contract.query_tables import (
     physical,
     receive,
     refolded,
+    refresh,
     register,
     schema,
     view,

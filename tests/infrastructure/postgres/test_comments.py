@@ -30,7 +30,7 @@ def test_tables_and_views_and_all_their_columns_have_comments(
         tables = set(connection.execute(COMMENTS, (["r"],)))
         [(columns,)] = connection.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'refold'"
-            " AND (table_name = ANY (%s) OR table_name ~ '_[0-9]+$'"
+            " AND (table_name = ANY (%s) OR table_name ~ '_[0-9]+(_search)?$'"
             "      OR table_name = ANY (%s))",
             ([*(projection.NAME for projection in catalog.ALL), *names], list(REGISTRY)),
         ).fetchall()

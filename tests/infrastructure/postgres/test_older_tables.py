@@ -12,6 +12,7 @@ from refold.tests.contract.query_tables import register
 OLDER = """
 DROP TABLE refold.files_1_search;
 ALTER TABLE refold.files_1 ADD COLUMN search tsvector;
+CREATE INDEX files_1_search ON refold.files_1 USING gin (search);
 UPDATE refold.projections SET version = 2, fingerprint = 'of version 2' WHERE name = 'files';
 """
 

@@ -73,9 +73,11 @@ no    no    no    no    no    yes   | UPDATE refold.claims SET stream = 'x'
 no    yes   yes   yes   no    yes   | SELECT FROM refold.files
 no    yes   yes   yes   no    yes   | SELECT FROM refold.push_activity
 no    yes   yes   no    no    yes   | SELECT FROM refold.files_1
+no    yes   yes   no    no    yes   | SELECT FROM refold.files_1_search
 no    yes   yes   no    no    yes   | SELECT FROM refold.checkpoints
 no    no    yes   no    no    yes   | UPDATE refold.files SET name = 'x'
 no    no    yes   no    no    yes   | UPDATE refold.files_1 SET name = 'x'
+no    no    yes   no    no    yes   | UPDATE refold.files_1_search SET added_place = 1
 no    no    yes   no    no    yes   | DELETE FROM refold.file_tags_1
 no    no    yes   no    no    yes   | UPDATE refold.checkpoints SET position = 0
 no    no    yes   no    no    yes   | DROP TABLE refold.files_1 CASCADE
@@ -267,6 +269,8 @@ HARM: Final = [
     "GRANT CREATE ON SCHEMA refold TO refold_writer",
     "ALTER TABLE refold.events OWNER TO CURRENT_USER",
     "ALTER VIEW refold.files OWNER TO CURRENT_USER",
+    "DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE %s OWNER TO CURRENT_USER', oid::regclass)"
+    " FROM pg_class WHERE relname ~ '^files_[0-9]+_search$' LIMIT 1); END $$",
     "ALTER FUNCTION refold.refuse_change() OWNER TO CURRENT_USER",
     "ALTER FUNCTION refold.append_exact RESET search_path",
     "ALTER TABLE refold.heads DISABLE ROW LEVEL SECURITY",
