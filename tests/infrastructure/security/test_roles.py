@@ -269,8 +269,10 @@ HARM: Final = [
     "GRANT CREATE ON SCHEMA refold TO refold_writer",
     "ALTER TABLE refold.events OWNER TO CURRENT_USER",
     "ALTER VIEW refold.files OWNER TO CURRENT_USER",
-    "DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE %s OWNER TO CURRENT_USER', oid::regclass)"
-    " FROM pg_class WHERE relname ~ '^files_[0-9]+_search$' LIMIT 1); END $$",
+    (
+        "DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE %s OWNER TO CURRENT_USER', oid::regclass)"
+        " FROM pg_class WHERE relname ~ '^files_[0-9]+_search$' LIMIT 1); END $$"
+    ),
     "ALTER FUNCTION refold.refuse_change() OWNER TO CURRENT_USER",
     "ALTER FUNCTION refold.append_exact RESET search_path",
     "ALTER TABLE refold.heads DISABLE ROW LEVEL SECURITY",
