@@ -18,8 +18,10 @@ from refold.domain.ports import Recorded
 from refold.domain.positions import Positions
 from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.folding.folder import Digest, fold_family
+from refold.infrastructure.folding.generations import CURRENT
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import reading
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
@@ -531,6 +533,7 @@ FOLDING = """
 import sys
 from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.open import open_store
+from refold.infrastructure.queries import reading
 
 pages.PAGE = 3
 with open_store(sys.argv[1]) as store:
@@ -569,3 +572,42 @@ def test_processes_that_fold_at_once_apply_no_event_twice(new_kept_url: Callable
         assert said == ["202\n"] * 2
         assert view(store, "file_tags") == [("one", "t", 1, 0, 100)]
         assert digests(store) == refolded(store)
+
+
+# --- open tables --------------------------------------------------------------------------
+
+
+def test_tables_that_are_open_stay_as_they_are(new_kept_url: Callable[[], str]) -> None:
+    url = new_kept_url()
+    with open_store(url, create=True) as store, open_store(url) as other:
+        register(store, "one")
+        refresh(store, "now")
+        with reading(store, "now", files) as tables:
+            register(other, "two")
+            refresh(other, "now")
+            seen = list(tables.rows.scan(tables.connection, tables.current[files.NAME]))
+
+        assert [row[0] for row in seen] == ["one"]
+        assert found(store, None) == {"one", "two"}
+
+
+def test_what_is_raised_while_tables_are_open_comes_out_and_closes_them(store: Store) -> None:
+    register(store, "one")
+
+    for after in ("now", None):
+        with pytest.raises(KeyError, match="mine"), reading(store, after, files):
+            raise KeyError("mine")
+
+    assert found(store, "now") == {"one"}
+
+
+def test_a_row_that_is_removed_is_found_no_more(store: Store) -> None:
+    register(store, "one")
+    register(store, "two")
+    refresh(store, "now")
+
+    with store.tables.writing(CURRENT) as connection:
+        generation = store.tables.current(connection)[files.NAME]
+        store.tables.rows.remove(connection, generation, [("one",)])
+
+    assert found(store, None) == {"two"}
