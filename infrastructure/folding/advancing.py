@@ -29,6 +29,7 @@ from refold.infrastructure.folding.building import Progress, Workers
 from refold.infrastructure.folding.generations import Checkpoint, Generation, Standing
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Refolded, Tables
+from refold.infrastructure.garbage import without_collection
 from refold.projections.projection import Folded, Key, Projection, fold, kinds, touched
 
 UNREADABLE: Final = (UnknownType, Undecodable, Unfoldable, NoVaultKey, WrongVaultKey)
@@ -93,6 +94,17 @@ class Advance:
         At an event that cannot be read, the projections of its kind go into `stops`: the page ends
         before it, and the next one is without them. Without `stops`, it raises.
         """
+        with without_collection():
+            return self._fold_page(connection, pages, generations, until, stops)
+
+    def _fold_page(
+        self,
+        connection: sa.Connection,
+        pages: PageReader,
+        generations: Sequence[Generation],
+        until: int,
+        stops: Stops | None,
+    ) -> int:
         for generation in generations:
             generation.check_version()
         checkpoints = self.checkpoints(connection, generations, pages.partition)
