@@ -411,7 +411,7 @@ def test_readers_see_whole_tables_through_twenty_switches(new_kept_url: Callable
 def test_searches_find_whole_tables_through_switches(new_kept_url: Callable[[], str]) -> None:
     url, stop, told = new_kept_url(), Flag(), list[object]()
     with open_store(url, create=True) as store:
-        for number in range(50):
+        for number in range(20):
             register(store, f"{number}")
         refresh(store, "now")
 
@@ -426,14 +426,14 @@ def test_searches_find_whole_tables_through_switches(new_kept_url: Callable[[], 
         searching = [Thread(target=look) for _ in range(3)]
         for each in searching:
             each.start()
-        for _ in range(15):
+        for _ in range(8):
             store.rebuilder.rebuild([files])
         stop.set()
         for each in searching:
             each.join()
 
-    assert 50 in told
-    assert set(told) <= {50, "the tables were replaced while they were read"}
+    assert 20 in told
+    assert set(told) <= {20, "the tables were replaced while they were read"}
 
 
 # --- rehearsing -------------------------------------------------------------------------
