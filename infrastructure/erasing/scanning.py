@@ -24,6 +24,7 @@ from refold.infrastructure.erasing.seeking import (
 )
 from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.folding.rows import search_name
 from refold.infrastructure.sqlite.compacting import pages
 from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, push_aliases, pushes, users
@@ -205,7 +206,7 @@ class Rows:
             generations = self._store.tables.generations(connection)
             schema = generations[0].table.schema if generations else None
             inspector = sa.inspect(connection)
-            of_search = tuple(f"{each.table.name}_search" for each in generations)
+            of_search = tuple(search_name(each.table) for each in generations)
             evidence = {each.table.name for each in generations if each.projection in EVIDENCE}
             for name in sorted(inspector.get_table_names(schema)):
                 if name not in OF_THE_LOG | REGISTRY and not name.startswith(of_search):
@@ -213,7 +214,7 @@ class Rows:
                     self._table(connection, inspector, schema, name, kept=name in evidence)
             for generation in generations:
                 if generation.projection.SEARCH and inspector.has_table(
-                    f"{generation.table.name}_search", schema
+                    search_name(generation.table), schema
                 ):
                     self._search(connection, generation)
 

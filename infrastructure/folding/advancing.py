@@ -81,6 +81,7 @@ class Advance:
             if stops is not None:
                 stops.update(here or {})
 
+    @without_collection()
     def fold_page(
         self,
         connection: sa.Connection,
@@ -94,17 +95,6 @@ class Advance:
         At an event that cannot be read, the projections of its kind go into `stops`: the page ends
         before it, and the next one is without them. Without `stops`, it raises.
         """
-        with without_collection():
-            return self._fold_page(connection, pages, generations, until, stops)
-
-    def _fold_page(
-        self,
-        connection: sa.Connection,
-        pages: PageReader,
-        generations: Sequence[Generation],
-        until: int,
-        stops: Stops | None,
-    ) -> int:
         for generation in generations:
             generation.check_version()
         checkpoints = self.checkpoints(connection, generations, pages.partition)
@@ -277,10 +267,8 @@ class Advance:
             for generation in generations
             for partition in partitions
         ]
-        if any(place not in kept for place in places):
-            store_id = self.log.identity().store_id
-            kept = {each: Checkpoint(*each, 0, 1, store_id, 0, b"") for each in places} | {**kept}
-        return [kept[place] for place in places]
+        store_id = "" if kept.keys() >= set(places) else self.log.identity().store_id
+        return [kept.get(each, Checkpoint(*each, 0, 1, store_id, 0, b"")) for each in places]
 
     def check_fits(self, standing: Iterable[Standing]) -> None:
         """Raise `LogWentBack` unless the log holds what was folded."""

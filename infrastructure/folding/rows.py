@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -11,6 +11,14 @@ from refold.infrastructure.folding.generations import Generation
 from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
+
+PLACE: Final = "added_place"
+"""The column that numbers the rows of a table that can be searched, newest last."""
+
+
+def search_name(table: sa.Table) -> str:
+    """Return the name of the table beside `table` that a search looks at."""
+    return f"{table.name}_search"
 
 
 @dataclass(frozen=True, slots=True)

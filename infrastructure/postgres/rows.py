@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import Hits
+from refold.infrastructure.folding.rows import PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import tsquery
@@ -40,9 +40,6 @@ _AS_PROJECTOR: Final = (
     b" AND pg_has_role(oid, 'USAGE') AND has_schema_privilege(oid, %s, 'CREATE')"
 )
 """Whoever may fold does so in one name, so that all may change and drop what one has made."""
-
-PLACE: Final = "added_place"
-"""The column that numbers the rows of a table that can be searched, newest last."""
 
 WORDS: Final = "words"
 """The column that a search looks at, in a table beside the other."""
@@ -382,7 +379,7 @@ def _tables(generation: Generation) -> list[sa.Table]:
 def _search(table: sa.Table) -> sa.Table:
     """Return the table of what a search looks at: narrow, since it reads many rows of it."""
     return sa.Table(
-        f"{table.name}_search",
+        search_name(table),
         sa.MetaData(),
         sa.Column(
             PLACE,

@@ -11,7 +11,7 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.pool import QueuePool
 
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import Hits
+from refold.infrastructure.folding.rows import PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import available, connect
@@ -97,14 +97,14 @@ class SqliteRows:
         if generation.projection.SEARCH:
             columns = ", ".join(match.COLUMNS)
             connection.exec_driver_sql(
-                f"CREATE VIRTUAL TABLE {_search(table)} USING fts5({columns}, tokenize='ascii')"
+                f"CREATE VIRTUAL TABLE {search_name(table)} USING fts5({columns}, tokenize='ascii')"
             )
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
         table.drop(connection)
         if generation.projection.SEARCH:
-            connection.exec_driver_sql(f"DROP TABLE {_search(table)}")
+            connection.exec_driver_sql(f"DROP TABLE {search_name(table)}")
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
@@ -189,9 +189,9 @@ class SqliteRows:
         )
         search = generation.projection.SEARCH
         if search:
-            place = names.index(_ROWID)
+            place = names.index(PLACE)
             cursor.executemany(
-                f"{verb} INTO {_search(table)} (rowid, {', '.join(match.COLUMNS)})"
+                f"{verb} INTO {search_name(table)} (rowid, {', '.join(match.COLUMNS)})"
                 " VALUES (?, ?, ?, ?)",
                 ((row[place], *match.row(search(row))) for row in rows),
             )
@@ -207,8 +207,8 @@ class SqliteRows:
         where = " AND ".join(f"{column.name} = ?" for column in table.primary_key.columns)
         if generation.projection.SEARCH:
             cursor.executemany(
-                f"DELETE FROM {_search(table)}"
-                f" WHERE rowid = (SELECT {_ROWID} FROM {table.name} WHERE {where})",
+                f"DELETE FROM {search_name(table)}"
+                f" WHERE rowid = (SELECT {PLACE} FROM {table.name} WHERE {where})",
                 keys,
             )
         cursor.executemany(f"DELETE FROM {table.name} WHERE {where}", keys)
@@ -222,7 +222,7 @@ class SqliteRows:
         offset: int,
     ) -> Hits:
         table = generation.table
-        found = f"SELECT rowid FROM {_search(table)} WHERE {_search(table)} MATCH"
+        found = f"SELECT rowid FROM {search_name(table)} WHERE {search_name(table)} MATCH"
         rows = connection.exec_driver_sql(
             f"""
             WITH hits AS MATERIALIZED ({found} ? ORDER BY rowid DESC LIMIT {Hits.MOST + 1}),
@@ -238,7 +238,7 @@ class SqliteRows:
                 ORDER BY rank, rowid DESC LIMIT ? OFFSET ?
             )
             SELECT total, key, name
-            FROM total LEFT JOIN page LEFT JOIN {table.name} ON {_ROWID} = page.rowid
+            FROM total LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = page.rowid
             ORDER BY rank, page.rowid DESC
             """,
             (
@@ -250,14 +250,6 @@ class SqliteRows:
             ),
         ).all()
         return Hits.of(rows)
-
-
-_ROWID: Final = "added_place"
-"""The column that numbers the rows for FTS5; it also is their order, newest last."""
-
-
-def _search(table: sa.Table) -> str:
-    return f"{table.name}_search"
 
 
 def _names(table: sa.Table) -> list[str]:

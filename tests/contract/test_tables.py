@@ -533,7 +533,6 @@ FOLDING = """
 import sys
 from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import reading
 
 pages.PAGE = 3
 with open_store(sys.argv[1]) as store:
