@@ -7,12 +7,19 @@ nothing. The engines render what `parse` returns; they never see what was typed.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from refold.projections.words import start_of_last, words
+from refold.projections.words import ALL_FIELDS, start_of_last, words
 
 MOST_TERMS: Final = 64
 MOST_WORDS: Final = 64  # of one term; a longer phrase is sought by its beginning
+
+
+class Phrase(NamedTuple):
+    """Tokens in a row, as they are indexed; with a `start`, that may stand for the last one's."""
+
+    words: tuple[str, ...]
+    start: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,13 @@ class Term:
     words: tuple[str, ...]
     start: str | None = None
     negated: bool = False
+
+    def phrases(self, fields: str) -> list[Phrase]:
+        """Return what to look for in `fields`; what is not wanted is not wanted anywhere."""
+        return [
+            Phrase(tuple(field + word for word in self.words), self.start and field + self.start)
+            for field in (ALL_FIELDS if self.negated else fields)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,28 @@ MOST_TAGS: Final = 6_000
 MOST_REPEATS: Final = 250
 
 
+NAME: Final = "n"
+TAGS: Final = "t"
+TYPE: Final = "y"
+ALL_FIELDS: Final = NAME + TAGS + TYPE
+"""Letters of fields. Each token is indexed behind that of its field, so no engine filters them."""
+
+
 class Document(NamedTuple):
     """The tokens of one file, field by field, within what every engine can index."""
 
     name: tuple[str, ...]
     tags: tuple[tuple[str, ...], ...]
     type: tuple[str, ...]
+
+    def runs(self) -> Iterator[list[str]]:
+        """Yield what is indexed: a phrase is found within one run, and never across two."""
+        for field, run in (
+            (NAME, self.name),
+            *((TAGS, tag) for tag in self.tags),
+            (TYPE, self.type),
+        ):
+            yield [field + word for word in run]
 
 
 def document(name: str, tags: Iterable[str], type: str) -> Document:

@@ -213,9 +213,8 @@ class Rows:
                     self.tables += 1
                     self._table(connection, inspector, schema, name, kept=name in evidence)
             for generation in generations:
-                if generation.projection.SEARCH and inspector.has_table(
-                    search_name(generation.table), schema
-                ):
+                # Of another version, words were written otherwise: their texts were read above.
+                if generation.projection.SEARCH and generation.is_of_this_version:
                     self._search(connection, generation)
 
     def _table(

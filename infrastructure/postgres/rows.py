@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import PLACE, Hits, search_name
+from refold.infrastructure.folding.rows import PLACE, Hits, by_rank, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import tsquery
@@ -326,42 +326,52 @@ class PostgresRows:
     ) -> Hits:
         table = self._quoted(generation.table.name)
         search = self._quoted(_search(generation.table).name)
+
+        def found(name: str, block: str = "block") -> str:
+            block_of = f"replace(%({name})s, '{tsquery.BLOCK}', ({block})::text)::tsquery"
+            return f"FROM {search} WHERE {WORDS} @@ {block_of}"
+
+        def newest(name: str) -> str:
+            return (
+                f"blocks CROSS JOIN LATERAL (SELECT {PLACE} {found(name)} ORDER BY {PLACE} DESC)"
+                " AS newest WHERE here > 0"
+            )
+
         rows = connection.exec_driver_sql(
             f"""
-            WITH blocks AS MATERIALIZED (  -- newest first, and none is read that is not needed
+            WITH RECURSIVE blocks AS (  -- newest first, until there is enough
                 SELECT
-                    replace(%s, '{tsquery.BLOCK}', block::text)::tsquery AS in_name,
-                    replace(%s, '{tsquery.BLOCK}', block::text)::tsquery AS in_name_or_tags,
-                    replace(%s, '{tsquery.BLOCK}', block::text)::tsquery AS anywhere
-                FROM generate_series(
-                    (SELECT max({PLACE}) >> {tsquery.BITS_OF_BLOCK} FROM {search}), 0, -1
-                ) AS block
-            ), hits AS MATERIALIZED (
-                SELECT {PLACE}, rank FROM blocks CROSS JOIN LATERAL (
-                    SELECT
-                        {PLACE},
-                        CASE WHEN {WORDS} @@ in_name THEN 0
-                            WHEN {WORDS} @@ in_name_or_tags THEN 1 ELSE 2 END AS rank
-                    FROM {search} WHERE {WORDS} @@ anywhere ORDER BY {PLACE} DESC
-                ) AS newest LIMIT {Hits.MOST + 1}
-            ), total AS (
-                SELECT count(*) AS total, min({PLACE}) AS oldest FROM hits
-            ), page AS (
-                SELECT hits.* FROM hits CROSS JOIN total
-                WHERE total <= {Hits.MOST} OR {PLACE} > oldest
-                ORDER BY rank, {PLACE} DESC LIMIT %s OFFSET %s
+                    1 + (max({PLACE}) >> {tsquery.BITS_OF_BLOCK}) AS block,
+                    0::bigint AS here,
+                    0::bigint AS total
+                FROM {search}
+                UNION ALL
+                SELECT block - 1, next.here, total + next.here
+                FROM blocks CROSS JOIN LATERAL (
+                    SELECT count(*) AS here {found("everything", "block - 1")}
+                ) AS next
+                WHERE block > 0 AND total <= {Hits.MOST}
+            ), counted AS MATERIALIZED (
+                SELECT max(total) AS total FROM blocks
+            ), beyond AS MATERIALIZED (  -- the first that is not told
+                SELECT {PLACE} AS beyond FROM {newest("everything")} AND total > {Hits.MOST}
+                OFFSET (SELECT {Hits.MOST} - total + here FROM blocks WHERE total > {Hits.MOST})
+                LIMIT 1
+            ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
+                SELECT rank, {PLACE} FROM (
+                    SELECT 0 AS rank, {PLACE} FROM {newest("first")}
+                    UNION ALL SELECT 1, {PLACE} FROM {newest("second")}
+                    UNION ALL SELECT 2, {PLACE} FROM {newest("last")}
+                ) AS ranked LEFT JOIN beyond ON true
+                WHERE beyond IS NULL OR {PLACE} > beyond
+                LIMIT greatest(0, least(%(limit)s, (SELECT total FROM counted) - %(offset)s))
+                OFFSET %(offset)s
             )
             SELECT total, key, name
-            FROM total LEFT JOIN (page JOIN {table} USING ({PLACE})) ON true
+            FROM counted LEFT JOIN (page JOIN {table} USING ({PLACE})) ON true
             ORDER BY rank, {PLACE} DESC
             """,
-            (
-                tsquery.render(query, tsquery.NAME),
-                tsquery.render(query, tsquery.NAME + tsquery.TAGS),
-                tsquery.render(query),
-                limit,
-                offset,
-            ),
+            {**by_rank(query, tsquery), "limit": limit, "offset": offset},
         ).all()
         return Hits.of(rows)
 

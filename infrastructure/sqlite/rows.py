@@ -11,7 +11,7 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.pool import QueuePool
 
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import PLACE, Hits, search_name
+from refold.infrastructure.folding.rows import PLACE, Hits, by_rank, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import available, connect
@@ -95,9 +95,8 @@ class SqliteRows:
         table = generation.table
         table.create(connection)
         if generation.projection.SEARCH:
-            columns = ", ".join(match.COLUMNS)
             connection.exec_driver_sql(
-                f"CREATE VIRTUAL TABLE {search_name(table)} USING fts5({columns}, tokenize='ascii')"
+                f"CREATE VIRTUAL TABLE {search_name(table)} USING fts5(words, tokenize='ascii')"
             )
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
@@ -191,9 +190,8 @@ class SqliteRows:
         if search:
             place = names.index(PLACE)
             cursor.executemany(
-                f"{verb} INTO {search_name(table)} (rowid, {', '.join(match.COLUMNS)})"
-                " VALUES (?, ?, ?, ?)",
-                ((row[place], *match.row(search(row))) for row in rows),
+                f"{verb} INTO {search_name(table)} (rowid, words) VALUES (?, ?)",
+                ((row[place], match.text(search(row))) for row in rows),
             )
 
     def remove(
@@ -223,31 +221,23 @@ class SqliteRows:
     ) -> Hits:
         table = generation.table
         found = f"SELECT rowid FROM {search_name(table)} WHERE {search_name(table)} MATCH"
+        newest = "AND rowid > (SELECT beyond FROM counted) ORDER BY rowid DESC LIMIT -1"
         rows = connection.exec_driver_sql(
             f"""
-            WITH hits AS MATERIALIZED ({found} ? ORDER BY rowid DESC LIMIT {Hits.MOST + 1}),
-            total AS MATERIALIZED (SELECT count(*) AS total, min(rowid) AS oldest FROM hits),
-            page AS MATERIALIZED (
-                SELECT
-                    rowid,
-                    CASE WHEN rowid IN ({found} ? AND rowid >= (SELECT oldest FROM total)) THEN 0
-                        WHEN rowid IN ({found} ? AND rowid >= (SELECT oldest FROM total)) THEN 1
-                        ELSE 2 END AS rank
-                FROM hits, total
-                WHERE total <= {Hits.MOST} OR rowid > oldest
-                ORDER BY rank, rowid DESC LIMIT ? OFFSET ?
+            WITH counted AS MATERIALIZED (
+                SELECT count(*) AS total, iif(count(*) > {Hits.MOST}, min(rowid), -1) AS beyond
+                FROM ({found} :everything ORDER BY rowid DESC LIMIT {Hits.MOST + 1})
+            ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
+                SELECT 0 AS rank, rowid FROM ({found} :first {newest})
+                UNION ALL SELECT 1, rowid FROM ({found} :second {newest})
+                UNION ALL SELECT 2, rowid FROM ({found} :last {newest})
+                LIMIT max(0, min(:limit, (SELECT total FROM counted) - :offset)) OFFSET :offset
             )
             SELECT total, key, name
-            FROM total LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = page.rowid
+            FROM counted LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = page.rowid
             ORDER BY rank, page.rowid DESC
             """,
-            (
-                match.render(query),
-                match.render(query, ("name",)),
-                match.render(query, ("name", "tags")),
-                limit,
-                offset,
-            ),
+            {**by_rank(query, match), "limit": limit, "offset": offset},
         ).all()
         return Hits.of(rows)
 

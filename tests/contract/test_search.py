@@ -53,7 +53,7 @@ def filled(store: Store) -> Store:
         ("quantum -library", "34261"),
         ("-quantum", ""),
         ("cooking or physics", "874"),
-        ("pdf or library -physics", "875432"),  # 8 has physics, but not in its name
+        ("pdf or library -physics", "758432"),  # 8 has physics: it is found by its type
         ("notes OR field", "821"),
         ("notes or", "21"),
         ('"quantum library"', "5"),
@@ -120,7 +120,10 @@ def test_it_is_the_newest_that_are_told(
 ) -> None:
     monkeypatch.setattr(Hits, "MOST", most)
 
-    assert keys(search(filled, "quantum")) == list(found)
+    hits = search(filled, "quantum")
+
+    assert keys(hits) == list(found)
+    assert (hits.total, hits.more) == (most, True)
 
 
 @pytest.mark.parametrize(("most", "more"), [(7, True), (8, False), (9, False)])
