@@ -251,7 +251,7 @@ class _Erasure:
                 place, seeker, self._subjects, self._progress
             )
             made.add(found)
-        made.not_scanned = _not_scanned(store)
+        made.not_scanned = (*rows.not_asked, *_not_scanned(store))
 
     def _own_key(self) -> str:
         """Return the key of their rows; nobody's when somebody else has the id by now."""

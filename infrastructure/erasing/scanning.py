@@ -199,9 +199,13 @@ class Rows:
         self.tables = self.count = 0
         self.seen = set[Value]()
         self.found: list[Finding] = []
+        self.not_asked: list[str] = []
 
     def scan(self) -> None:
-        """Look into every text of every row."""
+        """Look into every text of every row, and ask the searches.
+
+        A search of another version wrote words in a way of its own: it is listed as `not_asked`.
+        """
         with self._store.tables.reading() as connection:
             generations = self._store.tables.generations(connection)
             schema = generations[0].table.schema if generations else None
@@ -213,9 +217,13 @@ class Rows:
                     self.tables += 1
                     self._table(connection, inspector, schema, name, kept=name in evidence)
             for generation in generations:
-                # Of another version, words were written otherwise: their texts were read above.
                 if generation.projection.SEARCH and generation.is_of_this_version:
                     self._search(connection, generation)
+                elif generation.projection.SEARCH:
+                    self.not_asked.append(
+                        f"the search of {generation.table.name}, which version"
+                        f" {generation.version} of its projection filled"
+                    )
 
     def _table(
         self,

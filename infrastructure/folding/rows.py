@@ -16,6 +16,9 @@ from refold.projections.words import ALL_FIELDS, NAME, TAGS
 PLACE: Final = "added_place"
 """The column that numbers the rows of a table that can be searched, newest last."""
 
+FIELDS_BY_RANK: Final = {"in_name": NAME, "in_name_or_tags": NAME + TAGS, "anywhere": ALL_FIELDS}
+"""What a file of each rank is found in, and in nothing before."""
+
 
 def search_name(table: sa.Table) -> str:
     """Return the name of the table beside `table` that a search looks at."""
@@ -44,26 +47,6 @@ class Hits:
         candidates = rows[0][0]
         hits = [(key, name) for _, key, name in rows if key is not None]
         return cls(min(candidates, cls.MOST), candidates > cls.MOST, hits)
-
-
-class Language(Protocol):
-    """How an engine writes queries: the module `tsquery` of PostgreSQL, `match` of SQLite."""
-
-    def render(self, query: Query, fields: str) -> str: ...
-    def without(self, wider: str, narrower: str) -> str: ...
-
-
-def by_rank(query: Query, language: Language) -> dict[str, str]:
-    """Return what finds all hits, and what finds those of the first, second and last rank."""
-    everything, in_name, in_name_or_tags = (
-        language.render(query, fields) for fields in (ALL_FIELDS, NAME, NAME + TAGS)
-    )
-    return {
-        "everything": everything,
-        "first": in_name,
-        "second": language.without(in_name_or_tags, in_name),
-        "last": language.without(everything, in_name_or_tags),
-    }
 
 
 class Rows(Protocol):
@@ -157,5 +140,8 @@ class Rows(Protocol):
         limit: int,
         offset: int,
     ) -> Hits:
-        """Return what `query` finds: by name first, then by tags, then by type, newest first."""
+        """Return what `query` finds: by name first, then by tags, then by type, newest first.
+
+        Never more than the newest `Hits.MOST` are ranked.
+        """
         ...

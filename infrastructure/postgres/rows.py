@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import PLACE, Hits, by_rank, search_name
+from refold.infrastructure.folding.rows import FIELDS_BY_RANK, PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import tsquery
@@ -327,16 +327,24 @@ class PostgresRows:
         table = self._quoted(generation.table.name)
         search = self._quoted(_search(generation.table).name)
 
-        def found(name: str, block: str = "block") -> str:
-            block_of = f"replace(%({name})s, '{tsquery.BLOCK}', ({block})::text)::tsquery"
-            return f"FROM {search} WHERE {WORDS} @@ {block_of}"
+        def sought(name: str, block: str = "block") -> str:
+            return f"replace(%({name})s, '{tsquery.BLOCK}', ({block})::text)::tsquery"
 
-        def newest(name: str) -> str:
-            return (
-                f"blocks CROSS JOIN LATERAL (SELECT {PLACE} {found(name)} ORDER BY {PLACE} DESC)"
-                " AS newest WHERE here > 0"
-            )
+        def hits(query: str) -> str:
+            # OFFSET has it parsed once, and not again for every row that is looked at.
+            once = f"(SELECT {query} AS query OFFSET 0) AS asked"
+            return f"FROM {once} CROSS JOIN {search} WHERE {WORDS} @@ query"
 
+        def newest(query: str) -> str:
+            own = f"(SELECT {PLACE} {hits(query)} ORDER BY {PLACE} DESC)"
+            return f"FROM blocks CROSS JOIN LATERAL {own} AS newest"
+
+        in_name, in_name_or_tags, anywhere = map(sought, FIELDS_BY_RANK)
+        ranks = in_name, f"{in_name_or_tags} && !!{in_name}", f"{anywhere} && !!{in_name_or_tags}"
+        by_rank = " UNION ALL ".join(
+            f"SELECT {rank} AS rank, {PLACE} {newest(query)} WHERE here > 0"
+            for rank, query in enumerate(ranks)
+        )
         rows = connection.exec_driver_sql(
             f"""
             WITH RECURSIVE blocks AS (  -- newest first, until there is enough
@@ -348,30 +356,32 @@ class PostgresRows:
                 UNION ALL
                 SELECT block - 1, next.here, total + next.here
                 FROM blocks CROSS JOIN LATERAL (
-                    SELECT count(*) AS here {found("everything", "block - 1")}
+                    SELECT count(*) AS here {hits(sought("anywhere", "block - 1"))}
                 ) AS next
                 WHERE block > 0 AND total <= {Hits.MOST}
             ), counted AS MATERIALIZED (
                 SELECT max(total) AS total FROM blocks
-            ), beyond AS MATERIALIZED (  -- the first that is not told
-                SELECT {PLACE} AS beyond FROM {newest("everything")} AND total > {Hits.MOST}
+            ), untold AS MATERIALIZED (  -- the newest of those that are not told
+                SELECT {PLACE} AS place {newest(anywhere)} WHERE total > {Hits.MOST}
                 OFFSET (SELECT {Hits.MOST} - total + here FROM blocks WHERE total > {Hits.MOST})
                 LIMIT 1
             ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
-                SELECT rank, {PLACE} FROM (
-                    SELECT 0 AS rank, {PLACE} FROM {newest("first")}
-                    UNION ALL SELECT 1, {PLACE} FROM {newest("second")}
-                    UNION ALL SELECT 2, {PLACE} FROM {newest("last")}
-                ) AS ranked LEFT JOIN beyond ON true
-                WHERE beyond IS NULL OR {PLACE} > beyond
-                LIMIT greatest(0, least(%(limit)s, (SELECT total FROM counted) - %(offset)s))
-                OFFSET %(offset)s
+                SELECT rank, {PLACE} FROM ({by_rank}) AS ranked LEFT JOIN untold ON true
+                WHERE place IS NULL OR {PLACE} > place
+                LIMIT (
+                    SELECT greatest(0, least(%(limit)s, least(total, {Hits.MOST}) - %(offset)s))
+                    FROM counted
+                ) OFFSET %(offset)s
             )
             SELECT total, key, name
             FROM counted LEFT JOIN (page JOIN {table} USING ({PLACE})) ON true
             ORDER BY rank, {PLACE} DESC
             """,
-            {**by_rank(query, tsquery), "limit": limit, "offset": offset},
+            {
+                **{name: tsquery.render(query, fields) for name, fields in FIELDS_BY_RANK.items()},
+                "limit": limit,
+                "offset": offset,
+            },
         ).all()
         return Hits.of(rows)
 

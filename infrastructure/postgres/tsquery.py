@@ -17,7 +17,10 @@ BLOCK: Final = "#"
 """What stands for the number of a block in the text of a query."""
 
 BITS_OF_BLOCK: Final = 24
-"""Bits of a place within its block: 2**16 positions, so 77 blocks are 5 million events."""
+"""Bits of a place within its block: 2**16 positions, so 77 blocks are 5 million events.
+
+Another number, as any other text of a vector, is a new VERSION of the tables that are searched.
+"""
 
 
 def render(query: Query, fields: str) -> str:
@@ -27,11 +30,6 @@ def render(query: Query, fields: str) -> str:
     alternatives is the empty tsquery, which matches nothing.
     """
     return " | ".join(_conjunction(terms, fields) for terms in query.alternatives)
-
-
-def without(wider: str, narrower: str) -> str:
-    """Return the text of a tsquery that finds what `wider` does and `narrower` does not."""
-    return f"({wider}) & !({narrower})"
 
 
 def vector(document: Document, place: int) -> str:

@@ -20,11 +20,6 @@ def render(query: Query, fields: str) -> str:
     return " OR ".join(_conjunction(terms, fields) for terms in query.alternatives)
 
 
-def without(wider: str, narrower: str) -> str:
-    """Return a MATCH expression that finds what `wider` does and `narrower` does not."""
-    return f"({wider}) NOT ({narrower})"
-
-
 def text(document: Document) -> str:
     """Return what is indexed; a phrase never crosses two runs."""
     return BORDER.join(map(" ".join, document.runs()))
@@ -33,7 +28,7 @@ def text(document: Document) -> str:
 def _conjunction(terms: tuple[Term, ...], fields: str) -> str:
     wanted = " AND ".join(_term(term, fields) for term in terms if not term.negated)
     unwanted = " OR ".join(_term(term, fields) for term in terms if term.negated)
-    return f"({without(wanted, unwanted)})" if unwanted else f"({wanted})"
+    return f"(({wanted}) NOT ({unwanted}))" if unwanted else f"({wanted})"
 
 
 def _term(term: Term, fields: str) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.event import listens_for
 from sqlalchemy.pool import QueuePool
 
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import PLACE, Hits, by_rank, search_name
+from refold.infrastructure.folding.rows import FIELDS_BY_RANK, PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
 from refold.infrastructure.sqlite.connection import available, connect
@@ -221,23 +221,34 @@ class SqliteRows:
     ) -> Hits:
         table = generation.table
         found = f"SELECT rowid FROM {search_name(table)} WHERE {search_name(table)} MATCH"
-        newest = "AND rowid > (SELECT beyond FROM counted) ORDER BY rowid DESC LIMIT -1"
+        in_name, in_name_or_tags, anywhere = (
+            f"{found} :{name} AND rowid > (SELECT untold FROM counted)" for name in FIELDS_BY_RANK
+        )
+        newest = "ORDER BY rowid DESC LIMIT -1"
         rows = connection.exec_driver_sql(
             f"""
             WITH counted AS MATERIALIZED (
-                SELECT count(*) AS total, iif(count(*) > {Hits.MOST}, min(rowid), -1) AS beyond
-                FROM ({found} :everything ORDER BY rowid DESC LIMIT {Hits.MOST + 1})
+                SELECT count(*) AS total, iif(count(*) > {Hits.MOST}, min(rowid), -1) AS untold
+                FROM ({found} :anywhere ORDER BY rowid DESC LIMIT {Hits.MOST + 1})
             ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
-                SELECT 0 AS rank, rowid FROM ({found} :first {newest})
-                UNION ALL SELECT 1, rowid FROM ({found} :second {newest})
-                UNION ALL SELECT 2, rowid FROM ({found} :last {newest})
-                LIMIT max(0, min(:limit, (SELECT total FROM counted) - :offset)) OFFSET :offset
+                SELECT 0 AS rank, rowid AS place FROM ({in_name} {newest})
+                UNION ALL
+                SELECT 1, rowid FROM ({in_name_or_tags} AND rowid NOT IN ({in_name}) {newest})
+                UNION ALL
+                SELECT 2, rowid FROM ({anywhere} AND rowid NOT IN ({in_name_or_tags}) {newest})
+                LIMIT (
+                    SELECT max(0, min(:limit, min(total, {Hits.MOST}) - :offset)) FROM counted
+                ) OFFSET :offset
             )
             SELECT total, key, name
-            FROM counted LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = page.rowid
-            ORDER BY rank, page.rowid DESC
+            FROM counted LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = place
+            ORDER BY rank, place DESC
             """,
-            {**by_rank(query, match), "limit": limit, "offset": offset},
+            {
+                **{name: match.render(query, fields) for name, fields in FIELDS_BY_RANK.items()},
+                "limit": limit,
+                "offset": offset,
+            },
         ).all()
         return Hits.of(rows)
 

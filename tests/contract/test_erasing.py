@@ -19,8 +19,8 @@ from refold.infrastructure.moving.verifying import compare, verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.infrastructure.users import find_user, list_users, show_user
+from refold.projections import files, public_keys, repo_permissions, sessions, users
 from refold.projections import media as media_table
-from refold.projections import public_keys, repo_permissions, sessions, users
 from refold.projections.projection import Projection, Row
 
 OF_PEOPLE: Sequence[Projection] = (users, public_keys, sessions, repo_permissions, media_table)
@@ -175,6 +175,20 @@ def test_what_is_left_is_named_without_saying_it(peopled: Store) -> None:
     [event] = {each for each in found if each.table == "events"}
     assert (event.what, event.column) == ("display name", "data")
     assert not is_told(made, [*ADA.values(), HASH, BODY])
+
+
+def test_a_search_that_another_version_filled_is_said_not_to_be_asked(peopled: Store) -> None:
+    store = peopled
+    do(store, "file.register", sha256="cd" * 32, cid="bafy2", name="to Ada_LOVELACE.pdf")
+    store.rebuilder.rebuild([files])
+    stale(store, "files", "previous")
+
+    made = erase(store, person.find(store, "ada.lovelace"), actor="dpo")
+
+    assert [*made.not_scanned][:1] == [
+        "the search of files_1, which version 99 of its projection filled"
+    ]
+    assert Finding("display name", "files_2", "search", ("cd" * 32,)) in made.found
 
 
 def test_another_process_reads_nothing_of_who_was_erased(

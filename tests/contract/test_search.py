@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from random import Random
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from sqlalchemy.event import listens_for
 
 from refold.domain import file, streams
 from refold.domain.ports import Appended, Command, Write
@@ -142,10 +144,10 @@ def test_there_are_others_only_beyond_the_most(
 
 
 @pytest.fixture(scope="module")
-def both(
+def alike(
     contract_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Store, Store]]:
-    """The same files in SQLite and in PostgreSQL, folded."""
+) -> Iterator[list[Store]]:
+    """The same files in SQLite, in PostgreSQL, and in one that reads no table without its index."""
     random = Random("files")  # noqa: S311
     files = [some_file(random, f"{n}") for n in range(40)]
     with ExitStack() as cleanup:
@@ -154,16 +156,25 @@ def both(
             for url in (
                 f"sqlite:///{tmp_path_factory.mktemp('search') / 'store'}",
                 in_schema(contract_database, f"t_{secrets.token_hex(6)}"),
+                in_schema(contract_database, f"t_{secrets.token_hex(6)}"),
             )
         ]
         for store in stores:
             register(store, files)
             search(store, "", after="now")
-        yield stores[0], stores[1]
+        engine = stores[2].tables._engine
+        engine.dispose()
+
+        @listens_for(engine, "connect")
+        def by_index(connection: psycopg.Connection, _: object) -> None:
+            connection.execute("SET enable_seqscan TO off")
+            connection.commit()
+
+        yield stores
 
 
 def test_whatever_is_typed_the_engines_find_the_same_in_the_same_order(
-    both: tuple[Store, Store],
+    alike: list[Store],
 ) -> None:
     random = Random("typed")  # noqa: S311
     selective = 0
@@ -171,9 +182,11 @@ def test_whatever_is_typed_the_engines_find_the_same_in_the_same_order(
     for _ in range(1_500):
         text = some_typing(random)
         limit, offset = random.choice([(100, 0), (100, 0), (3, 1)])
-        one, other = (search(each, text, after=None, limit=limit, offset=offset) for each in both)
+        one, *others = (
+            search(each, text, after=None, limit=limit, offset=offset) for each in alike
+        )
 
-        assert one == other, text
+        assert [one, one] == others, text
         assert one.total >= len(one.rows)
         selective += 0 < one.total < 40
 

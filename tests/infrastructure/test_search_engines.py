@@ -10,6 +10,7 @@ import pytest
 
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.sqlite import match
+from refold.projections import files
 from refold.projections.query import MOST_TERMS, MOST_WORDS, Query, Term, parse
 from refold.projections.words import Document, document
 
@@ -96,6 +97,21 @@ def test_both_engines_take_the_largest_documents_and_queries(postgres_url: str) 
         found = {text: agreed(text, documents, in_postgres, in_sqlite) for text in expected}
 
     assert found == expected
+
+
+def test_what_is_indexed_is_of_this_version() -> None:
+    indexed = document("HTML_Parsers x86.java", ["The law", "music"], "text/Plain")
+
+    written = (files.VERSION, tsquery.vector(indexed, 200_000_000), match.text(indexed))
+
+    assert written == (
+        4,
+        (
+            "'11-nhtml':1 '11-nparser':2 '11-nx86':3 '11-njava':4 '11-tthe':6 '11-tlaw':7"
+            " '11-tmusic':9 '11-ytext':11 '11-yplain':12"
+        ),
+        "nhtml nparser nx86 njava ¶ tthe tlaw ¶ tmusic ¶ ytext yplain",
+    ), "bump VERSION of files: what is stored is not written so"
 
 
 # --- documents and queries ----------------------------------------------------------
