@@ -83,7 +83,7 @@ def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> T
 class PostgresRows:
     """`Rows` of PostgreSQL."""
 
-    events_a_part: ClassVar[int] = 100_000
+    events_a_part: ClassVar[int] = 75_000
 
     def __init__(self, address: str, schema: str) -> None:
         self._address = address

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -30,21 +31,13 @@ REFUSED: Final = frozenset(
 
 KEYS_AT_ONCE: Final = 500
 
-CACHE: Final = 64_000
-"""KiB of a table that a connection may keep: each part of a build is spread over all of it."""
-
 _NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 def tables_in(path: Path) -> Tables:
     """Return the query tables in the file at `path`."""
-
-    def caching() -> sqlite3.Connection:
-        connection = connect(path)
-        connection.execute(f"PRAGMA cache_size = -{CACHE}")
-        return connection
-
-    return _tables(sa.create_engine("sqlite://", creator=caching, poolclass=QueuePool), path)
+    connecting = partial(connect, path)
+    return _tables(sa.create_engine("sqlite://", creator=connecting, poolclass=QueuePool), path)
 
 
 def tables_in_memory() -> Tables:

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection
+from typing import Final
 
 from refold.infrastructure.sqlite.connection import connect
-from refold.infrastructure.sqlite.rows import CACHE
+
+CACHE: Final = 64_000
+"""Kilobytes of pages that a connection holds: more than refold's."""
 
 
 @contextmanager
 def opened(path: Path, **others: Path) -> Iterator[Connection]:
-    """Give a connection to a file, as durable as refold's, that sees others by these names.
-
-    It holds as many pages as refold's largest does.
-    """
+    """Give a connection to a file, as durable as refold's, that sees others by these names."""
     with closing(connect(path, CACHE)) as connection:
         connection.set_authorizer(None)  # refold looks into no other file
         for name, other in others.items():
