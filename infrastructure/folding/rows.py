@@ -42,7 +42,7 @@ class Hits:
     def of(cls, rows: Sequence[Sequence[Any]]) -> "Hits":
         """Return the hits in `rows`, of each the number of candidates, key and name.
 
-        Candidates are counted up to one more than `MOST`. A page without hits is a row of nulls.
+        They are counted until there are more than `MOST`. A page without hits is a row of nulls.
         """
         candidates = rows[0][0]
         hits = [(key, name) for _, key, name in rows if key is not None]
