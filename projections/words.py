@@ -27,7 +27,6 @@ MOST_IN_TAGS: Final = 10_000
 MOST_TAGS: Final = 6_000
 MOST_REPEATS: Final = 250
 
-
 NAME: Final = "n"
 TAGS: Final = "t"
 TYPE: Final = "y"

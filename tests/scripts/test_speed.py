@@ -14,7 +14,7 @@ from refold.scripts.measure.row import Row
 from refold.scripts.measure.site import Site, with_pgbench
 
 GUARDED = (
-    *("append-100", "append-64-async", "load-100", "replay"),
+    *("append-100", "append-64-async", "load-100", "load-100-sqlite", "replay"),
     *("rebuild-1-process", "live-sql", "search-sqlite", "search-postgresql"),
 )
 TRIES = 3
