@@ -93,7 +93,8 @@ class Advance:
         """Fold one page of a partition, at most up to `until`, and return the position reached.
 
         At an event that cannot be read, the projections of its kind go into `stops`: the page ends
-        before it, and the next one is without them. Without `stops`, it raises.
+        before it, and the next one is without them. Without `stops`, it raises. Raises
+        `LogWentBack` where the log holds another record than the one that was folded last.
         """
         for generation in generations:
             generation.check_version()
@@ -102,7 +103,8 @@ class Advance:
         page = pages.read(start, until)
         if not page:
             return until
-        page, news, stopped = self._read(page, generations, checkpoints)
+        self._check_goes_on(page, checkpoints)
+        page, news, stopped = self._read(page[1:] if start else page, generations, checkpoints)
         if stopped:
             if stops is None:
                 raise next(iter(stopped.values()))
@@ -128,6 +130,22 @@ class Advance:
             ],
         )
         return last.position
+
+    def _check_goes_on(self, page: Sequence[Recorded], checkpoints: Iterable[Checkpoint]) -> None:
+        """Raise `LogWentBack` unless a page has the records at which checkpoints stand."""
+        first, hashes = page[0].position, dict[int, bytes]()
+        for checkpoint in checkpoints:
+            position = checkpoint.position
+            if first <= position <= page[-1].position:
+                if position not in hashes:
+                    hashes[position] = chain.digest(page[position - first])
+                if hashes[position] != checkpoint.record_hash:
+                    raise self._went_back(checkpoint)
+
+    def _went_back(self, checkpoint: Checkpoint) -> LogWentBack:
+        several, position = self.log.partitions > 1, str(checkpoint.position)
+        where = f"{checkpoint.partition}:{position}" if several else position
+        return LogWentBack(checkpoint.projection, where)
 
     def _fold_into(
         self,
@@ -273,14 +291,13 @@ class Advance:
     def check_fits(self, standing: Iterable[Standing]) -> None:
         """Raise `LogWentBack` unless the log holds what was folded."""
         different = {
-            (each.partition, each.position, each.store_id, each.record_hash): (row, each)
+            (each.partition, each.position, each.store_id, each.record_hash): each
             for row in standing
             for each in row.checkpoints
         }
-        for row, checkpoint in different.values():
+        for checkpoint in different.values():
             if not self._fits(checkpoint):
-                where = row.positions.named(checkpoint.partition, checkpoint.position)
-                raise LogWentBack(checkpoint.projection, where)
+                raise self._went_back(checkpoint)
 
     def fits(self, standing: Standing) -> bool:
         """Tell whether the log holds what a generation was folded from."""

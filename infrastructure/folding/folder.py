@@ -103,8 +103,13 @@ class Folder:
         `catch_up`.
         """
 
-        def fold() -> Positions:
-            reached, stops = self._fold(goal, self._head(goal))
+        def fold(just_reached: Positions | None) -> Positions:
+            until = self._head(goal)
+            if just_reached:  # there is nothing to look at
+                found = _Found({}, [], {}, [just_reached])
+                reached, stops = self._go_on(found, goal, until)
+            else:
+                reached, stops = self._fold(goal, until)
             self._check(stops, wanted)
             return Positions(()) if stops else reached  # others may want what is stopped
 
@@ -198,6 +203,7 @@ class Folder:
         """Fold one page into the live tables that are not stopped; return the position reached."""
         with self._tables.writing(CURRENT) as connection:
             current = self._tables.current(connection)
+            stops.update(_stale(current.values()))
             going = [current[each.NAME] for each in self._projections if each.NAME not in stops]
             position = self._advance.fold_page(connection, pages, going, until, stops)
             reach("fold: page folded")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from refold.domain.errors import BrokenLog
 from refold.domain.ports import EventLog, Recorded
 from refold.infrastructure import chain
 
@@ -20,9 +21,10 @@ class PageReader:
         self._ahead: tuple[int, Future[list[Recorded]]] | None = None
 
     def read(self, after: int, until: int) -> list[Recorded]:
-        """Return the page behind position `after`, at most up to `until`; it is empty at the end.
+        """Return the record at position `after`, if that is not 0, and the page behind it.
 
-        Raises `BrokenLog` at a hole.
+        So whoever folded up to there sees whether it was this log. It is empty where `until` is not
+        behind `after`. Raises `BrokenLog` at a hole, and where the log ends before the page begins.
         """
         if self._ahead and self._ahead[0] == after:
             page = self._ahead[1].result()
@@ -38,13 +40,17 @@ class PageReader:
         """Yield all pages from the first event up to `until`."""
         after = 0
         while page := self.read(after, until):
-            yield page
+            yield page[1:] if after else page
             after = page[-1].position
 
     def _load(self, after: int, until: int) -> list[Recorded]:
         if after >= until:
             return []
-        return chain.page(self._log, self.partition, after, until, PAGE)
+        before = 1 if after else 0
+        page = chain.page(self._log, self.partition, after - before, until, PAGE + before)
+        if len(page) == before:
+            raise BrokenLog(self.partition, after + 1, until, "events are missing")
+        return page
 
     def __enter__(self) -> "PageReader":
         return self

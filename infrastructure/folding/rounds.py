@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from threading import Lock
 
 from refold.domain.errors import Unavailable
@@ -17,15 +18,16 @@ class Rounds:
         self._reached = Positions(())
         self._error: Unavailable | None = None
 
-    def reach(self, goal: Positions, fold: Callable[[], Positions]) -> None:
+    def reach(self, goal: Positions, fold: Callable[[Positions | None], Positions]) -> None:
         """Call `fold`, but not if one that ended meanwhile reached `goal`.
 
         It returns how far all tables came: nowhere when one of them is stopped, so that nobody
-        believes it. Whoever asks for what was reached before waits for nobody. `Unavailable` is
-        raised for all who waited for the one that found it out.
+        believes it; and is told how far they came in one that has just ended, if one has. Whoever
+        asks for what was reached before waits for nobody. `Unavailable` is raised for all who
+        waited for the one that found it out.
         """
         if self._reached.covers(goal):
-            fold()
+            fold(None)
             return
         before = self._ended
         with self._folding:
@@ -34,7 +36,7 @@ class Rounds:
                 return
             if ended and self._error:
                 raise copy(self._error) from self._error
-            self._fold(fold)
+            self._fold(partial(fold, self._reached if ended and self._reached.each else None))
 
     def _fold(self, fold: Callable[[], Positions]) -> None:
         self._error = None

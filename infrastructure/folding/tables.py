@@ -6,7 +6,7 @@ for `Rows`, which each engine brings along.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -317,9 +317,8 @@ class Tables:
         if not checkpoints:
             return
         table, one = self._checkpoints, checkpoints[0]
-        names = [(each.projection, each.generation) for each in checkpoints]
         moved = table.update().where(
-            sa.tuple_(table.c.projection, table.c.generation).in_(names),
+            _among(table, ((each.projection, each.generation) for each in checkpoints)),
             table.c.partition == one.partition,
             table.c.parts == 1,
         )
@@ -423,7 +422,7 @@ class Tables:
                 table.c.key,
                 table.c.position,
                 table.c.error,
-            ).where(sa.tuple_(table.c.projection, table.c.generation).in_(list(found)))
+            ).where(_among(table, found))
         )
         for projection, generation, key, *why in rows:
             found[projection, generation][tuple(json.loads(key))] = Parked(*why)
@@ -466,6 +465,15 @@ def _text(engine: sa.Engine, query: sa.Select[Any]) -> str:
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)
+
+
+def _among(table: sa.Table, generations: Iterable[tuple[str, int]]) -> sa.TextClause:
+    """Return the condition for rows of those generations: a text, whose parameters cost more.
+
+    The names are those of projections.
+    """
+    names = ", ".join(f"('{name}', {number})" for name, number in generations)
+    return sa.text(f"({table.name}.projection, {table.name}.generation) IN (VALUES {names})")
 
 
 def _of(table: sa.Table, generation: Generation) -> list[sa.ColumnElement[bool]]:

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from refold.domain import file, streams, tag_vote
 from refold.domain.errors import LogWentBack, Refused, StaleProjection, UnknownType
 from refold.domain.ports import Recorded
-from refold.domain.positions import Positions
+from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.folding.folder import Digest, fold_family
 from refold.infrastructure.folding.generations import CURRENT
@@ -24,6 +25,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.queries import reading
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
+from refold.projections.projection import Projection
 from refold.tests.contract.query_tables import (
     append,
     at,
@@ -421,6 +423,29 @@ def test_tables_of_another_log_are_not_folded_on(
     assert found(store, "now") == {"one", "two"}
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["the last", "ahead of others"])
+def test_a_page_is_folded_only_behind_the_record_that_was(
+    new_store: Callable[[], Store], ahead: bool
+) -> None:
+    store, other = new_store(), new_store()
+    register(store, "one")
+    refresh(store, "now")
+    for n in range(3):
+        register(other, f"other{n}")
+    both = beside(other, store)
+    with both.tables.writing(CURRENT) as connection, both.advance.pages(PARTITION) as pages:
+        current = both.tables.current(connection)
+        if ahead:
+            behind = current[file_counts.NAME]
+            [kept] = both.advance.checkpoints(connection, [behind], PARTITION)
+            both.tables.save_checkpoint(connection, replace(kept, position=0, record_hash=b""))
+
+        with pytest.raises(LogWentBack) as refusal:
+            both.advance.fold_page(connection, pages, list(current.values()), 3)
+
+    assert refusal.value.position == "1"
+
+
 @pytest.mark.parametrize("forged", [{"record_hash": b"x"}, {"store_id": "x"}], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_is_folded_on_only_from_the_record_it_knows(
@@ -452,6 +477,35 @@ def test_a_rebuild_makes_tables_of_another_log_good(new_store: Callable[[], Stor
 
     assert {each.why for each in rebuilt} == {"the live table was folded from another log"}
     assert [row[3] for row in view(store, "files")] == ["later", "other"]
+
+
+@pytest.mark.parametrize("wanted", [files, file_tags], ids=["files", "file_tags"])
+def test_who_waited_for_a_round_folds_what_is_of_this_version(
+    store: Store, monkeypatch: pytest.MonkeyPatch, wanted: Projection
+) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    register(store, "two")
+    monkeypatch.setattr(file_tags, "VERSION", 8)
+    folder, is_folding, go_on = store.folder, Event(), Event()
+
+    def fold(_: Positions | None) -> Positions:
+        is_folding.set()
+        assert go_on.wait(5)
+        return at(1)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(folder._rounds.reach, at(1), fold)
+        is_folding.wait()
+        second = pool.submit(folder.reach, at(2), [wanted])
+        wait([second], 0.1)
+        go_on.set()
+        first.result(5)
+        refusal = second.exception(5)
+
+    assert isinstance(refusal, StaleProjection) == (wanted is file_tags)
+    assert len(view(store, "files")) == 2
+    assert checkpoint(store, "file_tags") == 1
 
 
 def test_tables_of_another_version_are_not_folded_on(

@@ -20,6 +20,7 @@ def test_who_waits_for_what_another_reaches_does_not_fold() -> None:
         log.go_on.set()
         _all_end([first, *others])
     assert log.folded == 2  # the one that reaches 3, and one for who wants more
+    assert log.told == [None, at(3)]
 
 
 def test_a_round_that_ended_before_is_not_believed() -> None:
@@ -27,7 +28,27 @@ def test_a_round_that_ended_before_is_not_believed() -> None:
     log.go_on.set()
     rounds.reach(at(3), log.fold)
     rounds.reach(at(2), log.fold)
-    assert log.folded == 2
+    rounds.reach(at(20), log.fold)
+    assert log.folded == 3
+    assert log.told == [None, None, None]
+
+
+def test_how_far_a_round_came_in_which_a_table_is_stopped_is_told_nobody() -> None:
+    rounds, log, stopped = Rounds(), _Log(), _Log()
+
+    def stops(_: Positions | None) -> Positions:
+        stopped.fold()
+        return Positions(())
+
+    log.go_on.set()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rounds.reach, at(1), stops)
+        stopped.is_folding.wait()
+        second = pool.submit(rounds.reach, at(1), log.fold)
+        wait([second], 0.1)
+        stopped.go_on.set()
+        _all_end([first, second])
+    assert log.told == [None]
 
 
 def test_what_was_reached_before_is_not_waited_for() -> None:
@@ -45,11 +66,11 @@ def test_what_was_reached_before_is_not_waited_for() -> None:
 
 def test_who_asks_for_nothing_new_waits_for_nobody_where_a_table_is_stopped() -> None:
     rounds, log = Rounds(), _Log()
-    rounds.reach(at(1), lambda: Positions(()))  # a table is stopped: nobody is to believe it
+    rounds.reach(at(1), lambda _: Positions(()))  # a table is stopped: nobody is to believe it
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(rounds.reach, at(9), log.fold)
         log.is_folding.wait()
-        rounds.reach(Positions(()), lambda: Positions(()))
+        rounds.reach(Positions(()), lambda _: Positions(()))
         assert not first.done()
         log.go_on.set()
         _all_end([first])
@@ -59,7 +80,7 @@ def test_what_was_reached_counts_even_if_a_later_round_failed() -> None:
     rounds, log = Rounds(), _Log()
     first_waits, tried = Event(), Event()
 
-    def is_away() -> Positions:
+    def is_away(_: Positions | None) -> Positions:
         tried.set()
         assert first_waits.wait(5)
         raise Unavailable("nobody answers")
@@ -83,7 +104,7 @@ def test_an_error_is_for_its_thread_alone() -> None:
     rounds, log = Rounds(), _Log()
     log.go_on.set()
 
-    def fails() -> Positions:
+    def fails(_: Positions | None) -> Positions:
         log.fold()
         raise ValueError("it cannot be folded")
 
@@ -101,7 +122,7 @@ def test_an_error_is_for_its_thread_alone() -> None:
 def test_who_waits_for_a_store_that_is_away_is_told_with_the_first() -> None:
     rounds, log = Rounds(), _Log()
 
-    def is_away() -> Positions:
+    def is_away(_: Positions | None) -> Positions:
         log.fold()
         raise Unavailable("nobody answers")
 
@@ -124,9 +145,11 @@ class _Log:
 
     def __init__(self) -> None:
         self.is_folding, self.go_on, self.folded = Event(), Event(), 0
+        self.told: list[Positions | None] = []
 
-    def fold(self) -> Positions:
+    def fold(self, just_reached: Positions | None = None) -> Positions:
         self.folded += 1
+        self.told.append(just_reached)
         self.is_folding.set()
         assert self.go_on.wait(5)
         return at(3 if self.folded == 1 else 9)
