@@ -1,6 +1,7 @@
 """Tags of files, and how many votes each has."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, NamedTuple
 
 from refold.domain import file, tag_vote
@@ -33,6 +34,9 @@ class Row(NamedTuple):
     tag_count: int = 0
 
 
+_row = partial(tuple.__new__, Row)  # in two thirds of the time of `Row(…)`
+
+
 def keys(event: Event) -> Iterable[tuple[str, str]]:
     sha256 = family_key(event.recorded.stream)
     match event.value:
@@ -57,9 +61,9 @@ def apply(key: tuple[str, str], row: Row | None, event: Event) -> Row | None:
         case tag_vote.Cast() | tag_vote.Changed() | tag_vote.Withdrawn() as vote:
             if row is None or row.generation != vote.generation:
                 return row
-            return Row(*row[:-1], row.tag_count + tag_vote.swing(vote))
+            return _row((*row[:-1], row.tag_count + tag_vote.swing(vote)))
         case file.TagAdded() as added:
-            return Row(*key, added.generation)
+            return _row((*key, added.generation, 0, 0))
         case file.Imported() | file.GossipApplied() as told:
             return _from_record(key, row, told.record, told.opened.get(key[1]))
         case file.TagRemoved() | file.Replaced():

@@ -1,6 +1,7 @@
 """Who votes how on which tag of which file."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, NamedTuple
 
 from refold.domain import tag_vote
@@ -33,6 +34,9 @@ class Row(NamedTuple):
     stance: int
 
 
+_row = partial(tuple.__new__, Row)  # in two thirds of the time of `Row(…)`
+
+
 def keys(event: Event) -> Iterable[tuple[str, str, str]]:
     match event.value:
         case tag_vote.Cast() | tag_vote.Changed() | tag_vote.Withdrawn() as vote:
@@ -48,7 +52,7 @@ def family(key: tuple[str, str, str]) -> str:
 def apply(key: tuple[str, str, str], row: Row | None, event: Event) -> Row | None:
     match event.value:
         case tag_vote.Cast() | tag_vote.Changed() as vote:
-            return Row(*key, vote.generation, vote.stance)
+            return _row((*key, vote.generation, vote.stance))
         case tag_vote.Withdrawn():
             return None
         case _:

@@ -16,7 +16,7 @@ from functools import partial
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -40,6 +40,9 @@ WORTH_WORKERS: Final = 20_000
 STRETCH: Final = 25_000
 """Events that are read for all parts at once."""
 
+LOT: Final = 250
+"""Events that are decoded and folded at once: so few stay where the processor finds them."""
+
 SAVE_SECONDS: Final = 600.0
 """How long a part waits where one saves at a time: others save long ones, too."""
 
@@ -49,22 +52,26 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Events behind `after` up to `until` that are to wait in files for the parts, in order."""
+    """Events behind `after` up to `until`, which are to wait in `folder`, in a file a part."""
 
-    partition: int
+    plan: Plan
     after: int
     until: int
-    files: tuple[Path, ...]
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The events of some families, in `files`, that are to be folded into generations."""
+    """The events of some families that are to be folded into generations.
+
+    They wait in `folder`, in a file of each stretch that begins behind one of `starts`.
+    """
 
     number: int
     plan: Plan
     generations: tuple[tuple[str, int], ...]
-    files: tuple[Path, ...]
+    folder: Path
+    starts: range
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +172,12 @@ class Builder:
     ) -> None:
         names = tuple((each.projection.NAME, each.number) for each in generations)
         with _spool_folder() as folder:
+            starts = range(0, plan.position, STRETCH)
             stretches = [
-                Stretch(
-                    plan.partition,
-                    after,
-                    min(after + STRETCH, plan.position),
-                    tuple(folder / f"{part}-{after}" for part in range(plan.parts)),
-                )
-                for after in range(0, plan.position, STRETCH)
+                Stretch(plan, after, min(after + STRETCH, plan.position), folder)
+                for after in starts
             ]
-            parts = [
-                Part(part, plan, names, tuple(each.files[part] for each in stretches))
-                for part in sorted(missing)
-            ]
+            parts = [Part(part, plan, names, folder, starts) for part in sorted(missing)]
             for what, jobs in ("read", stretches), ("fold", parts):
                 progress(what, 0, len(jobs))
                 doing = self._workers.do(jobs, self.do) if self._workers else map(self.do, jobs)
@@ -186,14 +186,16 @@ class Builder:
 
     def _spool(self, stretch: Stretch) -> None:
         """Write the events of each part into its file."""
-        lots: list[list[tuple[object, ...]]] = [[] for _ in stretch.files]
-        share = partial(streams.share, partitions=self._log.partitions, parts=len(lots))
-        for page in chain.pages(self._log, stretch.partition, stretch.after, stretch.until):
+        plan = stretch.plan
+        lots: list[list[tuple[object, ...]]] = [[] for _ in range(plan.parts)]
+        share = partial(streams.share, partitions=self._log.partitions, parts=plan.parts)
+        for page in chain.pages(self._log, plan.partition, stretch.after, stretch.until):
             for record in page:
                 lots[share(record.stream)].append(record[:])
         with _room():
-            for file, lot in zip(stretch.files, lots, strict=True):
-                file.write_bytes(marshal.dumps(lot, 2))  # later versions look for equal objects
+            for part, lot in enumerate(lots):
+                some = [_dumps(lot[n : n + LOT]) for n in range(0, len(lot), LOT)]
+                _file(stretch.folder, part, stretch.after).write_bytes(_dumps(some))
 
     # --- parts ----------------------------------------------------------------------
 
@@ -204,7 +206,9 @@ class Builder:
                 for generation in self._tables.generations(connection)
                 if (generation.projection.NAME, generation.number) in part.generations
             ]
-        self._fold(part.plan, part.number, generations, map(_spooled, part.files))
+        files = (_file(part.folder, part.number, after) for after in part.starts)
+        lots = (lot for file in files for lot in _spooled(file))
+        self._fold(part.plan, part.number, generations, lots)
 
     def _fold(
         self,
@@ -223,6 +227,7 @@ class Builder:
     def _save(
         self, plan: Plan, part: int, generations: Sequence[Generation], folded: Sequence[Folded]
     ) -> None:
+        self._tables.make_way()
         with self._tables.writing(f"{BUILDING} {part}") as connection:
             for generation, table in zip(generations, folded, strict=True):
                 if self._is_missing(connection, generation, plan, part):
@@ -274,12 +279,22 @@ class Builder:
         )
 
 
+def _file(folder: Path, part: int, after: int) -> Path:
+    """Return where the events of a part wait that are in the stretch behind `after`, in order."""
+    return folder / f"{part}-{after}"
+
+
 _record = partial(tuple.__new__, Recorded)  # `Recorded._make` in two thirds of the time
 
 
-def _spooled(file: Path) -> Iterator[Recorded]:
-    """Return the events of a part in a stretch of the log."""
-    return map(_record, marshal.loads(file.read_bytes()))  # noqa: S302 - our own file
+def _dumps(values: list[Any]) -> bytes:
+    return marshal.dumps(values, 2)  # later versions look for equal objects
+
+
+def _spooled(file: Path) -> Iterator[Iterable[Recorded]]:
+    """Yield the events of a part in a stretch of the log, a lot at a time."""
+    for lot in marshal.loads(file.read_bytes()):  # noqa: S302 - our own file
+        yield map(_record, marshal.loads(lot))  # noqa: S302
 
 
 @contextmanager

@@ -59,6 +59,10 @@ class Rows(Protocol):
         """Open a transaction that may write. Raises `Unavailable`."""
         ...
 
+    def make_way(self, engine: sa.Engine) -> None:
+        """Prepare for a transaction that writes much, while other processes do the same."""
+        ...
+
     def exclude(self, connection: sa.Connection, fence: str) -> None:
         """Wait until this transaction, to its end, is the only one behind that fence."""
         ...

@@ -137,6 +137,10 @@ class Tables:
                 self.exclude(connection, fence)
             yield connection
 
+    def make_way(self) -> None:
+        """Prepare for a transaction that writes much. Raises `Unavailable`."""
+        self.rows.make_way(self._engine)
+
     def exclude(self, connection: sa.Connection, fence: str) -> None:
         """Wait until this transaction, to its end, is the only one behind that fence too."""
         self.rows.exclude(connection, fence)

@@ -94,6 +94,9 @@ class PostgresRows:
         with available(self._address), engine.begin() as connection:
             yield connection
 
+    def make_way(self, engine: sa.Engine) -> None:
+        """Do nothing: the server writes back by itself."""
+
     def exclude(self, connection: sa.Connection, fence: str) -> None:
         connection.exec_driver_sql(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",

@@ -2,9 +2,10 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import FIELDS_BY_RANK, PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
-from refold.infrastructure.sqlite.connection import available, connect
+from refold.infrastructure.sqlite.connection import BUSY_SECONDS, available, connect
 from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
@@ -30,6 +31,15 @@ REFUSED: Final = frozenset(
 """SQLite's codes of errors that say that a row cannot be kept."""
 
 KEYS_AT_ONCE: Final = 500
+
+LONGEST_WAL: Final = 64 * 1024 * 1024
+"""Bytes of the write-ahead log from which on it is emptied before a part is saved."""
+
+EMPTYING_SECONDS: Final = 5.0
+"""How long a part waits for that."""
+
+EMPTYING_MS: Final = 100
+"""How long each attempt waits for who reads; nobody can write meanwhile."""
 
 _NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
@@ -66,11 +76,34 @@ class SqliteRows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._longest_wal = LONGEST_WAL
 
     @contextmanager
     def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with available(self._path), engine.begin() as connection:
             yield connection
+
+    def make_way(self, engine: sa.Engine) -> None:
+        """Empty a write-ahead log that has grown long, unless somebody reads for long.
+
+        SQLite writes over it once a commit finds nobody else at work. Processes that save parts in
+        turn always are: two of them left a log of 20 GB beside tables of 1.6.
+        """
+        if self._wal_bytes() <= self._longest_wal:
+            return
+        with self.writing(engine):
+            pass  # who saves a part is done
+        deadline = monotonic() + EMPTYING_SECONDS
+        with available(self._path), closing(engine.raw_connection()) as connection:
+            while not (is_done := _empty_wal(connection.cursor())) and monotonic() < deadline:
+                sleep(EMPTYING_MS / 1_000)
+        self._longest_wal = LONGEST_WAL if is_done else 2 * self._wal_bytes()
+
+    def _wal_bytes(self) -> int:
+        with suppress(FileNotFoundError):
+            return self._wal.stat().st_size
+        return 0
 
     def exclude(self, connection: sa.Connection, fence: str) -> None:
         """Wait for nobody: a transaction that may write is the only one."""
@@ -244,6 +277,16 @@ class SqliteRows:
             },
         ).all()
         return Hits.of(rows)
+
+
+def _empty_wal(cursor: Any) -> bool:
+    """Write back what is in the write-ahead log and empty it; tell whether that was done."""
+    cursor.execute(f"PRAGMA busy_timeout = {EMPTYING_MS}")
+    try:
+        [is_busy, *_] = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {round(1_000 * BUSY_SECONDS)}")
+    return not is_busy
 
 
 def _names(table: sa.Table) -> list[str]:

@@ -1,15 +1,20 @@
 """The query tables of a SQLite store: a file beside the log, which nobody needs to keep."""
 
 import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from refold.domain import file
 from refold.domain.errors import LogWentBack
 from refold.domain.ports import Command, Write
 from refold.infrastructure.open import open_store
+from refold.infrastructure.sqlite import rows
+from refold.infrastructure.sqlite.rows import SqliteRows
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -61,6 +66,89 @@ def test_query_tables_beside_another_log_are_refused_until_they_are_rebuilt(
     assert refusal.value.position == "1"
     assert refused == ["old"]
     assert names_in(tmp_path / "files.db-tables") == ["new"]
+
+
+# --- a write-ahead log that has grown long ------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """One whose write-ahead log is soon long, with a file in it."""
+    monkeypatch.setattr(rows, "LONGEST_WAL", 1_000)
+    monkeypatch.setattr(rows, "EMPTYING_SECONDS", 0.3)
+    with open_store(f"sqlite:///{tmp_path}/files.db", create=True) as store:
+        register(store, "one")
+        store.folder.catch_up()
+        yield store
+
+
+def test_a_long_write_ahead_log_is_emptied(store: Store, tmp_path: Path) -> None:
+    assert wal_bytes(tmp_path) > 1_000
+    store.tables.make_way()
+    assert wal_bytes(tmp_path) == 0
+    assert names_in(tmp_path / "files.db-tables") == ["one"]
+
+
+def test_a_short_write_ahead_log_is_left_alone(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = wal_bytes(tmp_path)
+    monkeypatch.setattr(store.tables.rows, "_longest_wal", before)
+    store.tables.make_way()
+    assert wal_bytes(tmp_path) == before
+
+
+def test_who_writes_is_waited_for(store: Store, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with store.tables.writing():
+            making = pool.submit(store.tables.make_way)
+            wait([making], 0.6)  # longer than for readers
+            assert not making.done()
+        making.result(5)
+    assert wal_bytes(tmp_path) == 0
+
+
+def test_who_reads_for_long_is_not_waited_for_and_then_not_soon_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.tables.reading() as reading:
+        store.tables.current(reading)
+        store.tables.make_way()  # what is there is written back, but stays
+        there = wal_bytes(tmp_path)
+        assert there > 1_000
+        monkeypatch.setattr(rows, "EMPTYING_SECONDS", 60)
+        register(store, "two")
+        store.folder.catch_up()
+        store.tables.make_way()  # at once, as it is not twice as long
+    grown = 2
+    while wal_bytes(tmp_path) <= 2 * there:
+        register(store, f"{(grown := grown + 1)}")
+        with store.tables.reading() as reading:
+            store.tables.current(reading)
+            store.folder.catch_up()
+    store.tables.make_way()
+    assert wal_bytes(tmp_path) == 0
+
+
+def test_each_part_finds_the_write_ahead_log_short(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    make_way = SqliteRows.make_way
+
+    def watched(self: SqliteRows, engine: sa.Engine) -> None:
+        make_way(self, engine)
+        found.append(wal_bytes(tmp_path))
+
+    monkeypatch.setattr(SqliteRows, "make_way", watched)
+    monkeypatch.setattr(SqliteRows, "events_a_part", 1)
+    register(store, "two")
+    store.rebuilder.rebuild(catalog.ALL)
+    assert found == [0, 0]
+
+
+def wal_bytes(folder: Path) -> int:
+    return (folder / "files.db-tables-wal").stat().st_size
 
 
 def register(store: Store, name: str) -> None:
