@@ -100,7 +100,7 @@ _WORD: Final = re.compile(r"([^\W_]{1,128})[^\W_]*")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)  # words, that is; numbers come once
 def _stemmed(word: str) -> str:
     return _spelled_in_ascii(_OWN.stemmer.stemWord(word))
 

@@ -94,7 +94,8 @@ class Advance:
 
         At an event that cannot be read, the projections of its kind go into `stops`: the page ends
         before it, and the next one is without them. Without `stops`, it raises. Raises
-        `LogWentBack` where the log holds another record than the one that was folded last.
+        `LogWentBack` where the log holds another record than the one that was folded last into a
+        generation that goes on here, or into any, where none does.
         """
         for generation in generations:
             generation.check_version()
@@ -102,6 +103,7 @@ class Advance:
         start = min((checkpoint.position for checkpoint in checkpoints), default=until)
         page = pages.read(start, until)
         if not page:
+            self.check_fits(Standing((each,)) for each in checkpoints)
             return until
         self._check_goes_on(page, checkpoints)
         page, news, stopped = self._read(page[1:] if start else page, generations, checkpoints)
@@ -132,19 +134,19 @@ class Advance:
         return last.position
 
     def _check_goes_on(self, page: Sequence[Recorded], checkpoints: Iterable[Checkpoint]) -> None:
-        """Raise `LogWentBack` unless a page has the records at which checkpoints stand."""
-        first, hashes = page[0].position, dict[int, bytes]()
-        for checkpoint in checkpoints:
-            position = checkpoint.position
-            if first <= position <= page[-1].position:
-                if position not in hashes:
-                    hashes[position] = chain.digest(page[position - first])
-                if hashes[position] != checkpoint.record_hash:
-                    raise self._went_back(checkpoint)
+        """Raise `LogWentBack` unless a page has the records at which checkpoints stand in it."""
+        first, last = page[0].position, page[-1].position
+        store_id, hashes = self.log.identity().store_id, dict[int, bytes]()
+        for each in checkpoints:
+            if first <= each.position <= last:
+                if each.position not in hashes:
+                    hashes[each.position] = chain.digest(page[each.position - first])
+                if (each.store_id, each.record_hash) != (store_id, hashes[each.position]):
+                    raise self._went_back(each)
 
     def _went_back(self, checkpoint: Checkpoint) -> LogWentBack:
-        several, position = self.log.partitions > 1, str(checkpoint.position)
-        where = f"{checkpoint.partition}:{position}" if several else position
+        every = Positions((0,) * self.log.partitions)
+        where = every.named(checkpoint.partition, checkpoint.position)
         return LogWentBack(checkpoint.projection, where)
 
     def _fold_into(

@@ -40,8 +40,8 @@ WORTH_WORKERS: Final = 20_000
 STRETCH: Final = 25_000
 """Events that are read for all parts at once."""
 
-LOT: Final = 250
-"""Events that are decoded and folded at once: so few stay where the processor finds them."""
+LOT: Final = 1_000
+"""Events of a part that are decoded and folded at once: so few stay in the processor's cache."""
 
 SAVE_SECONDS: Final = 600.0
 """How long a part waits where one saves at a time: others save long ones, too."""

@@ -105,7 +105,7 @@ class Folder:
 
         def fold(just_reached: Positions | None) -> Positions:
             until = self._head(goal)
-            if just_reached:  # there is nothing to look at
+            if just_reached is not None and len(just_reached.each) == 1:  # no other to look at
                 found = _Found({}, [], {}, [just_reached])
                 reached, stops = self._go_on(found, goal, until)
             else:

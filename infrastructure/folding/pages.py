@@ -26,11 +26,8 @@ class PageReader:
         So whoever folded up to there sees whether it was this log. It is empty where `until` is not
         behind `after`. Raises `BrokenLog` at a hole, and where the log ends before the page begins.
         """
-        if self._ahead and self._ahead[0] == after:
-            page = self._ahead[1].result()
-        else:
-            page = self._load(after, until)
-        self._ahead = None
+        ahead, self._ahead = self._ahead, None
+        page = ahead[1].result() if ahead and ahead[0] == after else self._load(after, until)
         if page and page[-1].position < until:
             next_one = self._reader.submit(self._load, page[-1].position, until)
             self._ahead = page[-1].position, next_one

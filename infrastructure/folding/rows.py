@@ -60,7 +60,7 @@ class Rows(Protocol):
         ...
 
     def make_way(self, engine: sa.Engine) -> None:
-        """Prepare for a transaction that writes much, while other processes do the same."""
+        """Prepare for a transaction that writes much, as others do. Raises `Unavailable`."""
         ...
 
     def exclude(self, connection: sa.Connection, fence: str) -> None:

@@ -472,9 +472,9 @@ def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
 
 
 def _among(table: sa.Table, generations: Iterable[tuple[str, int]]) -> sa.TextClause:
-    """Return the condition for rows of those generations: a text, whose parameters cost more.
+    """Return the condition for rows of those generations, one or more, of projections.
 
-    The names are those of projections.
+    It is text: bound parameters would take longer to compile than the statement takes to run.
     """
     names = ", ".join(f"('{name}', {number})" for name, number in generations)
     return sa.text(f"({table.name}.projection, {table.name}.generation) IN (VALUES {names})")

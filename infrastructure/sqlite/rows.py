@@ -36,7 +36,7 @@ LONGEST_WAL: Final = 64 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is emptied before a part is saved."""
 
 EMPTYING_SECONDS: Final = 5.0
-"""How long a part waits for that."""
+"""How long that is tried, from when nobody writes."""
 
 EMPTYING_MS: Final = 100
 """How long each attempt waits for who reads; nobody can write meanwhile."""
@@ -76,7 +76,8 @@ class SqliteRows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._wal = path.with_name(f"{path.name}-wal")
+        real = path.resolve()
+        self._wal = real.with_name(f"{real.name}-wal")
         self._longest_wal = LONGEST_WAL
 
     @contextmanager
@@ -85,23 +86,38 @@ class SqliteRows:
             yield connection
 
     def make_way(self, engine: sa.Engine) -> None:
-        """Empty a write-ahead log that has grown long, unless somebody reads for long.
+        """Empty a write-ahead log that has grown long, unless others are at work for long.
 
         SQLite writes over it once a commit finds nobody else at work. Processes that save parts in
         turn always are: two of them left a log of 20 GB beside tables of 1.6.
         """
         if self._wal_bytes() <= self._longest_wal:
             return
-        with self.writing(engine):
-            pass  # who saves a part is done
+        self._wait_for_writers(engine)
         deadline = monotonic() + EMPTYING_SECONDS
-        with available(self._path), closing(engine.raw_connection()) as connection:
-            while not (is_done := _empty_wal(connection.cursor())) and monotonic() < deadline:
-                sleep(EMPTYING_MS / 1_000)
+        while not (is_done := self._empty_wal(engine)) and monotonic() < deadline:
+            sleep(EMPTYING_MS / 1_000)
+            self._wait_for_writers(engine)
         self._longest_wal = LONGEST_WAL if is_done else 2 * self._wal_bytes()
 
+    def _wait_for_writers(self, engine: sa.Engine) -> None:
+        with self.writing(engine):
+            pass
+
+    def _empty_wal(self, engine: sa.Engine) -> bool:
+        """Write back what is in the write-ahead log, and empty it; tell whether that was done."""
+        with available(self._path), closing(engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # others may write meanwhile
+            try:
+                cursor.execute(f"PRAGMA busy_timeout = {EMPTYING_MS}")
+                [is_busy, *_] = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {round(1_000 * BUSY_SECONDS)}")
+        return not is_busy
+
     def _wal_bytes(self) -> int:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             return self._wal.stat().st_size
         return 0
 
@@ -277,16 +293,6 @@ class SqliteRows:
             },
         ).all()
         return Hits.of(rows)
-
-
-def _empty_wal(cursor: Any) -> bool:
-    """Write back what is in the write-ahead log and empty it; tell whether that was done."""
-    cursor.execute(f"PRAGMA busy_timeout = {EMPTYING_MS}")
-    try:
-        [is_busy, *_] = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        cursor.execute(f"PRAGMA busy_timeout = {round(1_000 * BUSY_SECONDS)}")
-    return not is_busy
 
 
 def _names(table: sa.Table) -> list[str]:

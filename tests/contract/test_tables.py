@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
@@ -45,6 +45,7 @@ from refold.tests.contract.query_tables import (
     view,
     vote,
 )
+from refold.tests.infrastructure.folding.test_rounds import watched
 
 NAMES = [projection.NAME for projection in catalog.ALL]
 GOLDEN = {
@@ -487,25 +488,68 @@ def test_who_waited_for_a_round_folds_what_is_of_this_version(
     refresh(store, "now")
     register(store, "two")
     monkeypatch.setattr(file_tags, "VERSION", 8)
-    folder, is_folding, go_on = store.folder, Event(), Event()
 
-    def fold(_: Positions | None) -> Positions:
-        is_folding.set()
-        assert go_on.wait(5)
-        return at(1)
-
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(folder._rounds.reach, at(1), fold)
-        is_folding.wait()
-        second = pool.submit(folder.reach, at(2), [wanted])
-        wait([second], 0.1)
-        go_on.set()
-        first.result(5)
-        refusal = second.exception(5)
+    refusal = reached_after_a_round(store, at(1), at(2), wanted)
 
     assert isinstance(refusal, StaleProjection) == (wanted is file_tags)
     assert len(view(store, "files")) == 2
     assert checkpoint(store, "file_tags") == 1
+
+
+@pytest.mark.parametrize("length", [2, 3, 6], ids=["shorter", "as long", "longer"])
+def test_who_waited_for_a_round_is_told_of_another_log(
+    new_store: Callable[[], Store], length: int
+) -> None:
+    store, other = new_store(), new_store()
+    for n in range(3):
+        register(store, str(n))
+    refresh(store, "now")
+    for n in range(length):
+        register(other, f"other{n}")
+
+    refusal = reached_after_a_round(beside(other, store), at(1), at(2), files)
+
+    assert isinstance(refusal, LogWentBack)
+    assert refusal.position == "3"
+
+
+def test_who_waited_for_a_round_is_told_of_tables_of_another_store(store: Store) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    register(store, "two")
+    forge(store, "checkpoints", ("projection", files.NAME), store_id="x")
+
+    assert isinstance(reached_after_a_round(store, at(1), at(2), files), LogWentBack)
+
+
+def reached_after_a_round(
+    store: Store, came: Positions, goal: Positions, wanted: Projection
+) -> BaseException | None:
+    """Wait for `goal` while a round is under way that comes as far as `came`, and tell how."""
+    folder, is_folding, go_on, told = store.folder, Event(), Event(), list[Any]()
+    rounds, go_further = folder._rounds, folder._go_on
+    waiting = watched(rounds)
+
+    def fold(_: Positions | None) -> Positions:
+        is_folding.set()
+        assert go_on.wait(5)
+        return came
+
+    def note(found: Any, *others: Any) -> Any:
+        told.append(found.standing)
+        return go_further(found, *others)
+
+    with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "_go_on", note)
+        first = pool.submit(rounds.reach, came, fold)
+        assert is_folding.wait(5)
+        second = pool.submit(folder.reach, goal, [wanted])
+        waiting.wait_for(2)
+        go_on.set()
+        first.result(5)
+        refusal = second.exception(5)
+    assert told == [[came]]  # nothing was looked at before
+    return refusal
 
 
 def test_tables_of_another_version_are_not_folded_on(

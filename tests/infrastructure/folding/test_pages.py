@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from refold.domain.errors import BrokenLog
+from refold.domain.ports import Recorded
 from refold.domain.positions import PARTITION
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.open import open_store
+from refold.infrastructure.patience import Passing
 from refold.infrastructure.store import Store
 from refold.tests.contract.query_tables import register
 
@@ -44,6 +46,28 @@ def test_a_page_begins_with_what_was_folded_last(
 def test_a_log_that_ends_before_the_page_is_told(store: Store, after: int) -> None:
     with PageReader(store.log, PARTITION) as reader, pytest.raises(BrokenLog):
         reader.read(after, 9)
+
+
+def test_a_page_that_could_not_be_read_ahead_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGE", 2)
+    page, asked = store.log.page, list[int]()
+
+    def breaks_once(partition: int, after: int, limit: int) -> list[Recorded]:
+        asked.append(after)
+        if len(asked) == 2:
+            raise Passing("the server restarts")
+        return page(partition, after, limit)
+
+    monkeypatch.setattr(store.log, "page", breaks_once)
+    with PageReader(store.log, PARTITION) as reader:
+        first = positions(reader, 0, 4)
+        with pytest.raises(Passing):
+            reader.read(2, 4)
+        again = positions(reader, 2, 4)
+    assert (first, again) == ([1, 2], [2, 3, 4])
+    assert asked == [0, 1, 1]
 
 
 def positions(reader: PageReader, after: int, until: int) -> list[int]:

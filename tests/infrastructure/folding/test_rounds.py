@@ -1,7 +1,7 @@
 """Threads that wait for the tables: one folds for those who came before it ended."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from threading import Event
+from threading import Event, Lock, Semaphore
 
 import pytest
 
@@ -12,11 +12,12 @@ from refold.infrastructure.folding.rounds import Rounds
 
 def test_who_waits_for_what_another_reaches_does_not_fold() -> None:
     rounds, log = Rounds(), _Log()
+    waiting = watched(rounds)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(rounds.reach, at(1), log.fold)
         log.is_folding.wait()
         others = [pool.submit(rounds.reach, at(each), log.fold) for each in (3, 3, 7)]
-        wait(others, 0.1)
+        waiting.wait_for(4)
         log.go_on.set()
         _all_end([first, *others])
     assert log.folded == 2  # the one that reaches 3, and one for who wants more
@@ -35,6 +36,7 @@ def test_a_round_that_ended_before_is_not_believed() -> None:
 
 def test_how_far_a_round_came_in_which_a_table_is_stopped_is_told_nobody() -> None:
     rounds, log, stopped = Rounds(), _Log(), _Log()
+    waiting = watched(rounds)
 
     def stops(_: Positions | None) -> Positions:
         stopped.fold()
@@ -45,7 +47,7 @@ def test_how_far_a_round_came_in_which_a_table_is_stopped_is_told_nobody() -> No
         first = pool.submit(rounds.reach, at(1), stops)
         stopped.is_folding.wait()
         second = pool.submit(rounds.reach, at(1), log.fold)
-        wait([second], 0.1)
+        waiting.wait_for(2)
         stopped.go_on.set()
         _all_end([first, second])
     assert log.told == [None]
@@ -119,6 +121,28 @@ def test_an_error_is_for_its_thread_alone() -> None:
     assert log.folded == 2
 
 
+def test_who_waited_for_a_round_that_failed_is_told_nothing() -> None:
+    rounds, log, broken = Rounds(), _Log(), _Log()
+    waiting = watched(rounds)
+
+    def fails(_: Positions | None) -> Positions:
+        broken.fold()
+        raise ValueError("it cannot be folded")
+
+    log.go_on.set()
+    rounds.reach(at(3), log.fold)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rounds.reach, at(5), fails)
+        broken.is_folding.wait()
+        second = pool.submit(rounds.reach, at(5), log.fold)
+        waiting.wait_for(3)
+        broken.go_on.set()
+        second.result(5)
+        with pytest.raises(ValueError, match="it cannot be folded"):
+            first.result(5)
+    assert log.told == [None, None]
+
+
 def test_who_waits_for_a_store_that_is_away_is_told_with_the_first() -> None:
     rounds, log = Rounds(), _Log()
 
@@ -153,6 +177,29 @@ class _Log:
         self.is_folding.set()
         assert self.go_on.wait(5)
         return at(3 if self.folded == 1 else 9)
+
+
+class Watched:
+    """The lock of rounds, which tells how many have come to it."""
+
+    def __init__(self) -> None:
+        self._lock, self._came = Lock(), Semaphore(0)
+
+    def __enter__(self) -> None:
+        self._came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait_for(self, number: int) -> None:
+        for _ in range(number):
+            assert self._came.acquire(timeout=5)
+
+
+def watched(rounds: Rounds) -> Watched:
+    rounds._folding = lock = Watched()  # type: ignore[assignment]
+    return lock
 
 
 def _all_end(rounds: list[Future[None]]) -> None:
