@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
@@ -35,11 +35,11 @@ KEYS_AT_ONCE: Final = 500
 LONGEST_WAL: Final = 64 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is emptied before a part is saved."""
 
-EMPTYING_SECONDS: Final = 5.0
-"""How long that is tried, from when nobody writes."""
+EMPTYING_TRIES: Final = 25
+"""How often that is tried, for five seconds at most in which nobody writes."""
 
 EMPTYING_MS: Final = 100
-"""How long each attempt waits for who reads; nobody can write meanwhile."""
+"""How long each attempt waits for who reads, and the next one comes after that."""
 
 _NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
@@ -93,22 +93,20 @@ class SqliteRows:
         """
         if self._wal_bytes() <= self._longest_wal:
             return
-        self._wait_for_writers(engine)
-        deadline = monotonic() + EMPTYING_SECONDS
-        while not (is_done := self._empty_wal(engine)) and monotonic() < deadline:
+        for _ in range(EMPTYING_TRIES):
+            if self._empty_wal(engine):
+                self._longest_wal = LONGEST_WAL
+                return
             sleep(EMPTYING_MS / 1_000)
-            self._wait_for_writers(engine)
-        self._longest_wal = LONGEST_WAL if is_done else 2 * self._wal_bytes()
-
-    def _wait_for_writers(self, engine: sa.Engine) -> None:
-        with self.writing(engine):
-            pass
+        self._longest_wal = 2 * self._wal_bytes()
 
     def _empty_wal(self, engine: sa.Engine) -> bool:
         """Write back what is in the write-ahead log, and empty it; tell whether that was done."""
         with available(self._path), closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
-            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # others may write meanwhile
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # others may write beside this one
+            cursor.execute("BEGIN IMMEDIATE")  # who saves a part is done
+            cursor.execute("COMMIT")
             try:
                 cursor.execute(f"PRAGMA busy_timeout = {EMPTYING_MS}")
                 [is_busy, *_] = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

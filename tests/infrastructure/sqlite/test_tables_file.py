@@ -75,7 +75,7 @@ def test_query_tables_beside_another_log_are_refused_until_they_are_rebuilt(
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """One whose write-ahead log is soon long, with a file in it."""
     monkeypatch.setattr(rows, "LONGEST_WAL", 1_000)
-    monkeypatch.setattr(rows, "EMPTYING_SECONDS", 0.3)
+    monkeypatch.setattr(rows, "EMPTYING_TRIES", 2)
     with open_store(f"sqlite:///{tmp_path}/files.db", create=True) as store:
         register(store, "one")
         store.folder.catch_up()
