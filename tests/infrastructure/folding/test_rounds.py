@@ -1,5 +1,6 @@
 """Threads that wait for the tables: one folds for those who came before it ended."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Event, Lock, Semaphore
 
@@ -36,20 +37,13 @@ def test_a_round_that_ended_before_is_not_believed() -> None:
 
 def test_how_far_a_round_came_in_which_a_table_is_stopped_is_told_nobody() -> None:
     rounds, log, stopped = Rounds(), _Log(), _Log()
-    waiting = watched(rounds)
 
     def stops(_: Positions | None) -> Positions:
         stopped.fold()
         return Positions(())
 
     log.go_on.set()
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(rounds.reach, at(1), stops)
-        stopped.is_folding.wait()
-        second = pool.submit(rounds.reach, at(1), log.fold)
-        waiting.wait_for(2)
-        stopped.go_on.set()
-        _all_end([first, second])
+    _all_end([_waited_for(rounds, at(1), stops, stopped, log)])
     assert log.told == [None]
 
 
@@ -123,7 +117,6 @@ def test_an_error_is_for_its_thread_alone() -> None:
 
 def test_who_waited_for_a_round_that_failed_is_told_nothing() -> None:
     rounds, log, broken = Rounds(), _Log(), _Log()
-    waiting = watched(rounds)
 
     def fails(_: Positions | None) -> Positions:
         broken.fold()
@@ -131,15 +124,9 @@ def test_who_waited_for_a_round_that_failed_is_told_nothing() -> None:
 
     log.go_on.set()
     rounds.reach(at(3), log.fold)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(rounds.reach, at(5), fails)
-        broken.is_folding.wait()
-        second = pool.submit(rounds.reach, at(5), log.fold)
-        waiting.wait_for(3)
-        broken.go_on.set()
-        second.result(5)
-        with pytest.raises(ValueError, match="it cannot be folded"):
-            first.result(5)
+    failed = _waited_for(rounds, at(5), fails, broken, log)
+    with pytest.raises(ValueError, match="it cannot be folded"):
+        failed.result(5)
     assert log.told == [None, None]
 
 
@@ -200,6 +187,25 @@ class Watched:
 def watched(rounds: Rounds) -> Watched:
     rounds._folding = lock = Watched()  # type: ignore[assignment]
     return lock
+
+
+def _waited_for(
+    rounds: Rounds,
+    goal: Positions,
+    fold: Callable[[Positions | None], Positions],
+    held: _Log,
+    log: _Log,
+) -> Future[None]:
+    """Return a round by `fold`, which `held` holds up until `log` waits; both have ended."""
+    waiting = watched(rounds)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rounds.reach, goal, fold)
+        assert held.is_folding.wait(5)
+        second = pool.submit(rounds.reach, goal, log.fold)
+        waiting.wait_for(2)
+        held.go_on.set()
+        second.result(5)
+    return first
 
 
 def _all_end(rounds: list[Future[None]]) -> None:
