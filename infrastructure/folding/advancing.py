@@ -6,7 +6,6 @@ Each partition of the log is folded for itself: all events of a row are in one o
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 import sqlalchemy as sa
@@ -126,7 +125,7 @@ class Advance:
         self.tables.save_checkpoints(
             connection,
             [
-                replace(checkpoint, position=last.position, record_hash=record_hash)
+                checkpoint._replace(position=last.position, record_hash=record_hash)
                 for checkpoint in checkpoints
                 if checkpoint.position < last.position
             ],
@@ -288,7 +287,7 @@ class Advance:
             for partition in partitions
         ]
         store_id = "" if kept.keys() >= set(places) else self.log.identity().store_id
-        return [kept.get(each, Checkpoint(*each, 0, 1, store_id, 0, b"")) for each in places]
+        return [kept.get(each) or Checkpoint(*each, 0, 1, store_id, 0, b"") for each in places]
 
     def check_fits(self, standing: Iterable[Standing]) -> None:
         """Raise `LogWentBack` unless the log holds what was folded."""

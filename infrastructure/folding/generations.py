@@ -1,7 +1,7 @@
 """Fillings of query tables: what fills them, how far they are, and how they are built."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -37,8 +37,7 @@ class Generation:
             raise StaleProjection(self.projection.NAME, self.version, self.projection.VERSION)
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """How far a generation is folded: `record_hash` is that of the record at `position`.
 
     A generation that is being built has one for each of its `parts` that is there, counted from 0;

@@ -56,7 +56,7 @@ class Tables:
         """Create the tables of the registry where they are missing."""
         self._engine = engine
         self.rows = rows
-        self._physical: dict[tuple[str, str], sa.Table] = {}
+        self._known: dict[Sequence[object], Generation] = {}
         self._schema = schema
         metadata = sa.MetaData(schema=schema)
         self._generations = sa.Table(
@@ -108,16 +108,26 @@ class Tables:
             comment="Rows that are not up to date: see refold retry.",
             sqlite_strict=True,
         )
-        # Whoever reads a table asks these two: as texts, they cost the half.
-        generations, checkpoints = self._generations, self._checkpoints
+        # What each fold asks is text, for the driver's own cursor: as long statements of SQLAlchemy
+        # take to be compiled and run, three such texts do.
+        generations, checkpoints, parked = self._generations, self._checkpoints, self._parked
         self._read_generations = _text(
             engine,
             sa.select(generations)
             .where(generations.c.state != sa.literal_column(f"'{DROPPED}'"))
             .order_by(generations.c.name, generations.c.generation),
         )
-        self._read_checkpoints = _text(
-            engine, sa.select(checkpoints).where(checkpoints.c.parts == sa.literal_column("1"))
+        whole = checkpoints.c.parts == sa.literal_column("1")
+        self._read_checkpoints = _text(engine, sa.select(checkpoints).where(whole))
+        moved = ("store_id", "position", "record_hash")
+        self._move_checkpoints = _text(
+            engine,
+            checkpoints.update()
+            .where(whole, checkpoints.c.partition == sa.bindparam("of_partition"))
+            .values({name: sa.bindparam(name) for name in moved}),
+        )
+        self._read_parked = _text(
+            engine, sa.select(*(parked.c[name] for name in parked.c.keys() if name != "since"))
         )
         with self.reading() as connection:
             there = sa.inspect(connection).has_table(self._parked.name, schema)
@@ -158,30 +168,32 @@ class Tables:
     def generations(self, connection: sa.Connection) -> list[Generation]:
         """Return all generations of the projections of this refold, oldest first."""
         return [
-            self._generation(connection, projection, *values)
-            for name, *values in connection.exec_driver_sql(self._read_generations)
-            for projection in [catalog.named(name)]
-            if projection
+            generation
+            for row in _run(connection, self._read_generations)
+            if (generation := self._known.get(row) or self._generation(connection, *row))
         ]
 
     def _generation(
         self,
         connection: sa.Connection,
-        projection: Projection,
+        name: str,
         number: int,
         version: int,
         filled_by: str,
         state: str,
-    ) -> Generation:
-        name = f"{projection.NAME}_{number}"
-        table = self._physical.get((name, filled_by))
-        if table is None:
-            if filled_by == fingerprint(projection):
-                table = self.physical(projection, name)
-            else:  # another version declares other columns
-                table = sa.Table(name, sa.MetaData(), schema=self._schema, autoload_with=connection)
-            self._physical[name, filled_by] = table
-        return Generation(projection, number, version, filled_by, state, table)
+    ) -> Generation | None:
+        projection = catalog.named(name)
+        if projection is None:
+            return None
+        physical = f"{name}_{number}"
+        if filled_by == fingerprint(projection):
+            table = self.physical(projection, physical)
+        else:  # another version declares other columns
+            schema = self._schema
+            table = sa.Table(physical, sa.MetaData(), schema=schema, autoload_with=connection)
+        generation = Generation(projection, number, version, filled_by, state, table)
+        self._known[name, number, version, filled_by, state] = generation
+        return generation
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         """Return the table called `name` beside these that could keep the rows of `projection`."""
@@ -204,8 +216,13 @@ class Tables:
         last = connection.execute(sa.select(sa.func.max(table.c.generation)).where(named)).scalar()
         connection.execute(table.delete().where(named, table.c.state == DROPPED))
         number = 1 + (last or 0)
-        generation = self._generation(
-            connection, projection, number, projection.VERSION, fingerprint(projection), BUILDING
+        generation = Generation(
+            projection,
+            number,
+            projection.VERSION,
+            fingerprint(projection),
+            BUILDING,
+            self.physical(projection, f"{projection.NAME}_{number}"),
         )
         self.rows.create(connection, generation)
         connection.execute(
@@ -271,8 +288,8 @@ class Tables:
 
     def checkpoints(self, connection: sa.Connection) -> Mapping[tuple[str, int, int], Checkpoint]:
         """Return the checkpoints of whole generations by projection, generation and partition."""
-        rows = connection.exec_driver_sql(self._read_checkpoints)
-        return {(row[0], row[1], row[2]): Checkpoint(*row) for row in rows}
+        rows = _run(connection, self._read_checkpoints)
+        return {row[:3]: row for row in map(Checkpoint._make, rows)}
 
     def plans(self, connection: sa.Connection, generation: Generation) -> dict[int, Plan]:
         """Return how the generation is filled, by partition, as far as that was begun."""
@@ -297,7 +314,7 @@ class Tables:
         rows = connection.execute(
             sa.select(self._checkpoints).where(*_of(self._checkpoints, generation))
         )
-        return [Checkpoint(*row) for row in rows]
+        return [Checkpoint._make(row) for row in rows]
 
     def forget_parts(
         self, connection: sa.Connection, generation: Generation, partition: int
@@ -320,15 +337,12 @@ class Tables:
         """Keep how far whole generations are folded that all stand at the same record now."""
         if not checkpoints:
             return
-        table, one = self._checkpoints, checkpoints[0]
-        moved = table.update().where(
-            _among(table, ((each.projection, each.generation) for each in checkpoints)),
-            table.c.partition == one.partition,
-            table.c.parts == 1,
-        )
+        one = checkpoints[0]
+        among = _among((each.projection, each.generation) for each in checkpoints)
         values = {"store_id": one.store_id, "position": one.position}
-        moved = moved.values(**values, record_hash=one.record_hash)
-        if connection.execute(moved).rowcount < len(checkpoints):  # some have none yet
+        values |= {"record_hash": one.record_hash, "of_partition": one.partition}
+        moved = _run(connection, f"{self._move_checkpoints} AND {among}", values)
+        if moved.rowcount < len(checkpoints):  # some have none yet
             for each in checkpoints:
                 self.save_checkpoint(connection, each)
 
@@ -368,12 +382,14 @@ class Tables:
     ) -> list[tuple[Refolded, Key, str]]:
         """Write rows, and return those that the engine refuses, with the reason."""
         try:
-            with connection.begin_nested():
-                for refolded, some in groupby(changes, key=itemgetter(0)):
-                    self._write(connection, refolded, [key for _, key in some])
+            _run(connection, "SAVEPOINT rows")
+            for refolded, some in groupby(changes, key=itemgetter(0)):
+                self._write(connection, refolded, [key for _, key in some])
+            _run(connection, "RELEASE rows")
         except Exception as error:
             if not self.rows.refuses(error):
                 raise
+            _run(connection, "ROLLBACK TO rows")
             if len(changes) == 1:
                 return [(*changes[0], f"the database refuses its row: {type(error).__name__}")]
             half = len(changes) // 2
@@ -418,16 +434,7 @@ class Tables:
         found: dict[tuple[str, int], dict[Key, Parked]] = {
             (each.projection.NAME, each.number): {} for each in generations
         }
-        table = self._parked
-        rows = connection.execute(
-            sa.select(
-                table.c.projection,
-                table.c.generation,
-                table.c.key,
-                table.c.position,
-                table.c.error,
-            ).where(_among(table, found))
-        )
+        rows = _run(connection, f"{self._read_parked} WHERE {_among(found)}")
         for projection, generation, key, *why in rows:
             found[projection, generation][tuple(json.loads(key))] = Parked(*why)
         return list(found.values())
@@ -463,21 +470,25 @@ class Tables:
         )
 
 
-def _text(engine: sa.Engine, query: sa.Select[Any]) -> str:
+def _text(engine: sa.Engine, query: sa.Select[Any] | sa.Update) -> str:
     return str(query.compile(engine))
+
+
+def _run(connection: sa.Connection, text: str, values: Mapping[str, Any] | None = None) -> Any:
+    """Run a text with the driver's own cursor, and return that."""
+    cursor = connection.connection.cursor()
+    cursor.execute(text, values or ())
+    return cursor
 
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)
 
 
-def _among(table: sa.Table, generations: Iterable[tuple[str, int]]) -> sa.TextClause:
-    """Return the condition for rows of those generations, one or more, of projections.
-
-    It is text: bound parameters would take longer to compile than the statement takes to run.
-    """
+def _among(generations: Iterable[tuple[str, int]]) -> str:
+    """Return the condition for rows of those generations, one or more, of projections."""
     names = ", ".join(f"('{name}', {number})" for name, number in generations)
-    return sa.text(f"({table.name}.projection, {table.name}.generation) IN (VALUES {names})")
+    return f"(projection, generation) IN (VALUES {names})"
 
 
 def _of(table: sa.Table, generation: Generation) -> list[sa.ColumnElement[bool]]:

@@ -98,7 +98,7 @@ class PostgresRows:
         """Do nothing: the server writes back by itself."""
 
     def exclude(self, connection: sa.Connection, fence: str) -> None:
-        connection.exec_driver_sql(
+        _cursor(connection).execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
             (f"refold tables {self._schema} {fence}",),
         )

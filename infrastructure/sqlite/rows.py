@@ -1,7 +1,7 @@
 """Rows of query tables in SQLite: bulk statements, views, and FTS5 for search."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -47,15 +47,18 @@ _NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 def tables_in(path: Path) -> Tables:
     """Return the query tables in the file at `path`."""
     connecting = partial(connect, path)
-    return _tables(sa.create_engine("sqlite://", creator=connecting, poolclass=QueuePool), path)
+    return _tables(_engine(connecting), path)
 
 
 def tables_in_memory() -> Tables:
     """Return query tables that are gone with this object; one thread uses them at a time."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    one_at_a_time = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    return _tables(
-        sa.create_engine("sqlite://", creator=lambda: connection, **one_at_a_time), Path(":memory:")
+    return _tables(_engine(lambda: connection, pool_size=1, max_overflow=0), Path(":memory:"))
+
+
+def _engine(creator: Callable[[], sqlite3.Connection], **pool: int) -> sa.Engine:
+    return sa.create_engine(
+        "sqlite://", creator=creator, poolclass=QueuePool, paramstyle="named", **pool
     )
 
 

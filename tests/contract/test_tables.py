@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from hashlib import sha256
 from threading import Barrier, Event
 from typing import Any
@@ -439,7 +438,7 @@ def test_a_page_is_folded_only_behind_the_record_that_was(
         if ahead:
             behind = current[file_counts.NAME]
             [kept] = both.advance.checkpoints(connection, [behind], PARTITION)
-            both.tables.save_checkpoint(connection, replace(kept, position=0, record_hash=b""))
+            both.tables.save_checkpoint(connection, kept._replace(position=0, record_hash=b""))
 
         with pytest.raises(LogWentBack) as refusal:
             both.advance.fold_page(connection, pages, list(current.values()), 3)
