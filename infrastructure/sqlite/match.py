@@ -1,9 +1,12 @@
 """Search in FTS5's own words: queries as MATCH expressions, documents as texts.
 
-For a table made by `fts5(words, tokenize='ascii')`. Each token is quoted, so that none is taken
-for an operator such as NEAR; tokens hold a-z and 0-9 only, so nothing is escaped.
+For a table made by `create`. Beside the words it has their pairs, each as one token: two words in a
+row are looked up at once, however common each of them is. Each token is quoted, so that none is
+taken for an operator such as NEAR; words hold a-z and 0-9 only, so nothing is escaped.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from refold.projections.query import Phrase, Query, Term
@@ -11,6 +14,15 @@ from refold.projections.words import Document
 
 NOTHING: Final = '""'  # a phrase without tokens; FTS5 refuses the empty expression
 BORDER: Final = " ¶ "  # a token to FTS5 that no query can hold: it is not a-z or 0-9
+JOINT: Final = "·"  # of a pair; to FTS5 it is a letter, too
+
+
+def create(name: str) -> str:
+    """Return the statement that creates a table of that name for `text`.
+
+    What begins with one to three letters of a field is looked up as words are.
+    """
+    return f"CREATE VIRTUAL TABLE {name} USING fts5(words, pairs, tokenize='ascii', prefix='2 3 4')"
 
 
 def render(query: Query, fields: str) -> str:
@@ -20,9 +32,15 @@ def render(query: Query, fields: str) -> str:
     return " OR ".join(_conjunction(terms, fields) for terms in query.alternatives)
 
 
-def text(document: Document) -> str:
-    """Return what is indexed; a phrase never crosses two runs."""
-    return BORDER.join(map(" ".join, document.runs()))
+def texts(document: Document) -> tuple[str, str]:
+    """Return what is indexed, words and pairs; a phrase never crosses two runs."""
+    runs = [*document.runs()]
+    pairs = BORDER.join(" ".join(_pairs(run)) for run in runs if len(run) > 1)
+    return " ".join(map(" ".join, runs)), pairs
+
+
+def _pairs(words: Sequence[str]) -> list[str]:
+    return [first + JOINT + second for first, second in pairwise(words)]
 
 
 def _conjunction(terms: tuple[Term, ...], fields: str) -> str:
@@ -36,7 +54,11 @@ def _term(term: Term, fields: str) -> str:
 
 
 def _phrase(phrase: Phrase) -> str:
-    exact = f'"{" ".join(phrase.words)}"'
+    exact = _quoted(phrase.words)
     if not phrase.start:
         return exact
-    return f'{exact} OR "{" ".join([*phrase.words[:-1], phrase.start])}"*'
+    return f"{exact} OR {_quoted((*phrase.words[:-1], phrase.start))}*"
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return f'"{" ".join(_pairs(words) or words)}"'

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from time import sleep
 from typing import Any, ClassVar, Final
@@ -138,9 +139,7 @@ class SqliteRows:
         table = generation.table
         table.create(connection)
         if generation.projection.SEARCH:
-            connection.exec_driver_sql(
-                f"CREATE VIRTUAL TABLE {search_name(table)} USING fts5(words, tokenize='ascii')"
-            )
+            connection.exec_driver_sql(match.create(search_name(table)))
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
@@ -155,6 +154,9 @@ class SqliteRows:
             sa.Index(name, *(table.c[column] for column in columns)).create(
                 connection, checkfirst=True
             )
+        if generation.projection.SEARCH:
+            name = search_name(table)
+            connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('optimize')")
 
     def lock(
         self,
@@ -231,10 +233,11 @@ class SqliteRows:
         )
         search = generation.projection.SEARCH
         if search:
-            place = names.index(PLACE)
+            at = names.index(PLACE)
+            newest_first = sorted(rows, key=itemgetter(at), reverse=True)  # or each is a lot
             cursor.executemany(
-                f"{verb} INTO {search_name(table)} (rowid, words) VALUES (?, ?)",
-                ((row[place], match.text(search(row))) for row in rows),
+                f"{verb} INTO {search_name(table)} (rowid, words, pairs) VALUES (?, ?, ?)",
+                ((-row[at], *match.texts(search(row))) for row in newest_first),
             )
 
     def remove(
@@ -249,7 +252,7 @@ class SqliteRows:
         if generation.projection.SEARCH:
             cursor.executemany(
                 f"DELETE FROM {search_name(table)}"
-                f" WHERE rowid = (SELECT {PLACE} FROM {table.name} WHERE {where})",
+                f" WHERE rowid = (SELECT -{PLACE} FROM {table.name} WHERE {where})",
                 keys,
             )
         cursor.executemany(f"DELETE FROM {table.name} WHERE {where}", keys)
@@ -265,16 +268,16 @@ class SqliteRows:
         table = generation.table
         found = f"SELECT rowid FROM {search_name(table)} WHERE {search_name(table)} MATCH"
         in_name, in_name_or_tags, anywhere = (
-            f"{found} :{name} AND rowid > (SELECT untold FROM counted)" for name in FIELDS_BY_RANK
+            f"{found} :{name} AND rowid < (SELECT untold FROM counted)" for name in FIELDS_BY_RANK
         )
-        newest = "ORDER BY rowid DESC LIMIT -1"
+        newest = "ORDER BY rowid LIMIT -1"
         rows = connection.exec_driver_sql(
             f"""
             WITH counted AS MATERIALIZED (
-                SELECT count(*) AS total, iif(count(*) > {Hits.MOST}, min(rowid), -1) AS untold
-                FROM ({found} :anywhere ORDER BY rowid DESC LIMIT {Hits.MOST + 1})
+                SELECT count(*) AS total, iif(count(*) > {Hits.MOST}, max(rowid), 0) AS untold
+                FROM ({found} :anywhere ORDER BY rowid LIMIT {Hits.MOST + 1})
             ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
-                SELECT 0 AS rank, rowid AS place FROM ({in_name} {newest})
+                SELECT 0 AS rank, rowid FROM ({in_name} {newest})
                 UNION ALL
                 SELECT 1, rowid FROM ({in_name_or_tags} AND rowid NOT IN ({in_name}) {newest})
                 UNION ALL
@@ -284,8 +287,8 @@ class SqliteRows:
                 ) OFFSET :offset
             )
             SELECT total, key, name
-            FROM counted LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = place
-            ORDER BY rank, place DESC
+            FROM counted LEFT JOIN page LEFT JOIN {table.name} ON {PLACE} = -page.rowid
+            ORDER BY rank, page.rowid
             """,
             {
                 **{name: match.render(query, fields) for name, fields in FIELDS_BY_RANK.items()},

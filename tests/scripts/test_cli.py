@@ -358,7 +358,7 @@ def test_a_rebuild_is_rolled_back_and_the_old_tables_go(refold: Refold, store: s
 
     assert back.out == "file_tags is generation 1 again\nfiles is generation 1 again\n"
     assert one.json == {
-        "tables": [{"name": "files", "generation": 2, "version": 4, "folds_on": True}]
+        "tables": [{"name": "files", "generation": 2, "version": 5, "folds_on": True}]
     }
     assert dry.out == "would drop file_tags_2\nwould drop files_1\n"
     assert alone.code == 2
