@@ -37,9 +37,10 @@ NONE: Final = Waiting(0, ())
 
 def count(connection: sa.Connection, generation: Generation) -> int:
     """Return how many rows of a generation are parked: what a list shows of them is old."""
-    parked = _parked(generation)
-    query = sa.select(sa.func.count()).select_from(parked).where(*_of(parked, generation))
-    return int(connection.execute(query).scalar_one())
+    # As text: each search asks it, and a fifth of its time would go into compiling this.
+    where = f"projection = '{generation.projection.NAME}' AND generation = {generation.number}"
+    counted = f"SELECT count(*) FROM {_parked(generation).fullname} WHERE {where}"
+    return int(connection.exec_driver_sql(counted).scalar_one())
 
 
 def among(
