@@ -1,11 +1,13 @@
 """What an operation costs in logs of several lengths: it must not grow with the log."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from random import Random
 from statistics import median
 from typing import Final, NamedTuple
+
+from psycopg.errors import FeatureNotSupported, InsufficientPrivilege, UndefinedFile
 
 from refold.domain import file, streams
 from refold.domain.ports import Appended
@@ -26,6 +28,8 @@ QUICK_LENGTHS: Final = LENGTHS[:2]
 
 LISTED: Final = 100
 READ_AT_ONCE: Final = 1 << 24
+
+_NO_EXTENSION: Final = (FeatureNotSupported, InsufficientPrivilege, UndefinedFile)
 
 
 class Place(NamedTuple):
@@ -76,12 +80,12 @@ def growth(site: Site, engine: Engine, operation: Operation, times: int) -> Meas
     measured = Measured()
     taken: dict[int, list[float]] = {length: [] for length in site.lengths}
     with ExitStack() as closing:
-        places = [
-            (length, _place(closing.enter_context(open_store(site.store(engine, length))), length))
-            for length in site.lengths
-        ]
-        for _, place in places:
-            _read(place.store)
+        places = []
+        for length in site.lengths:
+            address = site.store(engine, length)
+            store = closing.enter_context(open_store(address))
+            places.append((length, _place(store, length)))
+            _read(site, store, address)
         for number in range(site.rounds):
             site.progress("round", number, site.rounds)
             site.settle()
@@ -118,13 +122,23 @@ def _place(store: Store, length: int) -> Place:
     return Place(store, known, workload.files(seed=random.getrandbits(64)))
 
 
-def _read(store: Store) -> None:
-    """Have the system keep a store's files in memory: the disk's time is not what is asked."""
+def _read(site: Site, store: Store, address: str) -> None:
+    """Have the system keep a store's files in memory: the disk's time is not what is asked.
+
+    PostgreSQL's are read by its extension pg_prewarm, if that may be created.
+    """
     if isinstance(store.address, Sqlite):
         for path in store.address.path, store.address.tables:
             with path.open("rb") as file:
                 while file.read(READ_AT_ONCE):
                     pass
+        return
+    with site.connect(address) as server, suppress(*_NO_EXTENSION):
+        server.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+        server.execute(
+            "SELECT pg_prewarm(oid::regclass, 'read') FROM pg_class"
+            " WHERE relkind IN ('r', 'i', 't') AND pg_relation_size(oid) > 0"
+        )
 
 
 def _do(operation: Operation, place: Place, right: list[bool]) -> None:
