@@ -76,7 +76,7 @@ class Rows(Protocol):
         ...
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
-        """Create those indexes of a filled table that are not there."""
+        """Create those indexes of a filled table that are not there, and prepare it for readers."""
         ...
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:

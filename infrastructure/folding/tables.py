@@ -56,7 +56,7 @@ class Tables:
         """Create the tables of the registry where they are missing."""
         self._engine = engine
         self.rows = rows
-        self._known: dict[Sequence[object], Generation] = {}
+        self._by_row: dict[tuple[Any, ...], Generation] = {}
         self._schema = schema
         metadata = sa.MetaData(schema=schema)
         self._generations = sa.Table(
@@ -108,8 +108,8 @@ class Tables:
             comment="Rows that are not up to date: see refold retry.",
             sqlite_strict=True,
         )
-        # What each fold asks is text, for the driver's own cursor: as long statements of SQLAlchemy
-        # take to be compiled and run, three such texts do.
+        # What each fold asks is text, for the driver's own cursor: SQLAlchemy would take twice to
+        # six times as long.
         generations, checkpoints, parked = self._generations, self._checkpoints, self._parked
         self._read_generations = _text(
             engine,
@@ -126,9 +126,8 @@ class Tables:
             .where(whole, checkpoints.c.partition == sa.bindparam("of_partition"))
             .values({name: sa.bindparam(name) for name in moved}),
         )
-        self._read_parked = _text(
-            engine, sa.select(*(parked.c[name] for name in parked.c.keys() if name != "since"))
-        )
+        told = ("projection", "generation", "key", "position", "error")
+        self._read_parked = _text(engine, sa.select(*(parked.c[name] for name in told)))
         with self.reading() as connection:
             there = sa.inspect(connection).has_table(self._parked.name, schema)
         if not there:
@@ -170,18 +169,12 @@ class Tables:
         return [
             generation
             for row in _run(connection, self._read_generations)
-            if (generation := self._known.get(row) or self._generation(connection, *row))
+            if (generation := self._by_row.get(row) or self._generation(connection, row))
         ]
 
-    def _generation(
-        self,
-        connection: sa.Connection,
-        name: str,
-        number: int,
-        version: int,
-        filled_by: str,
-        state: str,
-    ) -> Generation | None:
+    def _generation(self, connection: sa.Connection, row: tuple[Any, ...]) -> Generation | None:
+        """Return the generation that a row of the registry means; threads get the same one."""
+        name, number, version, filled_by, state = row
         projection = catalog.named(name)
         if projection is None:
             return None
@@ -192,8 +185,7 @@ class Tables:
             schema = self._schema
             table = sa.Table(physical, sa.MetaData(), schema=schema, autoload_with=connection)
         generation = Generation(projection, number, version, filled_by, state, table)
-        self._known[name, number, version, filled_by, state] = generation
-        return generation
+        return self._by_row.setdefault(row, generation)
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         """Return the table called `name` beside these that could keep the rows of `projection`."""
@@ -390,6 +382,7 @@ class Tables:
             if not self.rows.refuses(error):
                 raise
             _run(connection, "ROLLBACK TO rows")
+            _run(connection, "RELEASE rows")
             if len(changes) == 1:
                 return [(*changes[0], f"the database refuses its row: {type(error).__name__}")]
             half = len(changes) // 2

@@ -114,8 +114,8 @@ class PostgresRows:
         ):
             try:
                 yield connection
-            except ProgrammingError as error:
-                if not isinstance(error.orig, UndefinedTable):
+            except (ProgrammingError, UndefinedTable) as error:
+                if not isinstance(getattr(error, "orig", error), UndefinedTable):
                     raise
                 raise Passing("the tables were replaced while they were read") from error
 

@@ -212,22 +212,9 @@ class available:  # noqa: N801 - reads like contextlib.suppress; a generator tak
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, sqlite3.DatabaseError | DBAPIError):
-            said = _about_the_file(error)
-            if said is not None:
-                raise unavailable(self._path, said) from error
-
-
-def _about_the_file(error: BaseException | None) -> BaseException | None:
-    """Return what says that the file cannot be used: what the driver says, or what that hides.
-
-    An I/O error takes the transaction away; going back to a savepoint of it is an error then, too.
-    """
-    said = error.orig if isinstance(error, DBAPIError) else error
-    if said is None or _is_about_the_file(said):
-        return said
-    is_general = getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-    return _about_the_file(error and error.__context__) if is_general else None
+        said = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(said, sqlite3.DatabaseError) and _is_about_the_file(said):
+            raise unavailable(self._path, said) from error
 
 
 def _is_about_the_file(error: BaseException) -> bool:

@@ -2,7 +2,8 @@
 
 For a table made by `create`. Beside the words it has their pairs, each as one token: two words in a
 row are looked up at once, however common each of them is. Each token is quoted, so that none is
-taken for an operator such as NEAR; words hold a-z and 0-9 only, so nothing is escaped.
+taken for an operator such as NEAR; words hold a-z and 0-9 only, so nothing is escaped. What begins
+as words do is looked for among words alone: pairs begin with a sign of their own.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,14 @@ from refold.projections.query import Phrase, Query, Term
 from refold.projections.words import Document
 
 NOTHING: Final = '""'  # a phrase without tokens; FTS5 refuses the empty expression
-BORDER: Final = " ¶ "  # a token to FTS5 that no query can hold: it is not a-z or 0-9
-JOINT: Final = "·"  # of a pair; to FTS5 it is a letter, too
+BORDER: Final = " ¶ "  # a token to FTS5 that is in no word and no pair, and so in no query
+PAIR: Final = "·"  # begins a pair, and parts its words; to FTS5 it is a letter, too
 
 
 def create(name: str) -> str:
-    """Return the statement that creates a table of that name for `text`.
+    """Return the statement that creates a table of that name for `texts`.
 
-    What begins with one to three letters of a field is looked up as words are.
+    What begins with one to three letters, behind that of the field, is looked up as a word is.
     """
     return f"CREATE VIRTUAL TABLE {name} USING fts5(words, pairs, tokenize='ascii', prefix='2 3 4')"
 
@@ -40,7 +41,7 @@ def texts(document: Document) -> tuple[str, str]:
 
 
 def _pairs(words: Sequence[str]) -> list[str]:
-    return [first + JOINT + second for first, second in pairwise(words)]
+    return [PAIR + first + PAIR + second for first, second in pairwise(words)]
 
 
 def _conjunction(terms: tuple[Term, ...], fields: str) -> str:

@@ -58,6 +58,7 @@ def tables_in_memory() -> Tables:
 
 
 def _engine(creator: Callable[[], sqlite3.Connection], **pool: int) -> sa.Engine:
+    """Return an engine whose texts take their values by name, as PostgreSQL's do."""
     return sa.create_engine(
         "sqlite://", creator=creator, poolclass=QueuePool, paramstyle="named", **pool
     )
@@ -234,7 +235,8 @@ class SqliteRows:
         search = generation.projection.SEARCH
         if search:
             at = names.index(PLACE)
-            newest_first = sorted(rows, key=itemgetter(at), reverse=True)  # or each is a lot
+            # FTS5 begins a segment wherever row ids step back.
+            newest_first = sorted(rows, key=itemgetter(at), reverse=True)
             cursor.executemany(
                 f"{verb} INTO {search_name(table)} (rowid, words, pairs) VALUES (?, ?, ?)",
                 ((-row[at], *match.texts(search(row))) for row in newest_first),

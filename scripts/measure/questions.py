@@ -17,7 +17,7 @@ from refold.scripts.measure.site import Site
 
 TERMS: Final = (
     *("budget", "school", "manual", "pdf", "garden report", '"annual budget"', "law or music"),
-    *("rec*", "museum -pdf", "zip", "1234", "nothing"),
+    *("rec*", "record*", "museum -pdf", "1234", "nothing"),
 )
 """What is searched for: words that many files share, phrases, what few have, what none has."""
 

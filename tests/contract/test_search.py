@@ -156,7 +156,7 @@ def alike(
             for url in (
                 f"sqlite:///{tmp_path_factory.mktemp('search') / 'store'}",
                 in_schema(contract_database, f"t_{secrets.token_hex(6)}"),
-                in_schema(contract_database, f"t_{secrets.token_hex(6)}"),
+                in_schema(contract_database, f"Order_{secrets.token_hex(6)}"),  # to be quoted
             )
         ]
         for store in stores:

@@ -99,10 +99,37 @@ def test_both_engines_take_the_largest_documents_and_queries(postgres_url: str) 
     assert found == expected
 
 
+def test_a_phrase_is_words_in_a_row_of_one_name_or_tag(postgres_url: str) -> None:
+    documents = [
+        document("", ["annual budget", "budget plan"], ""),
+        document("annual budget plan", [], ""),
+        document("annual budget budget plan", [], ""),
+        document("annualnbudget plan", [], ""),
+    ]
+    expected = {
+        '"annual budget plan"': 1,
+        '"annual budget pl"*': 1,
+        '"annual budget"': 3,
+        '"annual bud"*': 3,
+        '"budget plan"': 3,
+        '-"budget plan" plan': 1,
+    }
+
+    with postgresql(postgres_url, documents, True) as in_postgres, fts5(documents) as in_sqlite:
+        found = {text: agreed(text, documents, in_postgres, in_sqlite) for text in expected}
+
+    assert found == expected
+
+
 def test_what_is_indexed_is_of_this_version() -> None:
     indexed = document("HTML_Parsers x86.java", ["The law", "music"], "text/Plain")
 
-    written = (files.VERSION, tsquery.vector(indexed, 200_000_000), match.texts(indexed))
+    written = (
+        files.VERSION,
+        tsquery.vector(indexed, 200_000_000),
+        match.create("d"),
+        match.texts(indexed),
+    )
 
     assert written == (
         5,
@@ -110,9 +137,10 @@ def test_what_is_indexed_is_of_this_version() -> None:
             "'11-nhtml':1 '11-nparser':2 '11-nx86':3 '11-njava':4 '11-tthe':6 '11-tlaw':7"
             " '11-tmusic':9 '11-ytext':11 '11-yplain':12"
         ),
+        "CREATE VIRTUAL TABLE d USING fts5(words, pairs, tokenize='ascii', prefix='2 3 4')",
         (
             "nhtml nparser nx86 njava tthe tlaw tmusic ytext yplain",
-            "nhtml·nparser nparser·nx86 nx86·njava ¶ tthe·tlaw ¶ ytext·yplain",
+            "·nhtml·nparser ·nparser·nx86 ·nx86·njava ¶ ·tthe·tlaw ¶ ·ytext·yplain",
         ),
     ), "bump VERSION of files: what is stored is not written so"
 
@@ -184,11 +212,11 @@ def fts5(documents: Sequence[Document]) -> Iterator[Engine]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(match.create("d"))
         for number, one in enumerate(documents):
-            values = (number, *match.texts(one))
+            values = (-1 - number, *match.texts(one))
             connection.execute("INSERT INTO d(rowid, words, pairs) VALUES (?, ?, ?)", values)
 
         def hits(expression: str) -> set[int]:
-            rows = connection.execute("SELECT rowid FROM d WHERE d MATCH ?", (expression,))
+            rows = connection.execute("SELECT -1 - rowid FROM d WHERE d MATCH ?", (expression,))
             return {number for (number,) in rows}
 
         yield lambda query: {fields: hits(match.render(query, fields)) for fields in FIELDS}

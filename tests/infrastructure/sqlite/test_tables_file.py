@@ -68,6 +68,36 @@ def test_query_tables_beside_another_log_are_refused_until_they_are_rebuilt(
     assert names_in(tmp_path / "files.db-tables") == ["new"]
 
 
+# --- what a search looks through ----------------------------------------------------------
+
+
+def test_a_rebuilt_table_is_searched_in_one_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteRows, "events_a_part", 1)
+    with open_store(f"sqlite:///{tmp_path}/files.db", create=True) as store:
+        for name in "abc":
+            register(store, name)
+        store.folder.catch_up()
+    assert segments(tmp_path / "files.db-tables") == 1
+
+
+def test_files_that_are_folded_together_are_one_segment_more(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path}/files.db", create=True) as store:
+        register(store, "a")
+        store.folder.catch_up()
+        for name in "bcd":
+            register(store, name)
+        store.folder.catch_up()
+    assert segments(tmp_path / "files.db-tables") == 2
+
+
+def segments(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT count(DISTINCT segid) FROM files_1_search_idx"
+        return int(connection.execute(query).fetchone()[0])
+
+
 # --- a write-ahead log that has grown long ------------------------------------------------
 
 
