@@ -76,7 +76,7 @@ def test_a_rebuilt_table_is_searched_in_one_segment(
 ) -> None:
     monkeypatch.setattr(SqliteRows, "events_a_part", 1)
     with open_store(f"sqlite:///{tmp_path}/files.db", create=True) as store:
-        for name in "abc":
+        for name in "abcdefgh":
             register(store, name)
         store.folder.catch_up()
     assert segments(tmp_path / "files.db-tables") == 1
