@@ -1,6 +1,6 @@
 """Fillings of query tables: what fills them, how far they are, and how they are built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ class Generation:
     version: int
     fingerprint: str
     state: str
-    table: sa.Table
+    table: sa.Table = field(compare=False)
 
     @property
     def is_of_this_version(self) -> bool:

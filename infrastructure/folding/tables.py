@@ -173,7 +173,7 @@ class Tables:
         ]
 
     def _generation(self, connection: sa.Connection, row: tuple[Any, ...]) -> Generation | None:
-        """Return the generation that a row of the registry means; threads get the same one."""
+        """Return the generation that a row of the registry means."""
         name, number, version, filled_by, state = row
         projection = catalog.named(name)
         if projection is None:
@@ -184,8 +184,8 @@ class Tables:
         else:  # another version declares other columns
             schema = self._schema
             table = sa.Table(physical, sa.MetaData(), schema=schema, autoload_with=connection)
-        generation = Generation(projection, number, version, filled_by, state, table)
-        return self._by_row.setdefault(row, generation)
+        self._by_row[row] = Generation(projection, number, version, filled_by, state, table)
+        return self._by_row[row]
 
     def physical(self, projection: Projection, name: str) -> sa.Table:
         """Return the table called `name` beside these that could keep the rows of `projection`."""
