@@ -79,17 +79,18 @@ def growth(site: Site, engine: Engine, operation: Operation, times: int) -> Meas
     """
     measured = Measured()
     taken: dict[int, list[float]] = {length: [] for length in site.lengths}
+    was_read = False
     with ExitStack() as closing:
         places = []
         for length in site.lengths:
             address = site.store(engine, length)
             store = closing.enter_context(open_store(address))
-            places.append((length, _place(store, length)))
-            was_read = _read(site, store, address)
+            places.append((length, address, _place(store, length)))
         for number in range(site.rounds):
             site.progress("round", number, site.rounds)
             site.settle()
-            for length, place in reversed(places) if number % 2 else places:
+            for length, address, place in reversed(places) if number % 2 else places:
+                was_read = _read(site, place.store, address)
                 right: list[bool] = []
                 work = partial(_do, operation, place, right)
                 taken[length].append(median(seconds(work) for _ in range(times)))
@@ -124,9 +125,10 @@ def _place(store: Store, length: int) -> Place:
 
 
 def _read(site: Site, store: Store, address: str) -> bool:
-    """Have the system keep a store's files in memory: the disk's time is not what is asked.
+    """Have the system hold a store's files in memory: the disk's time is not what is asked.
 
-    PostgreSQL's are read by its extension pg_prewarm; tell whether that could be created.
+    It may have let go of them since the last time. PostgreSQL's are read by its extension
+    pg_prewarm; tell whether that could be created.
     """
     if isinstance(store.address, Sqlite):
         for path in store.address.path, store.address.tables:
