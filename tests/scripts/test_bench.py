@@ -75,7 +75,7 @@ def test_costs_in_logs_of_several_lengths_are_compared(postgres: str, tmp_path: 
     assert found.keys() == {f"growth-{each}-sqlite" for each in operations}
     for row in found.values():
         assert row["correct"]
-        assert len(row["figures"]) == 2
+        assert len(row["figures"].keys() - {"files were in memory"}) == 2
         assert all(figure > 0 for figure in row["figures"].values())
 
 
