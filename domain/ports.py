@@ -270,7 +270,7 @@ class Seal:
     chain: bytes
 
 
-class Place(Protocol):
+class Heads(Protocol):
     """A store as operators see it: its names, its heads and its state."""
 
     def identity(self) -> Identity:
@@ -298,7 +298,7 @@ class Place(Protocol):
         ...
 
 
-class Sealed(Protocol):
+class Seals(Protocol):
     """The seals of a log."""
 
     def seals(self, partition: int) -> list[Seal]:
@@ -384,7 +384,7 @@ class Replica(Protocol):
         ...
 
 
-class Log(EventLog, Place, Sealed, Keys, Snapshots, Replica, Protocol):
+class Log(EventLog, Heads, Seals, Keys, Snapshots, Replica, Protocol):
     """Everything that a backend of the log offers."""
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""How it is kept: codec, logs, query tables, copying, legacy readers, configuration."""
+"""How a store is kept and asked: what each folder is for stands in its own first line."""

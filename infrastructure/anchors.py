@@ -17,8 +17,8 @@ from refold.domain import times
 from refold.domain.errors import BadInput, BrokenLog, Unavailable
 from refold.infrastructure import chain
 from refold.infrastructure.config import Settings
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.limits import MOST_PARTITIONS
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
 
@@ -110,9 +110,9 @@ def add(store: Store, place: Place) -> tuple[list[Anchor], list[str]]:
         until = min((each.position for each in known), default=end)
         seals = [seal for seal in store.log.seals(partition) if seal.position <= until]
         walk = chain.Walk.resume(seals[-1]) if seals else chain.Walk(partition, ())
-        differences += _differences(store, walk, known, None)
+        differences += _differences(store, walk, known, quietly)
         if not differences:
-            _go(store, walk, end, None)
+            _go(store, walk, end, quietly)
         added.append(Anchor(log_id, partition, walk.position, walk.chain.hex(), now))
     if differences:
         return [], differences
@@ -120,7 +120,7 @@ def add(store: Store, place: Place) -> tuple[list[Anchor], list[str]]:
     return added, []
 
 
-def check(store: Store, place: Place, progress: Progress | None = None) -> list[str]:
+def check(store: Store, place: Place, progress: Progress = quietly) -> list[str]:
     """Return what of the log is not as the anchors say, each in a sentence.
 
     The log is read from its first event, and compared with its seals, too. Raises `BadInput` for
@@ -141,7 +141,7 @@ def check(store: Store, place: Place, progress: Progress | None = None) -> list[
 
 
 def _differences(
-    store: Store, walk: chain.Walk, anchors: Iterable[Anchor], progress: Progress | None
+    store: Store, walk: chain.Walk, anchors: Iterable[Anchor], progress: Progress
 ) -> Iterator[str]:
     """Yield the first difference, if there is one: what is behind it differs all the more."""
     log_id, head = store.log.identity().log_id, store.advance.head()[walk.partition]
@@ -166,11 +166,10 @@ def _differences(
         fits = anchor.position
 
 
-def _go(store: Store, walk: chain.Walk, until: int, progress: Progress | None) -> None:
+def _go(store: Store, walk: chain.Walk, until: int, progress: Progress) -> None:
     for page in chain.pages(store.log, walk.partition, walk.position, until):
         walk.over(page)
-        if progress:
-            progress("verify", walk.position, until)
+        progress("verify", walk.position, until)
 
 
 def _parsed(lines: bytes, place: Place) -> Sequence[Anchor]:

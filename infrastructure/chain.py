@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from refold.domain import streams
 from refold.domain.errors import BrokenLog
-from refold.domain.ports import EventLog, Recorded, Seal, Sealed
+from refold.domain.ports import EventLog, Recorded, Seal, Seals
 
 GRID: Final = 1_000
 """Positions between two seals."""
@@ -185,5 +185,5 @@ def seal(log: "SealedLog", partition: int, until: int) -> int:
     return walk.position
 
 
-class SealedLog(EventLog, Sealed, Protocol):
+class SealedLog(EventLog, Seals, Protocol):
     """A log that keeps seals."""

@@ -15,9 +15,10 @@ from typing import Final
 from refold.domain.errors import Filling, Moved, StaleProjection, Unavailable
 from refold.domain.ports import Head, State, ends
 from refold.domain.positions import Positions
-from refold.infrastructure import chain, sessions
+from refold.infrastructure import chain
 from refold.infrastructure.checking.drift import Checked, find_drift
 from refold.infrastructure.folding.advancing import UNREADABLE
+from refold.infrastructure.services import sessions
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 

@@ -12,12 +12,12 @@ from refold.domain.errors import BadInput, NoSuchStore, OlderSchema
 from refold.domain.ports import Blobs, Log
 from refold.infrastructure import config, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
+from refold.infrastructure.appending.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.config import Settings
 from refold.infrastructure.folding.tables import Tables
-from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows

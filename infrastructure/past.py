@@ -18,8 +18,8 @@ from refold.domain.errors import BadInput, Refused, Unreadable
 from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
 from refold.domain.positions import Positions
 from refold.infrastructure import chain
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.tables import REGISTRY
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.schema import LOG_TABLES
 from refold.infrastructure.sqlite.rows import tables_in_memory
 from refold.infrastructure.store import Store
@@ -29,7 +29,7 @@ from refold.projections.projection import Projection
 
 @contextmanager
 def as_of(
-    store: Store, positions: Positions, *wanted: Projection, progress: Progress | None = None
+    store: Store, positions: Positions, *wanted: Projection, progress: Progress = quietly
 ) -> Iterator[Store]:
     """Give `store` as it stood at `positions`, to be read; nothing is kept of it.
 

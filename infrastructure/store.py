@@ -8,6 +8,7 @@ from refold.domain import streams
 from refold.domain.errors import NoPlaceForBlobs
 from refold.domain.ports import Blobs, Event, Log, Past, State
 from refold.infrastructure.address import Address
+from refold.infrastructure.appending.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.codec import Codec
 from refold.infrastructure.folding.advancing import Advance
 from refold.infrastructure.folding.building import Workers
@@ -15,7 +16,6 @@ from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.folding.rebuilding import Rebuilder
 from refold.infrastructure.folding.rounds import Rounds
 from refold.infrastructure.folding.tables import Tables
-from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.vault import Vault
 from refold.projections import catalog

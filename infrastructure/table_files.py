@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import sqlalchemy as sa
 
 from refold.domain.errors import BadInput
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.catalog import LEFT_OUT

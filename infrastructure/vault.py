@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from refold.domain.errors import KeyErased, WrongVaultKey
 from refold.domain.ports import Key, Log
 from refold.domain.sealing import ERASED, Erased, Sealed, marks
+from refold.infrastructure.appending.sorting import closed
 from refold.infrastructure.codec import canonical
-from refold.infrastructure.sorting import closed
 from refold.infrastructure.vault_key import KEY_BYTES, KeyHolder
 
 _NONCE_BYTES: Final = 12

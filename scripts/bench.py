@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from refold.domain.errors import Refused
+from refold.infrastructure.progress import Progress
 from refold.scripts import options, output
 from refold.scripts.measure import growth, machine, report, site
 from refold.scripts.measure.catalog import ALL, DEFAULT
@@ -125,7 +126,7 @@ def _chosen(names: Sequence[str] | None) -> Sequence[Row]:
 
 
 def _measured(
-    rows: Sequence[Row], place: site.Site, advance: output.Advance
+    rows: Sequence[Row], place: site.Site, advance: Progress
 ) -> tuple[list[Result], dict[str, str]]:
     """Measure rows, and return what they came to, and why some came to nothing."""
     results, failed = list[Result](), dict[str, str]()
@@ -140,7 +141,7 @@ def _measured(
     return results, failed
 
 
-def _result(row: Row, place: site.Site, advance: output.Advance) -> Result:
+def _result(row: Row, place: site.Site, advance: Progress) -> Result:
     started = monotonic()
     place.progress = lambda what, done, total: advance(f"{row.name}, {what}", done, total)
     return Result(row, row.measure(place), monotonic() - started)

@@ -14,7 +14,7 @@ from refold.scripts import (
     as_of,
     bench,
     command,
-    copying,
+    copy,
     demo,
     doctor,
     drift,
@@ -23,6 +23,7 @@ from refold.scripts import (
     exporting,
     importing,
     init,
+    move,
     rebuild,
     rehearse,
     retry,
@@ -60,9 +61,9 @@ app.command()(rebuild.rebuild)
 app.command()(rehearse.rehearse)
 app.command()(retry.retry)
 app.command()(run.run)
-app.command()(copying.copy)
-app.command()(copying.move)
-app.command("cutover")(copying.cut_over)
+app.command()(copy.copy)
+app.command()(move.move)
+app.command("cutover")(move.cut_over)
 app.command()(seal.seal)
 app.command()(verify.verify)
 app.command()(demo.demo)

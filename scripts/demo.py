@@ -14,15 +14,16 @@ import psycopg
 
 from refold.domain import times
 from refold.domain.errors import Conflict, Moved, Unavailable
-from refold.infrastructure import commands, queries, sessions
+from refold.infrastructure import commands
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.services import files, sessions
 from refold.infrastructure.store import Store
 from refold.projections import catalog
-from refold.scripts import copying, output
+from refold.scripts import certificates, output
 
 
 def demo() -> None:
@@ -69,9 +70,9 @@ def _import(store: Store) -> None:
 def _search(store: Store) -> str:
     _say("2. Search the table that is folded from the log.")
     for text in ("python3 -doc", "role::documentation", "lib*"):
-        hits = queries.search(store, text, limit=3)
+        hits = files.search(store, text, limit=3)
         print(f"   {text!r}: {hits.total} files, first {', '.join(name for _, name in hits.rows)}")
-    return queries.search(store, "python3 -doc", limit=1).rows[0][0]
+    return files.search(store, "python3 -doc", limit=1).rows[0][0]
 
 
 def _vote(store: Store, sha256: str) -> None:
@@ -80,7 +81,7 @@ def _vote(store: Store, sha256: str) -> None:
     for _ in range(2):
         done = commands.run(store, "tag_vote.cast", fields, command_id="vote-1", actor="ada")
         print(f"   {done.outcome} at position {done.position}")
-    print(f"   the tag now counts {queries.show_file(store, sha256).tags['reviewed']}")
+    print(f"   the tag now counts {files.show_file(store, sha256).tags['reviewed']}")
 
 
 def _ban(store: Store, sha256: str) -> None:
@@ -88,7 +89,7 @@ def _ban(store: Store, sha256: str) -> None:
     fields = {"sha256": sha256, "code": 9}
     done = commands.run(store, "file.ban", fields, command_id=uuid4().hex, actor="bo")
     print(f"   {done.outcome} at position {done.position}")
-    print(f"   {queries.show_file(store, sha256)}")
+    print(f"   {files.show_file(store, sha256)}")
 
 
 def _decide(store: Store) -> None:
@@ -133,7 +134,7 @@ def _rebuild(store: Store) -> None:
 
 def _copy(store: Store, target: Store) -> None:
     _say(f"8. Copy the store to {target.address.engine} and prove it.")
-    copying.show(copy(store, target))
+    certificates.show(copy(store, target))
 
 
 def _move(store: Store, target: Store, sha256: str) -> None:

@@ -8,7 +8,7 @@ import typer
 from refold.infrastructure.address import Archive
 from refold.infrastructure.erasing import erasing, person
 from refold.infrastructure.erasing.certificate import Certificate
-from refold.infrastructure.moving import kept
+from refold.infrastructure.moving import keeping
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
 
@@ -66,7 +66,7 @@ def user(
     else:
         _show(made)
     if certificate:
-        kept.write(certificate, made)
+        keeping.write(certificate, made)
     if not made.clean:
         raise typer.Exit(3)
 

@@ -13,8 +13,9 @@ from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.decentcom.importing import import_decentcom
 from refold.infrastructure.legacy.eventsourcing.importing import import_eventsourcing
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
-from refold.infrastructure.legacy.importing import Progress, Report
+from refold.infrastructure.legacy.importing import Report
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
+from refold.infrastructure.progress import Progress
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
 

@@ -1,8 +1,9 @@
 """Options that many tasks share, and the store that they name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -42,6 +43,25 @@ Workers = Annotated[
 Samples = Annotated[
     int, typer.Option(min=0, help="Rows to show of each difference, with their cells.")
 ]
+Source = Annotated[str, typer.Argument(help="Address of the store that is there.")]
+Target = Annotated[str, typer.Argument(help="Address to bring it to; made if there is none.")]
+
+SourceConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--source-config",
+        metavar="FILE",
+        help="A refold.toml that says how to reach the source, and where its blobs are.",
+    ),
+]
+TargetConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--target-config",
+        metavar="FILE",
+        help="A refold.toml that says how to reach the target, and where its blobs are to be.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -55,6 +75,25 @@ def opened(
     """Return the store that the options, the environment or refold.toml name."""
     settings = config.read(address, file)
     return open_at(settings.address(), create=create, settings=settings, partitions=partitions)
+
+
+class Both(NamedTuple):
+    """The two stores of a copy or a move, as they are named."""
+
+    source: str
+    source_config: Path | None
+    target: str
+    target_config: Path | None
+
+    @contextmanager
+    def opened(self, partitions: int | None = None) -> Iterator[tuple[Store, Store]]:
+        """Open both; the target is made if there is none, by default with as many partitions."""
+        with opened(self.source, self.source_config) as there:
+            partitions = partitions or there.log.partitions
+            with opened(
+                self.target, self.target_config, create=True, partitions=partitions
+            ) as here:
+                yield there, here
 
 
 def projections(names: Sequence[str] | None) -> list[Projection]:

@@ -7,18 +7,12 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
 
+from rich import progress as bar
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
+
+from refold.infrastructure.progress import Progress
 
 STDOUT = Console(highlight=False, width=None if sys.stdout.isatty() else 1_000)
 STDERR = Console(stderr=True)
@@ -52,18 +46,15 @@ def shown(key: Sequence[str]) -> str:
     return " ".join(part if part.isprintable() else repr(part) for part in key)
 
 
-class _Rate(ProgressColumn):
+class _Rate(bar.ProgressColumn):
     """How much is done a second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bar.Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
-Advance = Callable[[str, int, int | None], None]
-
-
 @contextmanager
-def progress() -> Iterator[Advance]:
+def progress() -> Iterator[Progress]:
     """Show on stderr how far a long task is, how fast it goes, and the time that is left.
 
     That is a bar on a terminal, and a line now and then elsewhere.
@@ -71,12 +62,12 @@ def progress() -> Iterator[Advance]:
     if not STDERR.is_terminal:
         yield lines(monotonic, STDERR.print)
         return
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+    bars = bar.Progress(
+        bar.TextColumn("{task.description}"),
+        bar.BarColumn(),
+        bar.MofNCompleteColumn(),
         _Rate(),
-        TimeRemainingColumn(),
+        bar.TimeRemainingColumn(),
         console=STDERR,
         transient=True,
     )
@@ -91,7 +82,7 @@ def progress() -> Iterator[Advance]:
         yield advance
 
 
-def lines(clock: Callable[[], float], say: Callable[[str], None]) -> Advance:
+def lines(clock: Callable[[], float], say: Callable[[str], None]) -> Progress:
     """Return what tells `say` every `PAUSE` seconds how far a task is."""
     began: dict[str, tuple[float, int]] = {}
     last = clock()

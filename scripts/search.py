@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure import queries
+from refold.infrastructure.reading import After
+from refold.infrastructure.services.files import search as find
 from refold.projections import files
 from refold.scripts import as_of, lines, options, output
 
@@ -29,9 +30,9 @@ def search(
 
     Example: refold search 'paper -draft' --store sqlite:///files.db
     """
-    after: queries.After = "now" if when is None else None
+    after: After = "now" if when is None else None
     with options.opened(store, config) as opened, as_of.at(opened, when, files) as seen:
-        found = queries.search(seen, query, after=after, limit=limit, offset=offset)
+        found = find(seen, query, after=after, limit=limit, offset=offset)
     if json:
         output.document(
             {

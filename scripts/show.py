@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from refold.infrastructure import pushes, queries, repos, sessions, users
+from refold.infrastructure.services import files, pushes, repos, sessions, users
 from refold.scripts import as_of, options, output
 
 app = typer.Typer(help="Show one thing, as the log has it now, or had it.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def file(
     Example: refold show file 2cf24dba… --store sqlite:///files.db --json
     """
     with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
-        shown = asdict(queries.show_file(seen, sha256))
+        shown = asdict(files.show_file(seen, sha256))
     if json:
         output.document(shown)
         return

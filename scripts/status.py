@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 import typer
 
-from refold.infrastructure import queries
 from refold.infrastructure.folding.parked import Waiting
+from refold.infrastructure.status import ProjectionStatus, Status
+from refold.infrastructure.status import status as where_it_stands
 from refold.scripts import lines, options, output
 
 
@@ -20,7 +21,7 @@ def status(
     Example: refold status --store sqlite:///files.db --json
     """
     with options.opened(store, config) as opened:
-        found = queries.status(opened)
+        found = where_it_stands(opened)
     if json:
         partitions = [{"partition": number, "position": end} for number, end in found.partitions]
         tables = [
@@ -35,7 +36,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _show(found: queries.Status) -> None:
+def _show(found: Status) -> None:
     print(f"store {found.store_id} ({found.engine})")
     print(f"log {found.log_id}: {found.state}")
     if found.successor:
@@ -56,5 +57,5 @@ def _show(found: queries.Status) -> None:
             print(lines.waiting(each.name, Waiting(each.parked, tuple(each.parked_rows))))
 
 
-def _state(table: queries.ProjectionStatus) -> str:
+def _state(table: ProjectionStatus) -> str:
     return f"{table.state}, {table.parked} parked" if table.parked else table.state

@@ -8,9 +8,9 @@ import typer
 
 from refold.infrastructure import anchors, config
 from refold.infrastructure.address import archive
-from refold.infrastructure.moving import kept, verifying
+from refold.infrastructure.moving import keeping, verifying
 from refold.infrastructure.open import open_at
-from refold.scripts import archiving, copying, options, output
+from refold.scripts import archiving, certificates, options, output
 
 
 def verify(
@@ -57,15 +57,17 @@ def verify(
     """
     if (certificate or anchor) and (other or (certificate and anchor)):
         raise typer.BadParameter("--certificate or --anchor is checked against one store")
+    if public_key and not certificate:
+        raise typer.BadParameter("--public-key is for --certificate")
+    if other_config and not other:
+        raise typer.BadParameter("--other-config is for a second store")
+    if (archive(store) and config_file) or (archive(other or "") and other_config):
+        raise typer.BadParameter("an archive has no refold.toml: it is a file by itself")
     if certificate:
-        _check(store, config_file, kept.read(certificate, public_key), json=json)
+        _tell(_against(store, config_file, keeping.read(certificate, public_key)), json=json)
         return
     if anchor:
-        settings = config.read(store, config_file)
-        place = anchors.place(anchor, settings)
-        with open_at(settings.address(), settings=settings) as opened, output.progress() as advance:
-            found = anchors.check(opened, place, advance)
-        _tell(found, json=json)
+        _tell(_against_anchors(store, config_file, anchor), json=json)
         return
     if first_archive := archive(store):
         archiving.verify(first_archive, other, other_config, json=json)
@@ -77,7 +79,7 @@ def verify(
         if other:
             with options.opened(other, other_config) as second:
                 compared = verifying.compare(first, second, advance)
-            copying.report(compared, json=json)
+            certificates.report(compared, json=json)
             return
         report = verifying.verify(first, advance)
     if json:
@@ -88,10 +90,16 @@ def verify(
         raise typer.Exit(3)
 
 
-def _check(store: str, file: Path | None, certificate: dict[str, Any], *, json: bool) -> None:
+def _against(store: str, file: Path | None, certificate: dict[str, Any]) -> list[str]:
     with options.opened(store, file) as opened, output.progress() as advance:
-        differences = kept.check(opened, certificate, advance)
-    _tell(differences, json=json)
+        return keeping.check(opened, certificate, advance)
+
+
+def _against_anchors(store: str, file: Path | None, anchor: str) -> list[str]:
+    settings = config.read(store, file)
+    place = anchors.place(anchor, settings)
+    with open_at(settings.address(), settings=settings) as opened, output.progress() as advance:
+        return anchors.check(opened, place, advance)
 
 
 def _tell(differences: Sequence[str], *, json: bool) -> None:
@@ -120,7 +128,7 @@ def _show(report: verifying.Report) -> None:
         print(f"not sealed before this run behind position {report.sealed_before}")
     if report.unfoldable:
         print(f"TABLES: {report.unfoldable}")
-    copying.show_blobs(report.blobs)
+    certificates.show_blobs(report.blobs)
     if report.bad:
         print(f"DAMAGED: {report.bad}")
     if report.ok:

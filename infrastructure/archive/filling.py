@@ -1,9 +1,6 @@
 """Fills a store from an archive, and proves that it has what the archive has."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import takewhile
 from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
@@ -18,17 +15,14 @@ from refold.infrastructure.archive import verifying
 from refold.infrastructure.archive.reading import Reading, events, opened
 from refold.infrastructure.archive.verifying import Report
 from refold.infrastructure.blobs.inventory import inventory
-from refold.infrastructure.checking.claims import CLAIMING
+from refold.infrastructure.claiming import CLAIMING, evolve, held
 from refold.infrastructure.codec import EVENTS
-from refold.infrastructure.commands import blinded
-from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.carrying import head
 from refold.infrastructure.moving.certificate import Certificate, End, TableProof, VaultProof
+from refold.infrastructure.moving.delivering import Delivery, differing_seal
+from refold.infrastructure.moving.heads import head
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 from refold.projections import catalog
-
-PAGES_UNDER_WAY: Final = 2
-"""Blocks that are being written or read back while the next one is decompressed."""
 
 STREAMS: Final = 500
 """Streams whose events are read at once to find what they claim."""
@@ -46,7 +40,7 @@ class Survey(NamedTuple):
     sealed: frozenset[str]
 
 
-def survey(place: Archive, *, damaged: bool = False, progress: Progress | None = None) -> Survey:
+def survey(place: Archive, *, damaged: bool = False, progress: Progress = quietly) -> Survey:
     """Verify an archive from beginning to end, before any store is filled from it.
 
     Raises `BrokenLog` for a damaged archive; with `damaged`, what stands before its first damaged
@@ -64,7 +58,7 @@ def fill(
     target: Store,
     *,
     without_keys: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> Certificate:
     """Bring `target` to where an archive ends, and compare what it holds then.
 
@@ -121,7 +115,7 @@ def _erased(subjects: Iterable[str]) -> Iterator[Key]:
 class _Filling:
     """One run from an archive to a store; what differs is in `differences`."""
 
-    def __init__(self, survey: Survey, target: Store, progress: Progress | None) -> None:
+    def __init__(self, survey: Survey, target: Store, progress: Progress) -> None:
         self._place, self._report = survey.place, survey.report
         self._target = target
         self._progress = progress
@@ -129,7 +123,7 @@ class _Filling:
         self._claiming: set[str] = set()
         self._claims: Sequence[Claim] = ()
         self._tables: Sequence[TableProof] = ()
-        self._there = 0
+        self._there = Positions((0,))
         self._blobs = inventory(target, progress)
         self.differences: list[str] = []
 
@@ -138,7 +132,7 @@ class _Filling:
         there, address = self._target.log.heads()[PARTITION], self._target.address.public
         if self._target.log.partitions > 1:
             raise Refused(f"{address} has several partitions, and an archive has one")
-        self._there = there.position
+        self._there = Positions((there.position,))
         if there.state is State.SEALED:
             raise Moved(there.successor or "an unknown address")
         if there.position and self._target.log.identity().log_id != self._report.log_id:
@@ -172,34 +166,20 @@ class _Filling:
         """Bring the events that the target lacks, and read all of them back."""
         if self.differences:
             return
-        self._tell("copy", 0)
+        self._progress("copy", 0, self._report.position)
         if self._target.log.identity().log_id != self._report.log_id:
-            self._close(0)
-        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as reader:
-            under_way: deque[Future[None]] = deque()
-            for page in self._pages():
-                if self.differences:
-                    break
-                self._claiming.update(
-                    record.stream for record in page if streams.kind(record.stream) in CLAIMING
-                )
-                writing = writer.submit(self._write, page)
-                under_way.append(reader.submit(self._read_back, page, writing))
-                if len(under_way) > PAGES_UNDER_WAY:
-                    under_way.popleft().result()
-                self._tell("copy", page[-1].position)
-            for last in under_way:
-                last.result()
+            self._close(Positions((0,)))
+        Delivery(self._target.log, self._close, self.differences).deliver(self._pages())
 
     def finish(self) -> None:
         """Make claims and tables of the events, and open the target if nothing differs."""
         if self.differences:
             return
         self._carry_claims()
-        self._compare_seals()
-        self._tell("fold", 0)
+        if seal := differing_seal(self._target.log, PARTITION, self._seals):
+            self.differences.append(f"the target's seal at position {seal.position} differs")
         folder = self._target.folder
-        folder.catch_up(Positions((self._report.position,)))
+        folder.catch_up(Positions((self._report.position,)), progress=self._progress)
         self._tables = [TableProof(each.NAME, folder.digest(each)[1], None) for each in catalog.ALL]
         if not self.differences:
             self._target.log.add_seals(self._seals)
@@ -232,7 +212,15 @@ class _Filling:
     # --- events -----------------------------------------------------------------------
 
     def _pages(self) -> Iterator[list[Recorded]]:
-        """Yield the events that the report is about."""
+        """Yield the events that the report is about, and note what may hold claims."""
+        for page in self._read():
+            self._claiming.update(
+                record.stream for record in page if streams.kind(record.stream) in CLAIMING
+            )
+            yield page
+            self._progress("copy", page[-1].position, self._report.position)
+
+    def _read(self) -> Iterator[list[Recorded]]:
         until, page = self._report.position, list[Recorded]()
         if not until:
             return
@@ -251,47 +239,17 @@ class _Filling:
                     yield page
                     page = []
 
-    def _write(self, page: list[Recorded]) -> bool:
-        """Write those events of `page` that the target lacks, and tell whether there were any."""
-        there = self._at_target(page)
-        self._compare(page[: len(there)], there)
-        if self.differences or len(there) == len(page):
-            return False
-        self._close(page[0].position - 1 + len(there))
-        self._target.log.receive(page[len(there) :])
-        return True
-
-    def _read_back(self, page: list[Recorded], writing: Future[bool]) -> None:
-        if writing.result():
-            self._compare(page, self._at_target(page))
-
-    def _at_target(self, page: list[Recorded]) -> list[Recorded]:
-        return self._target.log.page(PARTITION, page[0].position - 1, len(page))
-
-    def _compare(self, page: list[Recorded], there: list[Recorded]) -> None:
-        if page != there:
-            pairs = zip(page, there, strict=False)
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            self.differences.append(f"the logs differ from position {page[0].position + same} on")
-
-    def _compare_seals(self) -> None:
-        standing = {seal.position: seal.chain for seal in self._target.log.seals(PARTITION)}
-        for seal in self._seals:
-            if standing.get(seal.position, seal.chain) != seal.chain:
-                self.differences.append(f"the target's seal at position {seal.position} differs")
-                return
-
     # --- the target -------------------------------------------------------------------
 
-    def _close(self, there: int) -> None:
+    def _close(self, there: Positions) -> None:
         """Close the target for all but this run, and give it the name of the archive's history.
 
-        Raises `ForeignTarget` when a command went in behind position `there` meanwhile.
+        Raises `ForeignTarget` when a command went in behind `there` meanwhile.
         """
         log, log_id = self._target.log, self._report.log_id
         if head(self._target).state is State.OPEN:
             [now] = log.change_state(State.FILLING, expected=State.OPEN)
-            if now.position != there:
+            if (now.position,) != there.each:
                 log.change_state(State.OPEN, expected=State.FILLING)
                 raise ForeignTarget(
                     f"{self._target.address.public} took a command at position {now.position}"
@@ -314,19 +272,10 @@ class _Filling:
             self.differences.append("the claims differ")
 
     def _folded_claims(self) -> list[Claim]:
-        names, found = sorted(self._claiming), list[Claim]()
+        target, names, found = self._target, sorted(self._claiming), list[Claim]()
         for start in range(0, len(names), STREAMS):
             states: dict[str, Any] = {}
-            records = self._target.log.streams(names[start : start + STREAMS])
-            for event in self._target.codec.decode_all(records):
-                stream = event.recorded.stream
-                claiming = CLAIMING[streams.kind(stream)]
-                states[stream] = claiming.evolve(states.get(stream, claiming.empty), event.value)
-            for stream, state in states.items():
-                held = CLAIMING[streams.kind(stream)].claims(state)
-                found += [Claim(*blinded(self._target, each), stream) for each in held]
+            records = target.log.streams(names[start : start + STREAMS])
+            evolve(states, target.codec.decode_kinds(records, frozenset(CLAIMING)))
+            found += held(target, states)
         return sorted(found)
-
-    def _tell(self, what: str, done: int) -> None:
-        if self._progress:
-            self._progress(what, done, self._report.position)

@@ -14,8 +14,8 @@ from refold.infrastructure.archive.reading import Reading, events, opened
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.codec import EVENTS
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import VaultProof
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
 Over = Callable[[Sequence[Recorded]], None]
@@ -74,7 +74,7 @@ def check(place: Archive) -> None:
         Reading(place, file)
 
 
-def verify(place: Archive, progress: Progress | None = None, over: Over | None = None) -> Report:
+def verify(place: Archive, progress: Progress = quietly, over: Over | None = None) -> Report:
     """Read every block, and compare lines, SHA-256 and chain; `over` is given the events.
 
     Raises `NoSuchArchive`, `NoArchive` and `Unavailable`.
@@ -93,8 +93,7 @@ def verify(place: Archive, progress: Progress | None = None, over: Over | None =
                 referring.over(page)
                 if over:
                     over(page)
-                if progress:
-                    progress("verify", reading.size, total)
+                progress("verify", reading.size, total)
         except BrokenLog as broken:
             report.bad = broken
         report.blobs, report.keys = referring.all(), reading.keys
@@ -102,13 +101,13 @@ def verify(place: Archive, progress: Progress | None = None, over: Over | None =
     return report
 
 
-def compare(place: Archive, store: Store, progress: Progress | None = None) -> Report:
+def compare(place: Archive, store: Store, progress: Progress = quietly) -> Report:
     """Verify an archive, and compare it with a store that has the same events or more.
 
     The log of the store is read up to the archive's position, and compared with its seals. What
     differs is in the report, with the first block that does.
     """
-    report = verify(place)
+    report = verify(place, progress)
     if report.bad is None:
         try:
             report.differences += _differences(place, store, report, progress)
@@ -117,9 +116,7 @@ def compare(place: Archive, store: Store, progress: Progress | None = None) -> R
     return report
 
 
-def _differences(
-    place: Archive, store: Store, report: Report, progress: Progress | None
-) -> Iterator[str]:
+def _differences(place: Archive, store: Store, report: Report, progress: Progress) -> Iterator[str]:
     address, log_id = store.address.public, store.log.identity().log_id
     if log_id != report.log_id:
         yield f"the archive is of log {report.log_id}, {address} of {log_id}"
@@ -138,5 +135,4 @@ def _differences(
             if walk.chain != reading.chain:
                 yield f"the events between {block.end.first} and {block.end.last} differ"
                 return
-            if progress:
-                progress("compare", walk.position, report.position)
+            progress("compare", walk.position, report.position)

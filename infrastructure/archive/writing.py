@@ -28,8 +28,8 @@ from refold.infrastructure.archive.format import (
 from refold.infrastructure.archive.reading import Reading, Unfinished
 from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.chain import GRID, Walk, pages
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import Certificate, End, VaultProof
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -60,7 +60,7 @@ class Written:
 
 
 def write(
-    source: Store, place: Archive, *, with_keys: bool = False, progress: Progress | None = None
+    source: Store, place: Archive, *, with_keys: bool = False, progress: Progress = quietly
 ) -> Written:
     """Bring an archive to where `source` stands now, and read back what was added.
 
@@ -217,7 +217,7 @@ def _append(
     found: Reading,
     walk: Walk,
     until: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     file.truncate(found.size)
     file.seek(found.size)
@@ -228,8 +228,7 @@ def _append(
             blobs = {sha256 for record in block for sha256 in source.codec.blobs(record)}
             file.write(block_frame(block, walk.chain, blobs))
         file.flush()
-        if progress:
-            progress("archive", walk.position, until)
+        progress("archive", walk.position, until)
 
 
 def _blocks(page: Sequence[Recorded]) -> Iterator[Sequence[Recorded]]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from refold.domain.errors import NoSuchBlob, Unreadable
 from refold.domain.ports import Blobs
-from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
 THREADS: Final = 8
@@ -73,7 +73,7 @@ class Inventory:
     `lacking` says of those that are missing or damaged what is wrong with them.
     """
 
-    def __init__(self, look: Look, progress: Progress | None = None) -> None:
+    def __init__(self, look: Look, progress: Progress = quietly) -> None:
         self._look = look
         self._progress = progress
         self._one_at_a_time = Lock()
@@ -97,7 +97,7 @@ class Inventory:
                     else:
                         self.lacking[name] = found
                     with self._one_at_a_time:
-                        self._tell("blobs", len(self._whole) + len(self.lacking), total)
+                        self._progress("blobs", len(self._whole) + len(self.lacking), total)
 
     def forget(self, names: Iterable[str]) -> None:
         """Take it that no event refers to `names` any more."""
@@ -134,14 +134,10 @@ class Inventory:
     def _count(self, size: int) -> None:
         with self._one_at_a_time:
             self._bytes += size
-            self._tell("bytes of blobs", self._bytes, 0)
-
-    def _tell(self, what: str, done: int, total: int) -> None:
-        if self._progress:
-            self._progress(what, done, total)
+            self._progress("bytes of blobs", self._bytes, None)
 
 
-def inventory(store: Store, progress: Progress | None = None) -> Inventory:
+def inventory(store: Store, progress: Progress = quietly) -> Inventory:
     """Return what finds out about the blobs of a store. With none named, `add` raises that."""
     return Inventory(lambda name, count: read(store.blobs, name, count), progress)
 

@@ -1,39 +1,13 @@
-"""Claims as the log has them: a fold of the events of each stream, in memory."""
+"""Compares the claims that a store keeps with those that its events make."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
-from refold.domain import media, push, repo, streams, user
+from refold.domain import streams
 from refold.domain.ports import Claim, Recorded
-from refold.infrastructure.commands import blinded
+from refold.infrastructure.claiming import CLAIMING, evolve, held
 from refold.infrastructure.folding.advancing import UNREADABLE
-from refold.infrastructure.requests.media import CONTENT_OF
-from refold.infrastructure.requests.pushes import ID
-from refold.infrastructure.requests.repos import URL
 from refold.infrastructure.store import Store
-
-
-class Claiming(NamedTuple):
-    """How the streams of a kind come to their claims."""
-
-    empty: Any
-    evolve: Callable[[Any, Any], Any]
-    claims: Callable[[Any], Collection[tuple[str, str]]]
-
-
-CLAIMING: Final[Mapping[str, Claiming]] = {
-    "user": Claiming(user.User(), user.evolve, user.claims),
-    "push": Claiming(push.Push(), push.evolve, lambda it: [(ID, id) for id in it.ids]),
-    "repo": Claiming(
-        repo.Repo(), repo.evolve, lambda it: [(URL, it.url)] if it.url.strip() else []
-    ),
-    "media": Claiming(
-        media.Media(),
-        media.evolve,
-        lambda it: [(CONTENT_OF, it.content_hash)] if it.has_content else [],
-    ),
-}
-"""The kinds of streams that hold claims."""
 
 
 class Difference(NamedTuple):
@@ -66,10 +40,7 @@ class ClaimFold:
                     self._unreadable.add(record.stream)
 
     def _evolve(self, records: Iterable[Recorded]) -> None:
-        for kind, event in self._store.codec.decode_kinds(records, self._kinds):
-            claiming, stream = CLAIMING[kind], event.recorded.stream
-            before = self._states.get(stream, claiming.empty)
-            self._states[stream] = claiming.evolve(before, event.value)
+        evolve(self._states, self._store.codec.decode_kinds(records, self._kinds))
 
     def differences(self, kept: Iterable[Claim]) -> Iterator[Difference]:
         """Yield those of the claims that are kept, or should be, which the events do not make."""
@@ -78,14 +49,11 @@ class ClaimFold:
             for claim in kept
             if self._is_known(claim.stream)
         }
-        for stream, state in self._states.items():
-            if not self._is_known(stream):
-                continue
-            for each in CLAIMING[streams.kind(stream)].claims(state):
-                claim = blinded(self._store, each)
-                holder = holders.pop(claim, None)
-                if holder != stream:
-                    yield Difference(*claim, holder, stream)
+        known = {stream: state for stream, state in self._states.items() if self._is_known(stream)}
+        for kind, value, stream in held(self._store, known):
+            holder = holders.pop((kind, value), None)
+            if holder != stream:
+                yield Difference(kind, value, holder, stream)
         for claim, holder in holders.items():
             yield Difference(*claim, holder, None)
 

@@ -22,15 +22,16 @@ from refold.infrastructure import chain, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.blobs.references import References
-from refold.infrastructure.checking.claims import CLAIMING, ClaimFold, Difference
+from refold.infrastructure.checking.claims import ClaimFold, Difference
 from refold.infrastructure.checking.finding import Checks, Finding
 from refold.infrastructure.checking.mends import GIVE_KEY, UPGRADE, Mends, sentence
 from refold.infrastructure.checking.tables import table_findings
+from refold.infrastructure.claiming import CLAIMING
 from refold.infrastructure.config import Settings
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.open import assembled, given_key, open_at, place_for_blobs
 from refold.infrastructure.postgres.checks import PostgresChecks
 from refold.infrastructure.postgres.log import PostgresLog
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.sqlite.checks import SqliteChecks
 from refold.infrastructure.sqlite.log import SqliteLog
 from refold.infrastructure.sqlite.rows import tables_in_memory
@@ -69,13 +70,13 @@ class Report:
         }
 
 
-def examine(place: Address, settings: Settings, progress: Progress | None = None) -> Report:
+def examine(place: Address, settings: Settings, progress: Progress = quietly) -> Report:
     """Check everything about the store at `place` that can be checked by reading it.
 
     A store that cannot be reached is a finding, too. Raises `BadInput` for an address that is not
     safe.
     """
-    examination = _Examination(place, settings, progress or _quietly)
+    examination = _Examination(place, settings, progress)
     try:
         examination.run()
     except Unavailable as error:
@@ -297,7 +298,3 @@ def _mended(difference: Difference) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _quietly(what: str, done: int, total: int) -> None:
-    """Report nothing."""

@@ -20,8 +20,8 @@ from refold.infrastructure.erasing.clearing import clear
 from refold.infrastructure.erasing.person import Belongings, Person
 from refold.infrastructure.erasing.seeking import Seeker, Value
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.requests import media, users
 from refold.infrastructure.requests.attachments import DeleteAttachment
 from refold.infrastructure.requests.media import WithdrawMedia
@@ -48,7 +48,7 @@ def erase(
     archives: Sequence[Archive] = (),
     *,
     actor: str,
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> Certificate:
     """Erase `who`, and return what was done and what is left of them; see `Certificate`.
 
@@ -61,7 +61,7 @@ def erase(
     """
     for place in archives:
         verifying.check(place)
-    work = _Erasure(store, who, actor, progress or _quietly)
+    work = _Erasure(store, who, actor, progress)
     work.forget()
     work.clean_up()
     work.scan(archives)
@@ -274,7 +274,3 @@ def _not_scanned(store: Store) -> Sequence[str]:
     if isinstance(store.address, Postgres):
         return ("PostgreSQL's write-ahead log, dead rows and backups", *NOT_SCANNED)
     return NOT_SCANNED
-
-
-def _quietly(what: str, done: int, total: int | None) -> None:
-    """Report nothing."""

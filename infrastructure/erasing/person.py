@@ -13,7 +13,7 @@ from refold.infrastructure import chain
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.erasing import seeking
 from refold.infrastructure.erasing.seeking import Value
-from refold.infrastructure.folding.building import Progress
+from refold.infrastructure.progress import Progress
 from refold.infrastructure.requests import media as media_requests
 from refold.infrastructure.requests import users as requests
 from refold.infrastructure.requests.repos import RevokeRepo

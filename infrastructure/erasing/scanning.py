@@ -22,9 +22,9 @@ from refold.infrastructure.erasing.seeking import (
     Seeker,
     Value,
 )
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import search_name
+from refold.infrastructure.progress import Progress
 from refold.infrastructure.sqlite.compacting import pages
 from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, push_aliases, pushes, users

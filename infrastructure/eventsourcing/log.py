@@ -21,8 +21,8 @@ from refold.domain.ports import Appended, Command, Head, Log, Recorded, Snapshot
 from refold.domain.positions import PARTITION
 from refold.domain.texts import check_text
 from refold.infrastructure import originators
+from refold.infrastructure.appending.group_commit import GroupCommit
 from refold.infrastructure.eventsourcing.errors import told
-from refold.infrastructure.group_commit import GroupCommit
 from refold.infrastructure.ulids import new_ulid
 
 MOST_KNOWN: Final = 100_000

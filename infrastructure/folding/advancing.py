@@ -24,11 +24,12 @@ from refold.domain.ports import Event, Log, Recorded, ends
 from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.codec import Codec
-from refold.infrastructure.folding.building import Progress, Workers
+from refold.infrastructure.folding.building import Workers
 from refold.infrastructure.folding.generations import Checkpoint, Generation, Standing
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.garbage import without_collection
+from refold.infrastructure.progress import Progress, quietly
 from refold.projections.projection import Folded, Key, Projection, fold, kinds, touched
 
 UNREADABLE: Final = (UnknownType, Undecodable, Unfoldable, NoVaultKey, WrongVaultKey)
@@ -231,7 +232,7 @@ class Advance:
                 yield number, stopped
 
     def unreadable(
-        self, projections: Sequence[Projection], until: Positions, progress: Progress | None = None
+        self, projections: Sequence[Projection], until: Positions, progress: Progress = quietly
     ) -> Iterator[tuple[Recorded, Stops]]:
         """Yield the events up to `until` that cannot be read, what each stops, and why."""
         done = 0
@@ -241,8 +242,7 @@ class Advance:
                     for number, stopped in self.stops(page, projections):
                         yield page[number], stopped
                     done += len(page)
-                    if progress:
-                        progress("read", done, until.total)
+                    progress("read", done, until.total)
 
     def readable(self, projections: Sequence[Projection], until: Positions) -> Positions:
         """Return how far all of `projections` can read, at most up to `until`."""

@@ -32,6 +32,7 @@ from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.progress import Progress
 from refold.projections.projection import Folded, fold, kinds
 
 WORTH_WORKERS: Final = 20_000
@@ -45,9 +46,6 @@ LOT: Final = 1_000
 
 SAVE_SECONDS: Final = 600.0
 """How long a part waits where one saves at a time: others save long ones, too."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, of how much; 0 where nobody knows yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from refold.domain.ports import Event
 from refold.domain.positions import Positions
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import UNREADABLE, Advance, Stops
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generation
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.rebuilding import Rebuilder
@@ -23,6 +22,7 @@ from refold.infrastructure.folding.rounds import Rounds
 from refold.infrastructure.folding.rows import Rows
 from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.progress import Progress, quietly
 from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold
 
 
@@ -80,7 +80,7 @@ class Folder:
         self,
         until: Positions | None = None,
         wanted: Collection[Projection] | None = None,
-        progress: Progress | None = None,
+        progress: Progress = quietly,
     ) -> Positions:
         """Fold what is missing, at most up to `until`, and return the positions reached.
 
@@ -150,7 +150,7 @@ class Folder:
                 raise stops[projection.NAME]
 
     def _fold(
-        self, enough: Positions, until: Positions, progress: Progress | None = None
+        self, enough: Positions, until: Positions, progress: Progress = quietly
     ) -> tuple[Positions, Stops]:
         """Fold up to `until`, page by page till there is `enough`; return how far, and stops."""
         with self._tables.reading() as connection:
@@ -179,7 +179,7 @@ class Folder:
         found: _Found,
         enough: Positions,
         until: Positions,
-        progress: Progress | None = None,
+        progress: Progress = quietly,
     ) -> tuple[Positions, Stops]:
         if found.missing:
             self._build(found.missing, enough, progress)
@@ -192,9 +192,8 @@ class Folder:
                 with self._advance.pages(partition) as pages:
                     fold_next = partial(self._fold_next, pages, end, here)
                     while (reached_here := patiently(fold_next)) < enough[partition]:
-                        if progress:
-                            done[partition] = reached_here
-                            progress("fold", sum(done), enough.total)
+                        done[partition] = reached_here
+                        progress("fold", sum(done), enough.total)
                     done[partition] = reached_here
                 stops |= here
         return Positions(tuple(done)), stops
@@ -211,7 +210,7 @@ class Folder:
         return position
 
     def _build(
-        self, projections: Sequence[Projection], until: Positions, progress: Progress | None
+        self, projections: Sequence[Projection], until: Positions, progress: Progress
     ) -> None:
         """Build tables up to `until`, or to before the first event that cannot be read."""
         rebuilder = Rebuilder(self._advance)

@@ -1,5 +1,6 @@
 """Fillings of query tables: what fills them, how far they are, and how they are built."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -74,3 +75,9 @@ class Plan:
     parts: int
     position: int
     record_hash: bytes
+
+
+def rows_of(generations: Iterable[tuple[str, int]]) -> str:
+    """Return the condition for the rows of the registry on those generations, one or more."""
+    names = ", ".join(f"('{name}', {number})" for name, number in generations)
+    return f"(projection, generation) IN (VALUES {names})"

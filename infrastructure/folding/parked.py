@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from refold.domain import times
-from refold.infrastructure.folding.generations import Generation
+from refold.infrastructure.folding.generations import Generation, rows_of
 from refold.projections.projection import Key
 
 FIRST: Final = 5
@@ -39,8 +39,8 @@ def count(connection: sa.Connection, generation: Generation) -> int:
     """Return how many rows of a generation are parked: what a list shows of them is old."""
     # As text: each search asks it, and a fifth of its time would go into compiling this.
     parked = connection.dialect.identifier_preparer.format_table(_parked(generation))
-    where = f"projection = '{generation.projection.NAME}' AND generation = {generation.number}"
-    counted = f"SELECT count(*) FROM {parked} WHERE {where}"
+    one = rows_of([(generation.projection.NAME, generation.number)])
+    counted = f"SELECT count(*) FROM {parked} WHERE {one}"
     return int(connection.exec_driver_sql(counted).scalar_one())
 
 

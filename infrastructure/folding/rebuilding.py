@@ -11,7 +11,7 @@ from refold.domain.errors import Refused
 from refold.domain.positions import Positions
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import Advance
-from refold.infrastructure.folding.building import Builder, Progress
+from refold.infrastructure.folding.building import Builder
 from refold.infrastructure.folding.difference import Difference, difference
 from refold.infrastructure.folding.generations import (
     BUILDING,
@@ -23,6 +23,7 @@ from refold.infrastructure.folding.generations import (
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.progress import Progress, quietly
 from refold.projections.projection import Projection
 
 
@@ -73,7 +74,7 @@ class Rebuilder:
         return self._advance.tables
 
     def rebuild(
-        self, projections: Sequence[Projection], progress: Progress | None = None
+        self, projections: Sequence[Projection], progress: Progress = quietly
     ) -> list[Comparison]:
         """Fill new generations, compare them with the live ones, and put them in place."""
         shadows = self.fill(projections, progress)
@@ -85,7 +86,7 @@ class Rebuilder:
         self,
         projections: Sequence[Projection],
         until: Positions | None = None,
-        progress: Progress | None = None,
+        progress: Progress = quietly,
     ) -> None:
         """Fill new generations and put them in place, whatever they hold. Raises as `fill`.
 
@@ -100,7 +101,7 @@ class Rebuilder:
     def fill(
         self,
         projections: Sequence[Projection],
-        progress: Progress | None = None,
+        progress: Progress = quietly,
         until: Positions | None = None,
     ) -> list[Generation]:
         """Fold `projections` from the first event beside the live tables; return what was made.
@@ -111,7 +112,7 @@ class Rebuilder:
         """
         shadows, goal = patiently(partial(self._begin, projections, until))
         if goal.total:
-            self.builder.fill(shadows, goal, progress or _quietly)
+            self.builder.fill(shadows, goal, progress)
         patiently(partial(self._end, shadows, goal))
         return shadows
 
@@ -358,7 +359,3 @@ class Rebuilder:
 
 def _key(generation: Generation) -> list[str]:
     return [column.name for column in generation.table.primary_key.columns]
-
-
-def _quietly(what: str, done: int, total: int) -> None:
-    """Report nothing."""

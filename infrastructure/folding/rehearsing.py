@@ -7,9 +7,9 @@ from refold.domain.errors import Failure, Refused
 from refold.domain.ports import Recorded
 from refold.domain.positions import Positions
 from refold.infrastructure.folding.advancing import Advance
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.generations import BUILDING, CURRENT
 from refold.infrastructure.folding.rebuilding import Comparison, Rebuilder
+from refold.infrastructure.progress import Progress, quietly
 from refold.projections.projection import Projection
 
 
@@ -36,7 +36,7 @@ def rehearse(
     advance: Advance,
     projections: Sequence[Projection],
     samples: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> Rehearsal:
     """Fold `projections` beside the live tables, compare where those stand, and remove it again.
 

@@ -6,7 +6,7 @@ for `Rows`, which each engine brings along.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -24,6 +24,7 @@ from refold.infrastructure.folding.generations import (
     Checkpoint,
     Generation,
     Plan,
+    rows_of,
 )
 from refold.infrastructure.folding.rows import Rows
 from refold.projections import catalog, views
@@ -330,10 +331,10 @@ class Tables:
         if not checkpoints:
             return
         one = checkpoints[0]
-        among = _among((each.projection, each.generation) for each in checkpoints)
+        moving = rows_of((each.projection, each.generation) for each in checkpoints)
         values = {"store_id": one.store_id, "position": one.position}
         values |= {"record_hash": one.record_hash, "of_partition": one.partition}
-        moved = _run(connection, f"{self._move_checkpoints} AND {among}", values)
+        moved = _run(connection, f"{self._move_checkpoints} AND {moving}", values)
         if moved.rowcount < len(checkpoints):  # some have none yet
             for each in checkpoints:
                 self.save_checkpoint(connection, each)
@@ -427,7 +428,7 @@ class Tables:
         found: dict[tuple[str, int], dict[Key, Parked]] = {
             (each.projection.NAME, each.number): {} for each in generations
         }
-        rows = _run(connection, f"{self._read_parked} WHERE {_among(found)}")
+        rows = _run(connection, f"{self._read_parked} WHERE {rows_of(found)}")
         for projection, generation, key, *why in rows:
             found[projection, generation][tuple(json.loads(key))] = Parked(*why)
         return list(found.values())
@@ -476,12 +477,6 @@ def _run(connection: sa.Connection, text: str, values: Mapping[str, Any] | None 
 
 def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)
-
-
-def _among(generations: Iterable[tuple[str, int]]) -> str:
-    """Return the condition for rows of those generations, one or more, of projections."""
-    names = ", ".join(f"('{name}', {number})" for name, number in generations)
-    return f"(projection, generation) IN (VALUES {names})"
 
 
 def _of(table: sa.Table, generation: Generation) -> list[sa.ColumnElement[bool]]:

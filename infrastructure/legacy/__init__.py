@@ -1,1 +1,1 @@
-"""The formats in which PinShare, git-proxy and decentcom keep what they know."""
+"""The formats in which other systems keep what they know; each has a folder."""

@@ -1,7 +1,7 @@
 """Brings records of a legacy store into the log: idempotent, resumable, each one accounted for."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from refold.infrastructure.commands import ATTEMPTS, blinded, carry_out, prepare
 from refold.infrastructure.folding.building import CatchUp
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
 
@@ -40,9 +41,6 @@ MOST_BYTES: Final = 16 << 20
 
 LOOK_SECONDS: Final = 0.2
 """How often it is looked how far another process has folded."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Told what is being done, how much of it is done, of how much if that is known."""
 
 
 class Record(NamedTuple):
@@ -108,7 +106,7 @@ class Importer:
         source: str,
         *,
         actor: str = "import",
-        progress: Progress | None = None,
+        progress: Progress = quietly,
     ) -> None:
         self._store, self._source, self._actor = store, source, actor
         self._progress = progress
@@ -154,8 +152,7 @@ class Importer:
                 self.report.notes += [(each.key, note) for note in each.notes]
         self.report.records += len(batch)
         news = self._decide([each for each in batch if isinstance(each, Record)])
-        if self._progress:
-            self._progress("import", self.report.records, None)
+        self._progress("import", self.report.records, None)
         return news
 
     def _decide(self, waiting: list[Record]) -> News:
@@ -193,8 +190,7 @@ class Importer:
         head = self._store.advance.head().total
         while not folding.done():
             wait([folding], LOOK_SECONDS)
-            if self._progress:
-                self._progress("fold", patiently(self._folded), head)
+            self._progress("fold", patiently(self._folded), head)
 
     def _folded(self) -> int:
         """Return up to where the live tables are folded that go on."""

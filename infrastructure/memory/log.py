@@ -28,7 +28,7 @@ from refold.domain.ports import (
     Tracked,
 )
 from refold.domain.positions import Positions
-from refold.infrastructure.sorting import (
+from refold.infrastructure.appending.sorting import (
     Facts,
     Known,
     by_partition,

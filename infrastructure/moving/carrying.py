@@ -6,43 +6,27 @@ The records are read back. The target's own head is the cursor: whatever broke o
 there, and a second run finds nothing to do. The chain is that of the source's bytes.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import takewhile
-from typing import Final, NamedTuple
 
 from refold.domain.errors import (
     BlobDiffers,
     BrokenLog,
-    Filling,
     ForeignTarget,
-    Moved,
     NoSuchBlob,
-    Refused,
 )
 from refold.domain.ports import Claim, Key, Recorded, State, Tracked, ends
 from refold.domain.positions import Positions
-from refold.infrastructure import chain
 from refold.infrastructure.blobs.inventory import Count, Inventory, Seen, counted, read
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import TrackingProof, VaultProof
+from refold.infrastructure.moving.delivering import Delivery, differing_seal
+from refold.infrastructure.moving.heads import LogHead, head, sealed_up_to
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
-
-PAGES_UNDER_WAY: Final = 2
-"""Pages that are being written or read back while the next one is fetched."""
-
-
-class LogHead(NamedTuple):
-    """Where the log of a store stands, and what it does with commands, in all partitions alike."""
-
-    positions: Positions
-    state: State
-    successor: str | None
 
 
 class Carrier:
@@ -51,7 +35,7 @@ class Carrier:
     What differs is in `differences`, each in a sentence; then nothing is written any more.
     """
 
-    def __init__(self, source: Store, target: Store, progress: Progress | None = None) -> None:
+    def __init__(self, source: Store, target: Store, progress: Progress = quietly) -> None:
         """Raises `BrokenLog` when events that were sealed are gone."""
         self.source, self.target = source, target
         self.differences: list[str] = []
@@ -61,16 +45,15 @@ class Carrier:
         self.trackings = TrackingProof.of([])
         standing = [source.log.seals(each) for each in range(source.log.partitions)]
         self.walks = [Walk(*each) for each in enumerate(standing)]
-        self.sealed_before = sealed(source)
+        self.sealed_before = sealed_up_to(source)
         _check_tail(source, self.sealed_before)
-        self.progress = progress or _quietly
+        self.progress = progress
         self.blobs = Inventory(self._carry_blob, self.progress)
         self._holder: str | None = None
         self._keys: set[Key] = set()
         self._references = References(source.codec)
         self._removed: set[str] = set()
         self._has_claims = False
-        self._there = Positions((0,) * len(self.walks))
 
     @property
     def positions(self) -> Positions:
@@ -90,24 +73,23 @@ class Carrier:
     def carry(self, until: Positions) -> None:
         """Bring all events up to `until` to the target, and read each of them back.
 
-        While one page is written, the one before is read back and the next one is fetched. Keys
-        come first: the target may fold an event as soon as it is there.
+        Keys come first: the target may fold an event as soon as it is there.
         """
         self.progress("copy", self.positions.total, until.total)
         if not self.positions.covers(until):
             self.carry_keys()
         if self.target.log.identity().log_id != self.source.log.identity().log_id:
             self._fill(Positions((0,) * len(self.walks)))
-        self._there = head(self.target).positions
         if len(self.walks) > 1:
             self._compare_ends()
+        delivery = Delivery(self.target.log, self._fill, self.differences)
         for walk, end in zip(self.walks, until.each, strict=True):
             if not self.differences:
-                self._carry(walk, end, until.total)
+                delivery.deliver(self._pages(walk, end, until.total))
 
     def _compare_ends(self) -> None:
         """Tell as a difference where the target went on by itself, before anything is written."""
-        for partition, end in enumerate(self._there):
+        for partition, end in enumerate(head(self.target).positions):
             ours, theirs = (
                 store.log.page(partition, end - 1, 1) if end else []
                 for store in (self.source, self.target)
@@ -116,22 +98,13 @@ class Carrier:
                 where = self.positions.named(partition, end)
                 self.differences.append(f"the logs differ at position {where} or before")
 
-    def _carry(self, walk: Walk, until: int, total: int) -> None:
-        """Carry one partition."""
-        with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as reader:
-            under_way: deque[Future[None]] = deque()
-            for page in pages(self.source.log, walk.partition, walk.position, until):
-                walk.over(page)
-                self._note(page)
-                writing = writer.submit(self._write, page)
-                under_way.append(reader.submit(self._read_back, page, writing))
-                if len(under_way) > PAGES_UNDER_WAY:
-                    under_way.popleft().result()
-                if self.differences:
-                    break
-                self.progress("copy", self.positions.total, total)
-            for last in under_way:
-                last.result()
+    def _pages(self, walk: Walk, until: int, total: int) -> Iterator[list[Recorded]]:
+        """Yield the next events of a partition, whose blobs are brought over first."""
+        for page in pages(self.source.log, walk.partition, walk.position, until):
+            walk.over(page)
+            self._note(page)
+            yield page
+            self.progress("copy", self.positions.total, total)
 
     def over(self, page: Sequence[Recorded]) -> None:
         """Go over the next events of several partitions, which somebody else brings over."""
@@ -165,52 +138,12 @@ class Carrier:
         self.target.blobs.put(_in_pieces(content), expected=sha256)
         return Seen(read(self.target.blobs, sha256, _nobody).size, was_sent=True)
 
-    def _write(self, page: list[Recorded]) -> bool:
-        """Write those events of `page` that the target lacks, and tell whether there were any.
-
-        Nothing is written behind an event that differs.
-        """
-        while True:
-            there = self._at_target(page)
-            self._compare(page[: len(there)], there)
-            if self.differences or len(there) == len(page):
-                return False
-            partition = page[0].partition
-            self._there = self._there.with_one(partition, page[0].position - 1 + len(there))
-            self._fill(self._there)
-            try:
-                self.target.log.receive(page[len(there) :])
-            except Refused:
-                if len(self._at_target(page)) <= len(there):
-                    raise
-                continue  # another who carries the same was faster
-            self._there = self._there.with_one(partition, page[-1].position)
-            reach("copy: page written")
-            return True
-
-    def _read_back(self, page: list[Recorded], writing: Future[bool]) -> None:
-        if writing.result():
-            self._compare(page, self._at_target(page))
-
-    def _compare(self, page: list[Recorded], there: list[Recorded]) -> None:
-        if page != there:
-            pairs = zip(page, there, strict=False)
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            where = self.positions.named(page[0].partition, page[0].position + same)
-            self.differences.append(f"the logs differ from position {where} on")
-
-    def _at_target(self, page: list[Recorded]) -> list[Recorded]:
-        return self.target.log.page(page[0].partition, page[0].position - 1, len(page))
-
     def _compare_seals(self) -> None:
         for walk in self.walks:
-            seals = self.target.log.seals(walk.partition)
-            standing = {seal.position: seal.chain for seal in seals}
-            for seal in walk.seals:
-                if standing.get(seal.position, seal.chain) != seal.chain:
-                    where = self.positions.named(walk.partition, seal.position)
-                    self.differences.append(f"the target's seal at position {where} differs")
-                    return
+            if seal := differing_seal(self.target.log, walk.partition, walk.seals):
+                where = self.positions.named(walk.partition, seal.position)
+                self.differences.append(f"the target's seal at position {where} differs")
+                return
 
     def _fill(self, there: Positions) -> None:
         """Close the target for all but this copy; it takes over the source's history.
@@ -345,43 +278,6 @@ class Carrier:
             self.target.blobs.delete(sha256)
 
 
-def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
-    """Raise a `Refused` unless `source` may be copied to `target`.
-
-    A sealed target is filled only on the way back, by a move of the store that it moved to.
-    """
-    ours, theirs = source.log.identity(), target.log.identity()
-    from_head, to_head = head(source), head(target)
-    address = target.address.public
-    if ours.store_id == theirs.store_id:
-        raise Refused(f"{address} is the source itself")
-    if from_head.state is State.FILLING:
-        raise Filling
-    if to_head.state is State.SEALED and to_head.successor != sealed_for:
-        raise Moved(to_head.successor or "an unknown address")
-    if to_head.state is State.FILLING and to_head.successor not in (None, sealed_for):
-        raise Refused(
-            f"{address} is being filled by a move from {to_head.successor}, which has to be done"
-            " or called off first"
-        )
-    if source.log.partitions != target.log.partitions:
-        raise Refused(
-            f"{address} has {target.log.partitions} partitions, the source has"
-            f" {source.log.partitions}: refold move --partitions {target.log.partitions} re-numbers"
-        )
-    if ours.log_id != theirs.log_id and to_head.positions.total:
-        raise ForeignTarget(f"{address} holds {to_head.positions.total} events of another history")
-    if source.log.keys():
-        target.vault.take_over(source.vault)
-    moved_there = from_head.state is State.SEALED and from_head.successor == address
-    moved_there = moved_there and to_head.state is not State.FILLING
-    if not from_head.positions.covers(to_head.positions) and not moved_there:
-        raise ForeignTarget(
-            f"{address} goes on to position {to_head.positions}, the source ends at"
-            f" {from_head.positions}"
-        )
-
-
 def _lacks(there: Sequence[Tracked], trackings: Sequence[Tracked]) -> bool:
     """Tell whether some of `trackings` are missing `there`, or behind."""
     stands = {each.application: each.position for each in there}
@@ -396,19 +292,6 @@ def _check_tail(source: Store, sealed: Positions) -> None:
             raise BrokenLog(partition, end + 1, last, "sealed events are missing")
 
 
-def sealed(store: Store) -> Positions:
-    """Return up to where a log is sealed."""
-    partitions = range(store.log.partitions)
-    return Positions(tuple(chain.sealed(store.log.seals(each)) for each in partitions))
-
-
-def head(store: Store) -> LogHead:
-    """Return where the log of a store stands."""
-    heads = store.log.heads()
-    positions = ends(heads)
-    return LogHead(positions, heads[0].state, heads[0].successor)
-
-
 def _in_pieces(content: Iterable[bytes]) -> Iterator[bytes]:
     for number, chunk in enumerate(content):
         if number:
@@ -418,7 +301,3 @@ def _in_pieces(content: Iterable[bytes]) -> Iterator[bytes]:
 
 def _nobody(size: int) -> None:
     """Count nothing."""
-
-
-def _quietly(what: str, done: int, total: int) -> None:
-    """Report nothing."""

@@ -3,14 +3,15 @@
 from time import monotonic
 
 from refold.domain.ports import State
-from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.carrying import Carrier, check, head
+from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate, End
 from refold.infrastructure.moving.comparing import Comparison
+from refold.infrastructure.moving.heads import check, head
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
 
-def copy(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
+def copy(source: Store, target: Store, progress: Progress = quietly) -> Certificate:
     """Bring `target` to where `source` stands now, and compare them there.
 
     The source stays open. The target takes no commands until it is equal. Raises `ForeignTarget`
@@ -22,7 +23,7 @@ def copy(source: Store, target: Store, progress: Progress | None = None) -> Cert
     return certified(source, target, progress)
 
 
-def certified(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
+def certified(source: Store, target: Store, progress: Progress = quietly) -> Certificate:
     """Carry over what is missing, compare everything, and open the target if it is equal."""
     began = monotonic()
     carrier = Carrier(source, target, progress)

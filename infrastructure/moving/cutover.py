@@ -11,11 +11,12 @@ from refold.domain.ports import State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Memory
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.folding.building import Progress
-from refold.infrastructure.moving.carrying import Carrier, LogHead, check, head
+from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import certificate, certified
+from refold.infrastructure.moving.heads import LogHead, check, head
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
 SHORT: Final = 1_000
@@ -34,7 +35,7 @@ LOOK_SECONDS: Final = 0.2
 """How long a follower waits between two looks at a source where nothing happens."""
 
 
-def move(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
+def move(source: Store, target: Store, progress: Progress = quietly) -> Certificate:
     """Carry `source` over, compare, seal it, carry the rest, compare that, and open `target`.
 
     Services write to the source meanwhile, but for the time between its seal and the opening: the
@@ -69,7 +70,7 @@ def move(source: Store, target: Store, progress: Progress | None = None) -> Cert
 
 
 def follow(
-    source: Store, target: Store, stopped: Event, progress: Progress | None = None
+    source: Store, target: Store, stopped: Event, progress: Progress = quietly
 ) -> tuple[Positions, bool]:
     """Carry what is appended to `source` until `stopped`, and fold it at the target.
 

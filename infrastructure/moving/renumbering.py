@@ -8,7 +8,7 @@ source is sealed. A run that was broken off is found again at the target, event 
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import chain, islice, takewhile
+from itertools import chain, islice
 from math import inf
 from time import monotonic
 from typing import Final
@@ -20,14 +20,16 @@ from refold.domain.positions import Positions
 from refold.infrastructure.address import Memory
 from refold.infrastructure.chain import FamilyChains, Walk, page, pages
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.folder import Digest, digest
 from refold.infrastructure.moving import cutover
-from refold.infrastructure.moving.carrying import Carrier, LogHead, head
+from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate, End, Renumbered, TableProof
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import certificate
+from refold.infrastructure.moving.delivering import first_difference
+from refold.infrastructure.moving.heads import LogHead, head
 from refold.infrastructure.past import positions_by
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.columns import is_position
@@ -37,7 +39,7 @@ PAGE: Final = 5_000
 """Events that are carried at once."""
 
 
-def move(source: Store, target: Store, progress: Progress | None = None) -> Certificate:
+def move(source: Store, target: Store, progress: Progress = quietly) -> Certificate:
     """Number the log of `source` anew at `target`, seal the source, compare, and open the target.
 
     Services write to the source meanwhile, but for the time between its seal and the opening: the
@@ -98,7 +100,7 @@ def _check(source: Store, target: Store, before: LogHead) -> None:
 class _Renumbering:
     """One run over the whole log of the source, and over the same events at the target."""
 
-    def __init__(self, source: Store, target: Store, progress: Progress | None) -> None:
+    def __init__(self, source: Store, target: Store, progress: Progress) -> None:
         self.source, self.target = source, target
         self.carrier = Carrier(source, target, progress)
         self._walks = [Walk(partition, ()) for partition in range(target.log.partitions)]
@@ -213,11 +215,9 @@ class _Renumbering:
         walk.over(there)
         self._families.over(there)
         if there != lot:
-            pairs = zip(lot, there, strict=False)
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            where = f"{first.partition}:{first_difference(lot, there)}"
             self.carrier.differences.append(
-                f"the target differs from position {first.partition}:{first.position + same} on:"
-                " begin again with an empty one"
+                f"the target differs from position {where} on: begin again with an empty one"
             )
 
     # --- tables -----------------------------------------------------------------------

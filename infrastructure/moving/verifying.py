@@ -11,9 +11,7 @@ from refold.domain.positions import NOWHERE, Positions
 from refold.infrastructure.blobs.inventory import BlobProof, inventory
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.folding.folder import Digest
-from refold.infrastructure.moving.carrying import sealed
 from refold.infrastructure.moving.certificate import (
     Certificate,
     End,
@@ -22,6 +20,8 @@ from refold.infrastructure.moving.certificate import (
     VaultProof,
     positions,
 )
+from refold.infrastructure.moving.heads import sealed_up_to
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -90,13 +90,13 @@ class Report:
         }
 
 
-def verify(store: Store, progress: Progress | None = None) -> Report:
+def verify(store: Store, progress: Progress = quietly) -> Report:
     """Walk over the whole log, compare all seals, and seal what is not sealed yet."""
     started = monotonic()
     vault = VaultProof.of(store.log.keys())
     trackings = TrackingProof.of(store.log.claims().trackings)
     report = Report(store.address.public, store.log.identity().log_id, vault, trackings)
-    report.sealed_before = sealed(store)
+    report.sealed_before = sealed_up_to(store)
     head = store.advance.head()
     goal = head.joined(report.sealed_before)
     found, referring = inventory(store, progress), References(store.codec)
@@ -110,8 +110,7 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
                     report.types.update(record.type for record in page)
                     referring.over(page)
                     done += len(page)
-                    if progress:
-                        progress("verify", done, head.total)
+                    progress("verify", done, head.total)
             finally:
                 report.ends.append(End(partition, walk.position, walk.chain))
             store.log.add_seals(walk.fresh)
@@ -128,7 +127,7 @@ def verify(store: Store, progress: Progress | None = None) -> Report:
     return report
 
 
-def compare(first: Store, second: Store, progress: Progress | None = None) -> Certificate:
+def compare(first: Store, second: Store, progress: Progress = quietly) -> Certificate:
     """Verify both stores and compare them, as read back from each: all that a copy carries."""
     started = monotonic()
     ours, theirs = verify(first, progress), verify(second, progress)

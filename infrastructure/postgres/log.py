@@ -29,15 +29,8 @@ from refold.domain.ports import (
 )
 from refold.domain.positions import Positions
 from refold.infrastructure.address import ORDINARY, Connecting
-from refold.infrastructure.exact import Exact, exact, outcomes
-from refold.infrastructure.patience import patiently
-from refold.infrastructure.postgres.connection import (
-    available,
-    configure_for_store,
-    parameters,
-)
-from refold.infrastructure.postgres.prepared import Prepared
-from refold.infrastructure.sorting import (
+from refold.infrastructure.appending.exact import Exact, exact, outcomes
+from refold.infrastructure.appending.sorting import (
     Facts,
     Known,
     by_partition,
@@ -47,6 +40,13 @@ from refold.infrastructure.sorting import (
     is_received,
     sort,
 )
+from refold.infrastructure.patience import patiently
+from refold.infrastructure.postgres.connection import (
+    available,
+    configure_for_store,
+    parameters,
+)
+from refold.infrastructure.postgres.prepared import Prepared
 from refold.infrastructure.statements import statements
 
 T = TypeVar("T")

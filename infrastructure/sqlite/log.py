@@ -28,8 +28,8 @@ from refold.domain.ports import (
     Tracked,
 )
 from refold.domain.positions import Positions
-from refold.infrastructure.exact import Exact, exact, outcomes
-from refold.infrastructure.sorting import (
+from refold.infrastructure.appending.exact import Exact, exact, outcomes
+from refold.infrastructure.appending.sorting import (
     Facts,
     Known,
     by_partition,

@@ -17,14 +17,15 @@ from refold.domain import attachment, times, user
 from refold.domain.errors import BadInput, Claimed, Refused
 from refold.domain.texts import IllFormedText, NotASha256, check_word
 from refold.domain.uploads import InvalidId
-from refold.infrastructure import attachments, clock, media, users
+from refold.infrastructure import clock
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.commands import Done, carry_out, parse
 from refold.infrastructure.legacy.decentcom.rows import instant
 from refold.infrastructure.requests import users as user_requests
 from refold.infrastructure.requests.media import kept
 from refold.infrastructure.requests.request import Request
-from refold.infrastructure.sessions import purge, show_session
+from refold.infrastructure.services import attachments, media, users
+from refold.infrastructure.services.sessions import purge, show_session
 from refold.infrastructure.store import Store
 from refold.infrastructure.ulids import new_ulid
 

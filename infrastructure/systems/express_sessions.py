@@ -11,7 +11,7 @@ from refold.domain.errors import BadInput
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.commands import carry_out
 from refold.infrastructure.requests import sessions as requests
-from refold.infrastructure.sessions import list_sessions, show_session
+from refold.infrastructure.services.sessions import list_sessions, show_session
 from refold.infrastructure.store import Store
 
 Session = Mapping[str, Any]

@@ -17,10 +17,10 @@ from uuid import uuid4
 from refold.domain import push, repo, streams, times, user
 from refold.domain.errors import BadInput, Claimed, Refused
 from refold.domain.texts import IllFormedText
-from refold.infrastructure import migrations, pushes, repos, users
 from refold.infrastructure.commands import carry_out, parse
 from refold.infrastructure.requests.request import Request
 from refold.infrastructure.requests.together import Together
+from refold.infrastructure.services import migrations, pushes, repos, users
 from refold.infrastructure.store import Store
 
 Json = dict[str, Any]

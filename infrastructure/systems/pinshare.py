@@ -19,9 +19,9 @@ from refold.infrastructure.commands import Done, carry_out, run
 from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
 from refold.infrastructure.legacy.pinshare import records as pinshare
 from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
-from refold.infrastructure.queries import FileView, list_files, show_file, votes_here
 from refold.infrastructure.requests.files import state
 from refold.infrastructure.requests.request import Request, Situation
+from refold.infrastructure.services.files import FileView, list_files, show_file, votes_here
 from refold.infrastructure.store import Store
 from refold.projections.columns import storable
 

@@ -140,7 +140,7 @@ class _Stopwatch:
     def __init__(self) -> None:
         self.started: dict[str, float] = {}
 
-    def __call__(self, what: str, *_: int) -> None:
+    def __call__(self, what: str, *_: int | None) -> None:
         self.started.setdefault(what, perf_counter())
 
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from refold.domain import file
 from refold.domain.ports import Command, Outcome
-from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.appending.group_commit import GroupCommit
 from refold.infrastructure.open import open_store
 from refold.infrastructure.sqlite.connection import immediate
 from refold.infrastructure.statements import statements

@@ -12,7 +12,7 @@ from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
-from refold.infrastructure.pushes import list_pushes, show_push
+from refold.infrastructure.services.pushes import list_pushes, show_push
 from refold.projections import files
 from refold.projections.pushes import SUMMARY
 from refold.scripts.measure import pushes, workload

@@ -10,7 +10,7 @@ from typing import Final
 from refold.domain import file
 from refold.domain.ports import Appended, Command, Outcome
 from refold.domain.positions import Positions
-from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
+from refold.infrastructure.appending.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.projections import files

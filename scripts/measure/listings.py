@@ -8,7 +8,7 @@ from typing import Final
 
 from refold.infrastructure.codec import parse
 from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
-from refold.infrastructure.pushes import PENDING, list_pushes
+from refold.infrastructure.services.pushes import PENDING, list_pushes
 from refold.projections.pushes import FLAGS
 from refold.scripts.measure import pushes
 from refold.scripts.measure.pushes import Engine

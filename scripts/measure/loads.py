@@ -10,7 +10,7 @@ from refold.domain.ports import Command, Write
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.files import state
-from refold.infrastructure.sessions import show_session
+from refold.infrastructure.services.sessions import show_session
 from refold.infrastructure.store import Store
 from refold.scripts.measure import peers, pgbench, workload
 from refold.scripts.measure.row import Goal, Measured, Row, paired

@@ -9,7 +9,7 @@ from typing import Final
 
 from refold.infrastructure.checking.explaining import explain as explained
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import Found, search
+from refold.infrastructure.services.files import Found, search
 from refold.infrastructure.store import Store
 from refold.projections import file_tags
 from refold.scripts.measure.row import Goal, Measured, Row, seconds

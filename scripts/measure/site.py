@@ -1,6 +1,6 @@
 """Where the measurements take place: a folder, a PostgreSQL, and the logs that rows share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,11 @@ from refold.infrastructure.folding import workers
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.binaries import find_binaries
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.progress import Progress
 from refold.infrastructure.store import Store
 from refold.scripts.measure import workload
 
 Engine = Literal["postgresql", "sqlite"]
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, of how much."""
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

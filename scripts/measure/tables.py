@@ -5,7 +5,7 @@ from itertools import chain, islice
 from time import perf_counter
 from typing import Final
 
-from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.appending.group_commit import GroupCommit
 from refold.infrastructure.open import open_store
 from refold.projections import files
 from refold.scripts.measure import groups, peers, rebuilds, workload

@@ -11,7 +11,8 @@ from refold.domain.ports import Appended, Command, Recorded, State, Write
 from refold.domain.positions import Positions
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.folder import Digest, Folder
-from refold.infrastructure.queries import After, reading, search
+from refold.infrastructure.reading import After, reading
+from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.projection import Projection

@@ -30,12 +30,12 @@ from refold.infrastructure.folding import pages
 from refold.infrastructure.open import open_store
 from refold.infrastructure.past import NameTaken, as_of, keep, positions_at
 from refold.infrastructure.postgres.rows import ANALYST
-from refold.infrastructure.pushes import show_push
-from refold.infrastructure.queries import search, show_file
-from refold.infrastructure.repos import show_repo
+from refold.infrastructure.services.files import search, show_file
+from refold.infrastructure.services.pushes import show_push
+from refold.infrastructure.services.repos import show_repo
+from refold.infrastructure.services.users import list_users, show_user
 from refold.infrastructure.store import Store
 from refold.infrastructure.table_files import write_csv, write_jsonl
-from refold.infrastructure.users import list_users, show_user
 from refold.projections import catalog, file_tags, files, users
 from refold.projections.projection import Projection
 from refold.tests.contract.query_tables import at, query, receive, schema

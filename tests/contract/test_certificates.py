@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from refold.domain.errors import BadInput, Refused
 from refold.domain.positions import Positions
-from refold.infrastructure.moving import kept
+from refold.infrastructure.moving import keeping
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
@@ -47,12 +47,12 @@ def test_a_store_is_still_what_its_certificate_says_when_it_has_gone_on(
     target: Store,
     tmp_path: Path,
 ) -> None:
-    kept.write(tmp_path / "certificate.json", moved)
-    before = kept.check(target, kept.read(tmp_path / "certificate.json"))
+    keeping.write(tmp_path / "certificate.json", moved)
+    before = keeping.check(target, keeping.read(tmp_path / "certificate.json"))
     register(target, "later")
     target.folder.catch_up()
 
-    after = kept.check(target, kept.read(tmp_path / "certificate.json"))
+    after = keeping.check(target, keeping.read(tmp_path / "certificate.json"))
 
     assert (before, after) == ([], [])
     assert not list(tmp_path.glob("*.part"))
@@ -65,7 +65,7 @@ def test_rows_that_were_compared_behind_the_whole_tables_do_not_matter(
 ) -> None:
     late = [True]
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == "fold" and late:
             late.pop()
             register(source, "late")
@@ -73,7 +73,7 @@ def test_rows_that_were_compared_behind_the_whole_tables_do_not_matter(
     made = move(source, target, progress)
 
     assert (made.tables_at, made.positions) == (Positions((2,)), Positions((3,)))
-    assert kept.check(target, made.document()) == []
+    assert keeping.check(target, made.document()) == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_a_certificate_says_and_the_store_is_not_is_told(
     forged: dict[str, Any],
     said: str,
 ) -> None:
-    [difference] = kept.check(target, moved.document() | forged)
+    [difference] = keeping.check(target, moved.document() | forged)
 
     assert said in difference
 
@@ -99,9 +99,11 @@ def test_another_chain_digest_or_end_is_told(moved: Certificate, target: Store) 
     document = moved.document()
     [partition], tables = document["partitions"], document["tables"]
 
-    chain = kept.check(target, document | {"partitions": [partition | {"chain": "00"}]})
-    end = kept.check(target, document | {"partitions": [partition | {"position": 999}]})
-    table = kept.check(target, document | {"tables": [tables[0] | {"digest": "00"}, *tables[1:]]})
+    chain = keeping.check(target, document | {"partitions": [partition | {"chain": "00"}]})
+    end = keeping.check(target, document | {"partitions": [partition | {"position": 999}]})
+    table = keeping.check(
+        target, document | {"tables": [tables[0] | {"digest": "00"}, *tables[1:]]}
+    )
 
     assert chain == [f"the chain differs at position {moved.positions}"]
     assert end == [f"the log ends at position {moved.positions}, before 999"]
@@ -114,18 +116,18 @@ def test_a_live_table_that_was_changed_by_hand_is_not_what_a_certificate_is_abou
 ) -> None:
     forge(target, "file_counts_1", ("sha256", "one"), moderation_votes=99)
 
-    assert kept.check(target, moved.document()) == []  # drift and rebuild tell of that
+    assert keeping.check(target, moved.document()) == []  # drift and rebuild tell of that
 
 
 def test_a_signed_certificate_is_read_with_the_public_key(
     moved: Certificate, keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "certificate.json"
-    kept.write(path, moved, keys[0])
+    keeping.write(path, moved, keys[0])
 
-    signed = kept.read(path, keys[1])
+    signed = keeping.read(path, keys[1])
 
-    assert signed == kept.read(path)
+    assert signed == keeping.read(path)
     assert signed.keys() - moved.document().keys() == {"signature"}
 
 
@@ -155,11 +157,11 @@ def test_what_is_not_the_certificate_that_was_signed_is_refused(
     said: str,
 ) -> None:
     path = tmp_path / "certificate.json"
-    kept.write(path, moved, keys[0])
+    keeping.write(path, moved, keys[0])
     spoil(path)
 
-    with pytest.raises(kept.NoCertificate, match=said):
-        kept.read(path, keys[1])
+    with pytest.raises(keeping.NoCertificate, match=said):
+        keeping.read(path, keys[1])
 
 
 def test_a_key_of_another_kind_is_refused(
@@ -172,9 +174,9 @@ def test_a_key_of_another_kind_is_refused(
     path = tmp_path / "certificate.json"
 
     with pytest.raises(BadInput, match="holds no Ed25519 private key"):
-        kept.write(path, made, keys[1])
-    kept.write(path, made, keys[0])
+        keeping.write(path, made, keys[1])
+    keeping.write(path, made, keys[0])
     with pytest.raises(BadInput, match="holds no Ed25519 public key"):
-        kept.read(path, keys[0])
+        keeping.read(path, keys[0])
     with pytest.raises(Refused, match="cannot be kept in"):
-        kept.write(tmp_path / "none" / "certificate.json", made)
+        keeping.write(tmp_path / "none" / "certificate.json", made)

@@ -13,12 +13,12 @@ from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Ref
 from refold.domain.ports import Claim, State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import search
+from refold.infrastructure.progress import Progress
+from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
 from refold.tests.contract.query_tables import refresh
 from refold.tests.contract.two_stores import register, states
@@ -344,7 +344,7 @@ def once(action: Callable[[], object]) -> Progress:
     """Do `action` when a copy first tells that it began."""
     left = [action]
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if left:
             left.pop()()
 
@@ -352,7 +352,7 @@ def once(action: Callable[[], object]) -> Progress:
 
 
 def interrupt_when_sealed(source: Store, step: str) -> Progress:
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == step and states(source) == [State.SEALED]:
             raise KeyboardInterrupt
 

@@ -22,7 +22,7 @@ from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.moving.verifying import compare
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import list_sessions, show_session
+from refold.infrastructure.services.sessions import list_sessions, show_session
 from refold.infrastructure.sqlite.connection import connect
 from refold.infrastructure.store import Store
 from refold.infrastructure.vault import digest

@@ -13,14 +13,15 @@ from refold.domain import times
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import State
 from refold.domain.positions import Positions
-from refold.infrastructure import attachments, media
 from refold.infrastructure.commands import run
 from refold.infrastructure.moving import cutover
-from refold.infrastructure.moving.carrying import Carrier, head
+from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.heads import head
 from refold.infrastructure.open import open_store
 from refold.infrastructure.patience import Passing
+from refold.infrastructure.services import attachments, media
 from refold.infrastructure.store import Store
 from refold.tests.contract.query_tables import at, digests, forge, found, refresh, register, vote
 from refold.tests.contract.two_stores import states
@@ -85,7 +86,7 @@ def test_rows_that_change_while_a_move_compares_are_compared_one_by_one(
     vote(source, voters=3)
     late = [True]
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == "fold" and late:
             late.pop()
             register(source, "late")
@@ -121,7 +122,7 @@ def test_a_source_is_opened_again_when_rows_differ_behind_the_seal(
         forge(target, "file_counts_1", ("sha256", "one"), moderation_votes=7)
         compare(self)
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == "fold" and head(source).positions == at(2):
             ban(source, "late", "one")
 
@@ -233,7 +234,7 @@ def test_a_user_who_comes_during_a_move_is_no_difference(source: Store, target: 
     add_user(source, "first")
     late = [True]
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == "fold" and late:
             late.pop()
             add_user(source, "late")

@@ -9,7 +9,7 @@ import pytest
 
 from refold.domain.sealing import ERASED, Sealed
 from refold.domain.user import UnknownUser
-from refold.infrastructure import attachments, media, past
+from refold.infrastructure import past
 from refold.infrastructure.commands import Done, run
 from refold.infrastructure.erasing import person
 from refold.infrastructure.erasing.certificate import Certificate, Finding
@@ -17,8 +17,9 @@ from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import compare, verify
 from refold.infrastructure.open import open_store
+from refold.infrastructure.services import attachments, media
+from refold.infrastructure.services.users import find_user, list_users, show_user
 from refold.infrastructure.store import Store
-from refold.infrastructure.users import find_user, list_users, show_user
 from refold.projections import files, public_keys, repo_permissions, sessions, users
 from refold.projections import media as media_table
 from refold.projections.projection import Projection, Row

@@ -13,8 +13,8 @@ import pytest
 
 from refold.domain.errors import CommandIdTaken, Conflict, Refused, Unavailable
 from refold.domain.ports import Appended, Command, Log, NewEvent, Outcome, Write
-from refold.infrastructure import group_commit
-from refold.infrastructure.group_commit import MOST_BYTES, MOST_COMMANDS, GroupCommit
+from refold.infrastructure.appending import group_commit
+from refold.infrastructure.appending.group_commit import MOST_BYTES, MOST_COMMANDS, GroupCommit
 
 T = TypeVar("T")
 

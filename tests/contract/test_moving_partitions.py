@@ -9,14 +9,15 @@ import pytest
 from refold.domain.errors import ForeignTarget, LogWentBack, UnknownType
 from refold.domain.ports import Command, NewEvent, State, Write
 from refold.domain.positions import Positions
-from refold.infrastructure import media
 from refold.infrastructure.commands import run
 from refold.infrastructure.erasing import person
 from refold.infrastructure.erasing.erasing import erase
-from refold.infrastructure.moving import cutover, kept
+from refold.infrastructure.moving import cutover, keeping
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import compare, verify
-from refold.infrastructure.queries import search, status
+from refold.infrastructure.services import media
+from refold.infrastructure.services.files import search
+from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.projections import files
 from refold.tests.contract.query_tables import digests, forge, register
@@ -76,7 +77,7 @@ def test_a_copy_goes_on_with_what_is_new_in_each_partition(full: Store, empty: S
     assert second.positions == full.advance.head() == empty.advance.head()
     assert compare(full, empty).equal
     assert digests(full) == digests(empty)
-    assert kept.check(empty, first.document()) == kept.check(empty, second.document()) == []
+    assert keeping.check(empty, first.document()) == keeping.check(empty, second.document()) == []
     assert {table.source is None for table in second.tables} == {False}
 
 

@@ -12,7 +12,8 @@ from refold.domain.ports import Appended, Command, Event, NewEvent, Write
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding import parked as parked_rows
 from refold.infrastructure.folding.rebuilding import KeysParked
-from refold.infrastructure.queries import ProjectionStatus, search, show_file, status
+from refold.infrastructure.services.files import search, show_file
+from refold.infrastructure.status import ProjectionStatus, status
 from refold.infrastructure.store import Store
 from refold.projections import file_counts, file_tags, files, tag_votes
 from refold.projections.projection import Parked, Projection

@@ -30,7 +30,7 @@ from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.past import as_of, positions_at
-from refold.infrastructure.queries import list_files, search
+from refold.infrastructure.services.files import list_files, search
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.tests.contract.query_tables import receive

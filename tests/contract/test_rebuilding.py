@@ -18,7 +18,7 @@ from refold.infrastructure.folding.generations import BUILDING, PREVIOUS
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.folding.rehearsing import rehearse
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import search
+from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.tests.contract.query_tables import (
@@ -323,7 +323,7 @@ def test_a_new_table_that_is_not_whole_is_neither_compared_nor_switched(
     refresh(store, "now")
     saved = list[int]()
 
-    def one(what: str, done: int, total: int) -> None:
+    def one(what: str, done: int, total: int | None) -> None:
         if what == "fold" and done:
             saved.append(done)
             raise KeyboardInterrupt

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from refold.domain import file, user
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import Appended, Command, State, Tracking, Write
-from refold.infrastructure import media
 from refold.infrastructure.commands import run
-from refold.infrastructure.moving import copying, cutover, kept, renumbering
-from refold.infrastructure.moving.carrying import head
+from refold.infrastructure.moving import copying, cutover, keeping, renumbering
+from refold.infrastructure.moving.heads import head
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import search
+from refold.infrastructure.services import media
+from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.projections.columns import is_position
@@ -66,7 +66,7 @@ def test_a_log_is_numbered_anew_there_and_back(
 
             assert made.equal, made.differences
             assert made.positions == target.advance.head()
-            assert kept.check(target, made.document()) == []
+            assert keeping.check(target, made.document()) == []
         assert len({len(in_order(store)) for store in stores}) == 1
         assert families(stores[0]) == families(stores[1]) == families(stores[2])
         assert placeless(stores[0]) == placeless(stores[1]) == placeless(stores[2])
@@ -154,7 +154,7 @@ def test_what_is_appended_meanwhile_is_there(
     monkeypatch.setattr(cutover, "SHORT", 0)
     late = list(range(9))
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if late and states(source) == [State.OPEN]:
             register(source, f"late {late.pop()}")
 
@@ -221,7 +221,7 @@ def test_a_move_that_was_broken_off_goes_on(
             broken.clear()
             raise KeyboardInterrupt
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int | None) -> None:
         if what == where == "copy" and done:
             fail("renumbering: copy")
 
@@ -276,8 +276,8 @@ def test_a_blob_that_is_missing_opens_no_target(
     assert made.differences == ["missing blobs: 1"]
     assert states(source) == [State.OPEN]
     kept_certificate = tmp_path / "certificate.json"
-    kept.write(kept_certificate, made)
-    assert not kept.read(kept_certificate)["equal"]
+    keeping.write(kept_certificate, made)
+    assert not keeping.read(kept_certificate)["equal"]
 
 
 def test_a_target_that_another_copy_began_to_fill_has_a_log_of_its_own(
@@ -332,14 +332,14 @@ def test_a_certificate_of_other_families_is_found_out(source: Store, parted: Sto
     document = renumbering.move(source, parted).document()
     document["renumbered_from"]["digest"] = "00" * 32
 
-    assert kept.check(parted, document) == ["the families differ"]
+    assert keeping.check(parted, document) == ["the families differ"]
 
 
 def test_tables_of_another_version_are_told_and_not_compared(source: Store, parted: Store) -> None:
     document = renumbering.move(source, parted).document()
     del document["tables"][0]["version"]  # as it was written before tables told theirs
 
-    [difference] = kept.check(parted, document)
+    [difference] = keeping.check(parted, document)
     assert difference.startswith("table files was certified in version 1, and this refold folds")
 
 

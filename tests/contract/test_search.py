@@ -16,7 +16,7 @@ from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.rows import Hits
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres import tsquery
-from refold.infrastructure.queries import search
+from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
 
 KINDS = {  # name, tags, type: the oldest first

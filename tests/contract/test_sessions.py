@@ -22,7 +22,7 @@ from refold.domain.times import NotATime
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import (
+from refold.infrastructure.services.sessions import (
     SessionView,
     list_sessions,
     purge,
@@ -394,7 +394,7 @@ IN_ANOTHER_PROCESS = """
 import json, sys
 from refold.infrastructure import commands
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import show_session
+from refold.infrastructure.services.sessions import show_session
 url, sid, body, expires_at = sys.argv[1:]
 with open_store(url) as store:
     found = show_session(store, sid)

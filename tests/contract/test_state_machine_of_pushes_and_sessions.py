@@ -38,8 +38,8 @@ from refold.infrastructure.codec import parse
 from refold.infrastructure.commands import Done
 from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
-from refold.infrastructure.pushes import list_pushes, show_push
-from refold.infrastructure.sessions import SessionView, list_sessions, purge, show_session
+from refold.infrastructure.services.pushes import list_pushes, show_push
+from refold.infrastructure.services.sessions import SessionView, list_sessions, purge, show_session
 from refold.infrastructure.store import Store
 from refold.infrastructure.vault import digest
 from refold.projections import catalog, pushes, sessions

@@ -21,7 +21,8 @@ from refold.infrastructure.folding.folder import Digest, fold_family
 from refold.infrastructure.folding.generations import CURRENT
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import reading
+from refold.infrastructure.progress import Progress
+from refold.infrastructure.reading import reading
 from refold.infrastructure.store import Store
 from refold.projections import catalog, file_counts, file_tags, files, tag_votes
 from refold.projections.projection import Projection
@@ -44,7 +45,7 @@ from refold.tests.contract.query_tables import (
     view,
     vote,
 )
-from refold.tests.infrastructure.folding.test_rounds import watched
+from refold.tests.infrastructure.folding.watching import watched
 
 NAMES = [projection.NAME for projection in catalog.ALL]
 GOLDEN = {
@@ -294,7 +295,7 @@ def test_a_part_that_another_process_has_saved_is_not_saved_again(
     split_into_parts_of(8, store, monkeypatch)
     receive(store, samples)
 
-    def rebuild_too(what: str, done: int, _: int) -> None:
+    def rebuild_too(what: str, done: int, _: int | None) -> None:
         if (what, done) == ("fold", 1):
             store.rebuilder.rebuild(catalog.ALL)
 
@@ -311,7 +312,7 @@ def test_two_builders_that_began_at_other_positions_agree_on_one_plan(
     split_into_parts_of(11, store, monkeypatch)
     receive(store, samples)
 
-    def begin_too(what: str, done: int, _: int) -> None:
+    def begin_too(what: str, done: int, _: int | None) -> None:
         if (what, done) == ("read", 1):
             vote(store, voters=3)
             with pytest.raises(PowerCut):
@@ -393,8 +394,8 @@ class PowerCut(Exception):
     """What a test breaks a build off with."""
 
 
-def stop_at(step: str, count: int) -> Callable[[str, int, int], None]:
-    def progress(what: str, done: int, _: int) -> None:
+def stop_at(step: str, count: int) -> Progress:
+    def progress(what: str, done: int, _: int | None) -> None:
         if what == step and done >= count:
             raise PowerCut
 

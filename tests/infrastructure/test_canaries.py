@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Identifier
 from refold.infrastructure import commands
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.binaries import find_binaries
-from refold.infrastructure.sessions import list_sessions, show_session
+from refold.infrastructure.services.sessions import list_sessions, show_session
 from refold.scripts import cli
 
 LATER, PAST = "2990-01-01T00:00:00Z", "2020-01-01T00:00:00Z"

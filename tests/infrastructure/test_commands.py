@@ -14,9 +14,9 @@ from refold.domain.texts import IllFormedText, NotASha256
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import FileView, show_file
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.files import ApplyGossip, OfFile
+from refold.infrastructure.services.files import FileView, show_file
 from refold.infrastructure.store import Store
 
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"

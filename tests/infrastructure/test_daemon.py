@@ -11,7 +11,7 @@ from refold.infrastructure.commands import run
 from refold.infrastructure.daemon import Daemon
 from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import status
+from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.tests.contract.query_tables import register
 

@@ -24,7 +24,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.codec import EVENTS, Codec, NotStorable
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import list_sessions, show_session
+from refold.infrastructure.services.sessions import list_sessions, show_session
 from refold.infrastructure.store import Store
 from refold.infrastructure.vault import Vault, digest
 from refold.infrastructure.vault_key import GivenKey, KeyFile, KeyInMemory, NoKey

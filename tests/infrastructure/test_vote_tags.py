@@ -9,7 +9,7 @@ from refold.domain.errors import CommandIdTaken
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import show_file
+from refold.infrastructure.services.files import show_file
 from refold.infrastructure.store import Store
 
 SHA = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"

@@ -15,12 +15,12 @@ from refold.domain import attachment, media, streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Event, Recorded
 from refold.infrastructure import commands
-from refold.infrastructure.attachments import attach_all, list_of_message, show
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.folder import fold_family
-from refold.infrastructure.media import find_media, show_media
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.media import CONTENT_OF
+from refold.infrastructure.services.attachments import attach_all, list_of_message, show
+from refold.infrastructure.services.media import find_media, show_media
 from refold.infrastructure.store import Store
 from refold.projections import attachments
 from refold.projections import media as media_table

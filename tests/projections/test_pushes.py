@@ -18,7 +18,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
-from refold.infrastructure.pushes import list_pushes, show_push
+from refold.infrastructure.services.pushes import list_pushes, show_push
 from refold.infrastructure.store import Store
 from refold.projections import push_aliases, pushes
 from refold.projections.projection import Key, Projection, Row

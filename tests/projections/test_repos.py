@@ -18,9 +18,9 @@ from refold.infrastructure import commands
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
-from refold.infrastructure.repos import is_user_push_allowed, list_repos, show_repo
 from refold.infrastructure.requests.repos import OfRepo, state
 from refold.infrastructure.requests.request import Situation
+from refold.infrastructure.services.repos import is_user_push_allowed, list_repos, show_repo
 from refold.infrastructure.store import Store
 from refold.projections import repo_permissions, repos
 from refold.projections.projection import Key, Projection, Row

@@ -20,8 +20,8 @@ from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.request import Situation
 from refold.infrastructure.requests.users import RegisterUser, state
+from refold.infrastructure.services.users import list_users, show_user
 from refold.infrastructure.store import Store
-from refold.infrastructure.users import list_users, show_user
 from refold.projections import devices, public_keys, users
 from refold.projections.projection import Key, Projection, Row
 

@@ -14,7 +14,8 @@ from refold.infrastructure.blobs.contents import location
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.decentcom import records, source
 from refold.infrastructure.legacy.decentcom.media import State
-from refold.infrastructure.legacy.importing import Importer, Progress, Record, Refusal, Report
+from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.requests import attachments as attachment_requests
 from refold.infrastructure.requests import media as media_requests
 from refold.infrastructure.requests import sessions, users
@@ -33,7 +34,7 @@ def import_decentcom(
     *,
     source_name: str = "decentcom",
     actor: str = "import",
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> Report:
     """Import a database of decentcom, and from `folder` the bytes of what was uploaded.
 

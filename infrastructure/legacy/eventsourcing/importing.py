@@ -18,7 +18,8 @@ from refold.infrastructure import applications, chain, originators
 from refold.infrastructure.address import Address
 from refold.infrastructure.legacy.eventsourcing import tables
 from refold.infrastructure.legacy.eventsourcing.tables import Row, Tables
-from refold.infrastructure.legacy.importing import Progress, Refusal, Report
+from refold.infrastructure.legacy.importing import Refusal, Report
+from refold.infrastructure.progress import Progress, quietly
 
 BATCH: Final = 1_000
 """Events that go in with one commit."""
@@ -64,7 +65,7 @@ def import_eventsourcing(
     has_schema: bool = False,
     named: str = "",
     text_ids: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> list[Application]:
     """Import the tables at `source`, each application into its store below `below`.
 
@@ -122,7 +123,7 @@ class _Import:
         index = bisect_right(self._numbers, number)
         return self._positions[index - 1] if index else 0
 
-    def bring_events(self, progress: Progress | None) -> None:
+    def bring_events(self, progress: Progress) -> None:
         """Append what the store does not have yet, and seal the full blocks of its log."""
         began, report = monotonic(), self.application.report
         self._with_log(lambda log: self._bring_events(log, progress))
@@ -136,12 +137,11 @@ class _Import:
         with closing(applications.opened(self._place, create=True)) as log:
             work(log)
 
-    def _bring_events(self, log: Log, progress: Progress | None) -> None:
+    def _bring_events(self, log: Log, progress: Progress) -> None:
         for rows in _batches(self._found.events(self._prefix)):
             self.application.report.records += len(rows)
             self._append(log, rows)
-            if progress:
-                progress(self.application.name, self.application.report.records, None)
+            progress(self.application.name, self.application.report.records, None)
         chain.seal(log, PARTITION, log.heads()[PARTITION].position)
 
     def _append(self, log: Log, rows: list[Row]) -> None:

@@ -12,8 +12,8 @@ from refold.domain.sealing import Sealed
 from refold.infrastructure import push_documents
 from refold.infrastructure.legacy.git_proxy.documents import Document
 from refold.infrastructure.legacy.git_proxy.writing import write_mongoexport, write_nedb
-from refold.infrastructure.repos import list_repos
 from refold.infrastructure.requests import users as requests
+from refold.infrastructure.services.repos import list_repos
 from refold.infrastructure.store import Store
 from refold.projections import applied_migrations, pushes, users
 

@@ -19,7 +19,8 @@ from refold.infrastructure.legacy.git_proxy.normalising import (
     orphans,
 )
 from refold.infrastructure.legacy.git_proxy.reading import Source, open_source
-from refold.infrastructure.legacy.importing import Importer, Progress, Record, Refusal, Report
+from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.requests import migrations, pushes, repos, sessions, users
 from refold.infrastructure.requests.request import Request, Situation
 from refold.infrastructure.store import Store
@@ -32,7 +33,7 @@ def import_git_proxy(
     *,
     source: str = "git-proxy",
     actor: str = "import",
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> Report:
     """Import what `paths` name: see `open_source`, which checks all of it before anything is done.
 

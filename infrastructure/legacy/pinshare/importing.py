@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refold.domain import file, streams
-from refold.infrastructure.legacy.importing import Importer, Progress, Record, Refusal, Report
+from refold.infrastructure.legacy.importing import Importer, Record, Refusal, Report
 from refold.infrastructure.legacy.pinshare import records as pinshare
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.requests.request import Situation
 from refold.infrastructure.store import Store
 
@@ -17,7 +18,7 @@ def import_pinshare(
     *,
     source: str = "pinshare",
     actor: str = "import",
-    progress: Progress | None = None,
+    progress: Progress = quietly,
 ) -> Report:
     """Import a metadata.json: what is new or differs from the last import of `source`.
 

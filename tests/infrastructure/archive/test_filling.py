@@ -24,7 +24,7 @@ from refold.infrastructure.config import of_environment
 from refold.infrastructure.moving import verifying
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import list_sessions, show_session
+from refold.infrastructure.services.sessions import list_sessions, show_session
 from refold.infrastructure.store import Store
 from refold.tests.contract.two_stores import register, states
 from refold.tests.infrastructure.archive.conftest import do, everything
@@ -135,7 +135,7 @@ def test_a_target_takes_no_commands_until_it_has_all(
 ) -> None:
     seen = []
 
-    def look(what: str, done: int, total: int) -> None:
+    def look(what: str, done: int, total: int | None) -> None:
         seen.append((what, target.log.heads()[0].state))
 
     monkeypatch.setattr(chain, "PAGE", 1_000)
@@ -334,7 +334,7 @@ def test_a_target_whose_seals_differ_stays_closed(archive: Archive, target: Stor
 def test_a_command_that_comes_between_is_not_lost(archive: Archive, target: Store) -> None:
     found = survey(archive)
 
-    def come_between(what: str, done: int, total: int) -> None:
+    def come_between(what: str, done: int, total: int | None) -> None:
         if not everything(target):
             register(target, "between")
 

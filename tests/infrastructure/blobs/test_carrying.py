@@ -18,16 +18,17 @@ import pytest
 
 from refold.domain.errors import Unavailable
 from refold.domain.ports import Blobs, State
-from refold.infrastructure import config, media
+from refold.infrastructure import config
 from refold.infrastructure.blobs.inventory import THREADS, Count, Inventory, Seen
 from refold.infrastructure.blobs.s3 import PART
 from refold.infrastructure.blobs.s3_place import client
 from refold.infrastructure.failpoints import VARIABLE
 from refold.infrastructure.moving import cutover
-from refold.infrastructure.moving.carrying import head
 from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.heads import head
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
+from refold.infrastructure.services import media
 from refold.infrastructure.store import Store
 from refold.tests.contract.two_stores import states
 from refold.tests.infrastructure.faults import forks

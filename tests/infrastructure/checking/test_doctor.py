@@ -25,17 +25,18 @@ from typer.testing import CliRunner
 from refold.domain.errors import Unfoldable
 from refold.domain.ports import Command, NewEvent, Write
 from refold.domain.positions import PARTITION, Positions
-from refold.infrastructure import chain, commands, media
+from refold.infrastructure import chain, commands
 from refold.infrastructure.address import Sqlite
-from refold.infrastructure.checking.claims import CLAIMING
 from refold.infrastructure.checking.doctor import Report, examine
 from refold.infrastructure.checking.finding import Finding
+from refold.infrastructure.claiming import CLAIMING
 from refold.infrastructure.config import of_environment
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres import checks as postgres_checks
 from refold.infrastructure.postgres.cluster import Cluster, throwaway
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.request import Fields
+from refold.infrastructure.services import media
 from refold.infrastructure.sqlite import checks as sqlite_checks
 from refold.infrastructure.sqlite.connection import connect
 from refold.infrastructure.store import Store

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from refold.domain.errors import NoPlaceForBlobs
-from refold.infrastructure import attachments, config, media
+from refold.infrastructure import config
 from refold.infrastructure.checking import doctor
 from refold.infrastructure.commands import carry_out, run
 from refold.infrastructure.erasing import person
@@ -20,8 +20,9 @@ from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.users import ForgetUser
+from refold.infrastructure.services import attachments, media
+from refold.infrastructure.services.users import show_user
 from refold.infrastructure.store import Store
-from refold.infrastructure.users import show_user
 
 NUMBERS: Final = count()
 HERS: Final = b"only of ada"

@@ -15,8 +15,8 @@ from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import compare
 from refold.infrastructure.open import open_store
+from refold.infrastructure.services.users import show_user
 from refold.infrastructure.store import Store
-from refold.infrastructure.users import show_user
 from refold.projections import devices, public_keys, sessions, users
 from refold.projections.projection import Projection
 

@@ -10,8 +10,8 @@ from refold.infrastructure.commands import run
 from refold.infrastructure.failpoints import VARIABLE
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
+from refold.infrastructure.services.users import list_users
 from refold.infrastructure.store import Store
-from refold.infrastructure.users import list_users
 from refold.projections import users
 from refold.tests.infrastructure.addresses import new_url
 from refold.tests.infrastructure.faults import forks

@@ -9,7 +9,7 @@ import pytest
 
 from refold.domain.errors import Conflict
 from refold.domain.texts import canonical_json
-from refold.infrastructure import config, media
+from refold.infrastructure import config
 from refold.infrastructure.checking import doctor
 from refold.infrastructure.commands import run
 from refold.infrastructure.erasing import erasing, person, scanning
@@ -17,10 +17,11 @@ from refold.infrastructure.erasing.certificate import Finding
 from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.erasing.seeking import Seeker, Value, of_profile, of_session
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import list_sessions
+from refold.infrastructure.services import media
+from refold.infrastructure.services.sessions import list_sessions
+from refold.infrastructure.services.users import show_user
 from refold.infrastructure.sqlite.compacting import compact, pages
 from refold.infrastructure.store import Store
-from refold.infrastructure.users import show_user
 from refold.projections.columns import storable
 
 LONG, SHORT = Value("display name", 'Ada "Ö" Lovelace'), Value("user name", "ada")

@@ -13,7 +13,7 @@ from typing import Final
 from refold.domain import file
 from refold.domain.errors import Conflict
 from refold.domain.ports import Appended, Outcome
-from refold.infrastructure.group_commit import GroupCommit
+from refold.infrastructure.appending.group_commit import GroupCommit
 from refold.tests.infrastructure.faults.events import command, open_log, registration
 
 SHARED: Final = "file-shared"

@@ -11,7 +11,7 @@ from typing import Final
 
 from refold.domain import file
 from refold.domain.ports import Appended
-from refold.infrastructure.group_commit import GroupCommit, PartitionedCommit
+from refold.infrastructure.appending.group_commit import GroupCommit, PartitionedCommit
 from refold.tests.infrastructure.faults.events import command, open_log
 
 COMMANDS: Final = 20_000

@@ -18,9 +18,9 @@ time.time_ns = lambda: _real() + ahead
 import json
 
 from refold.domain import times
-from refold.infrastructure import sessions
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
+from refold.infrastructure.services import sessions
 from refold.infrastructure.store import Store
 from refold.tests.infrastructure.faults.events import SESSION
 

@@ -6,7 +6,7 @@ from subprocess import PIPE
 from typing import Final
 
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import show_session
+from refold.infrastructure.services.sessions import show_session
 from refold.tests.infrastructure.faults.invariant import check
 from refold.tests.infrastructure.faults.processes import started, succeed
 

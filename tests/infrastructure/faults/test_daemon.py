@@ -15,8 +15,8 @@ from refold.infrastructure import chain
 from refold.infrastructure.commands import run
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
-from refold.infrastructure.queries import status
-from refold.infrastructure.sessions import show_session
+from refold.infrastructure.services.sessions import show_session
+from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 from refold.tests.infrastructure.faults.events import SESSION

@@ -16,7 +16,7 @@ from refold.domain import streams
 from refold.infrastructure.folding.generations import BUILDING
 from refold.infrastructure.moving import copying
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import status
+from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.projections import catalog, files
 from refold.tests.infrastructure.faults.events import many

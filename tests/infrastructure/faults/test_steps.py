@@ -16,7 +16,7 @@ from refold.infrastructure.commands import run
 from refold.infrastructure.failpoints import VARIABLE, reach
 from refold.infrastructure.folding.generations import BUILDING
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import status
+from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.projections import files
 from refold.tests.infrastructure.addresses import new_url

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from threading import Event, Lock, Semaphore
+from threading import Event
 
 import pytest
 
 from refold.domain.errors import Unavailable
 from refold.domain.positions import Positions
 from refold.infrastructure.folding.rounds import Rounds
+from refold.tests.infrastructure.folding.watching import watched
 
 
 def test_who_waits_for_what_another_reaches_does_not_fold() -> None:
@@ -164,29 +165,6 @@ class _Log:
         self.is_folding.set()
         assert self.go_on.wait(5)
         return at(3 if self.folded == 1 else 9)
-
-
-class Watched:
-    """The lock of rounds, which tells how many have come to it."""
-
-    def __init__(self) -> None:
-        self._lock, self._came = Lock(), Semaphore(0)
-
-    def __enter__(self) -> None:
-        self._came.release()
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def wait_for(self, number: int) -> None:
-        for _ in range(number):
-            assert self._came.acquire(timeout=5)
-
-
-def watched(rounds: Rounds) -> Watched:
-    rounds._folding = lock = Watched()  # type: ignore[assignment]
-    return lock
 
 
 def _waited_for(

@@ -27,7 +27,7 @@ from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
 from refold.infrastructure.legacy.git_proxy.writing import NotLoadable
 from refold.infrastructure.legacy.importing import Report
 from refold.infrastructure.open import open_store
-from refold.infrastructure.pushes import push_activity
+from refold.infrastructure.services.pushes import push_activity
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.express_sessions import SessionStore
 from refold.infrastructure.systems.git_proxy import Sink

@@ -29,7 +29,7 @@ from refold.infrastructure.legacy.large_object import Truncated
 from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import show_file
+from refold.infrastructure.services.files import show_file
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 

@@ -5,7 +5,7 @@ import pytest
 
 from refold.domain.errors import StaleProjection
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import search
+from refold.infrastructure.services.files import search
 from refold.projections import files
 from refold.tests.contract.query_tables import register
 

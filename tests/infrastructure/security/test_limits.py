@@ -14,8 +14,8 @@ from refold.infrastructure.commands import run
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.limits import PageTooLarge, PayloadTooLarge, QueryTooLong
 from refold.infrastructure.open import open_store
-from refold.infrastructure.pushes import list_pushes
-from refold.infrastructure.queries import list_files, search
+from refold.infrastructure.services.files import list_files, search
+from refold.infrastructure.services.pushes import list_pushes
 from refold.infrastructure.store import Store
 from refold.tests.infrastructure.security.conftest import CID, SHA, do
 

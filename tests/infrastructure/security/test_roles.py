@@ -19,7 +19,7 @@ from refold.infrastructure.address import Postgres
 from refold.infrastructure.daemon import Daemon
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.roles import make_roles
-from refold.infrastructure.queries import search, show_file
+from refold.infrastructure.services.files import search, show_file
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.express_sessions import SessionStore
 from refold.projections import catalog

@@ -15,7 +15,7 @@ from refold.domain.errors import BadInput, Unavailable, WrongVaultKey
 from refold.infrastructure import patience
 from refold.infrastructure.codec import NotStorable
 from refold.infrastructure.open import open_store
-from refold.infrastructure.sessions import list_sessions
+from refold.infrastructure.services.sessions import list_sessions
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.express_sessions import SessionStore
 

@@ -25,7 +25,7 @@ from refold.domain.file import CidDoesNotMatch, UnknownBanCode, UnknownFile
 from refold.domain.texts import IllFormedText, NotASha256
 from refold.infrastructure.legacy.large_object import NotMetadata, Truncated
 from refold.infrastructure.open import open_store
-from refold.infrastructure.queries import list_files, search
+from refold.infrastructure.services.files import list_files, search
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.pinshare import MetadataStore
 from refold.tests.infrastructure.addresses import new_url

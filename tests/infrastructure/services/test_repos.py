@@ -17,9 +17,14 @@ from refold.infrastructure.commands import Done
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
-from refold.infrastructure.repos import find_repo, is_user_push_allowed, list_repos, show_repo
 from refold.infrastructure.requests.repos import OfRepo, state
 from refold.infrastructure.requests.request import Situation
+from refold.infrastructure.services.repos import (
+    find_repo,
+    is_user_push_allowed,
+    list_repos,
+    show_repo,
+)
 from refold.infrastructure.store import Store
 from refold.projections import repo_permissions, repos
 

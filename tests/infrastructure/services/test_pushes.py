@@ -19,7 +19,7 @@ from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.open import open_store
 from refold.infrastructure.push_documents import LONGEST, same
-from refold.infrastructure.pushes import (
+from refold.infrastructure.services.pushes import (
     PushActivity,
     list_pushes,
     list_pushes_of_user,
@@ -29,7 +29,7 @@ from refold.infrastructure.pushes import (
 from refold.infrastructure.store import Store
 from refold.projections import pushes
 
-SAMPLE = Path(__file__).parents[1] / "data" / "git-proxy" / "pushes.mongo.json"
+SAMPLE = Path(__file__).parents[2] / "data" / "git-proxy" / "pushes.mongo.json"
 ATTESTATION = {"reviewer": {"username": "carol"}, "answers": []}
 REJECTION = {"reviewer": {"username": "dan"}, "reason": "no"}
 NUMBERS = count()

@@ -8,7 +8,7 @@ from refold.domain import streams, times
 from refold.domain.sealing import Sealed
 from refold.infrastructure import clock
 from refold.infrastructure.commands import carry_out
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.requests import sessions as requests
 from refold.infrastructure.store import Store
 from refold.projections import sessions

@@ -11,7 +11,7 @@ from refold.domain import push
 from refold.infrastructure import push_documents
 from refold.infrastructure.codec import parse
 from refold.infrastructure.limits import check_page
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.requests.pushes import OfPush
 from refold.infrastructure.store import Store
 from refold.projections import pushes

@@ -9,9 +9,9 @@ from refold.domain import repo, streams
 from refold.domain.texts import IllFormedText
 from refold.infrastructure.codec import parse
 from refold.infrastructure.push_documents import same
-from refold.infrastructure.pushes import PushActivity, push_activity
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.requests import repos as requests
+from refold.infrastructure.services.pushes import PushActivity, push_activity
 from refold.infrastructure.store import Store
 from refold.projections import pushes, repo_permissions, repos
 from refold.projections.columns import indexable, storable

@@ -12,7 +12,7 @@ from refold.infrastructure import passwords
 from refold.infrastructure.codec import parse
 from refold.infrastructure.commands import blinded
 from refold.infrastructure.push_documents import same
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.requests import users as requests
 from refold.infrastructure.store import Store
 from refold.projections import public_keys, users

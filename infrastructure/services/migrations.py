@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.store import Store
 from refold.projections import applied_migrations
 

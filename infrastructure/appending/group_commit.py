@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from refold.domain.errors import Unavailable
 from refold.domain.ports import Command, Outcome
-from refold.infrastructure.sorting import by_partition, split
+from refold.infrastructure.appending.sorting import by_partition, split
 
 MOST_COMMANDS: Final = 500
 """Commands of one batch."""

@@ -18,9 +18,9 @@ from refold.domain.texts import canonical_json
 from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import FamilyChains, Walk, pages
-from refold.infrastructure.folding.building import Progress
 from refold.infrastructure.moving.certificate import End, positions
 from refold.infrastructure.past import as_of
+from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 from refold.projections import catalog
 
@@ -88,7 +88,7 @@ def read(path: Path, key: Path | None = None) -> dict[str, Any]:
     return document
 
 
-def check(store: Store, document: dict[str, Any], progress: Progress | None = None) -> list[str]:
+def check(store: Store, document: dict[str, Any], progress: Progress = quietly) -> list[str]:
     """Return what of `store` is not as a certificate says, each in a sentence.
 
     The log is read up to the certificate's position; tables are folded as they stood, into memory.
@@ -118,8 +118,7 @@ def check(store: Store, document: dict[str, Any], progress: Progress | None = No
                 if renumbered:
                     families.over(page)
                 done += len(page)
-                if progress:
-                    progress("verify", done, position.total)
+                progress("verify", done, position.total)
             if walk.chain != chain:
                 where = position.named(partition, last)
                 differences.append(f"the chain differs at position {where}")

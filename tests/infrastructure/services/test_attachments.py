@@ -23,17 +23,18 @@ from refold.domain.errors import BadInput, CommandIdTaken, NoSuchBlob, Refused, 
 from refold.domain.ports import Appended, Command, Outcome, Write
 from refold.domain.texts import IllFormedText
 from refold.domain.uploads import InvalidId
-from refold.infrastructure import commands, media
-from refold.infrastructure.attachments import (
+from refold.infrastructure import commands
+from refold.infrastructure.appending.group_commit import GroupCommit
+from refold.infrastructure.commands import Done
+from refold.infrastructure.open import open_store
+from refold.infrastructure.services import media
+from refold.infrastructure.services.attachments import (
     Attachment,
     attach_all,
     create,
     list_of_message,
     show,
 )
-from refold.infrastructure.commands import Done
-from refold.infrastructure.group_commit import GroupCommit
-from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 
 HELLO = b"hello"

@@ -26,11 +26,16 @@ from refold.domain.errors import (
 from refold.domain.ports import Appended, Claim, Command, Write
 from refold.domain.texts import IllFormedText, NotASha256
 from refold.domain.uploads import InvalidId, InvalidMimeType
-from refold.infrastructure import attachments, commands
+from refold.infrastructure import commands
 from refold.infrastructure.blobs.contents import InBucket
 from refold.infrastructure.blobs.s3 import S3Blobs
 from refold.infrastructure.commands import Done
-from refold.infrastructure.media import (
+from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.verifying import verify
+from refold.infrastructure.open import open_store
+from refold.infrastructure.requests.media import claims
+from refold.infrastructure.services import attachments
+from refold.infrastructure.services.media import (
     Media,
     find_media,
     open_media,
@@ -38,10 +43,6 @@ from refold.infrastructure.media import (
     redirect,
     show_media,
 )
-from refold.infrastructure.moving.copying import copy
-from refold.infrastructure.moving.verifying import verify
-from refold.infrastructure.open import open_store
-from refold.infrastructure.requests.media import claims
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.decentcom import MediaStore
 from refold.infrastructure.ulids import new_ulid

@@ -15,7 +15,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.blobs.contents import bring
 from refold.infrastructure.blobs.presigning import media_type
 from refold.infrastructure.folding.folder import fold_family
-from refold.infrastructure.queries import reading
+from refold.infrastructure.reading import reading
 from refold.infrastructure.requests.media import CONTENT_OF, kept
 from refold.infrastructure.store import Store
 from refold.projections import media

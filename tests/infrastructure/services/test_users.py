@@ -36,8 +36,7 @@ from refold.infrastructure.moving.verifying import compare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.passwords import hash_password
 from refold.infrastructure.push_documents import same
-from refold.infrastructure.store import Store
-from refold.infrastructure.users import (
+from refold.infrastructure.services.users import (
     find_user,
     find_user_by_git_account,
     list_users,
@@ -45,12 +44,13 @@ from refold.infrastructure.users import (
     show_user,
     verify_password,
 )
+from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, users
 from refold.projections.projection import Projection
 from refold.tests.infrastructure.addresses import new_url
 from refold.tests.infrastructure.test_canaries import found, tables_of
 
-SAMPLE = Path(__file__).parents[1] / "data" / "git-proxy" / "small" / "mongo" / "users.json"
+SAMPLE = Path(__file__).parents[2] / "data" / "git-proxy" / "small" / "mongo" / "users.json"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBbr4hKymqyaVWWeqODStc8zkhGN8F2Rh/I5MFh2CTSG"
 FINGERPRINT = "SHA256:9/Vh/0KMLsd6Uts5AVdOLEWAuVCmuQ0f0BFKYDORPAo"
 RECORD = {"key": KEY, "name": "desk ✓", "addedAt": "2024-10-25T15:57:49.883Z"}

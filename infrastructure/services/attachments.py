@@ -15,7 +15,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.blobs.contents import bring
 from refold.infrastructure.codec import Metadata, encode_metadata
 from refold.infrastructure.folding.folder import fold_family
-from refold.infrastructure.queries import After, reading
+from refold.infrastructure.reading import After, reading
 from refold.infrastructure.requests.attachments import state, stream
 from refold.infrastructure.store import Store
 from refold.projections import attachments
