@@ -116,6 +116,10 @@ class Filling(Refused):
         super().__init__("this store is being filled by a copy; finish the copy first")
 
 
+class EndsElsewhere(Refused):
+    """The log does not end where it has to for what was asked."""
+
+
 class ForeignTarget(Refused):
     """The target of a copy holds events that the source does not have."""
 

@@ -286,6 +286,7 @@ class Heads(Protocol):
         state: State,
         *,
         expected: Expected = None,
+        at: Positions | None = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
@@ -293,7 +294,8 @@ class Heads(Protocol):
 
         Waits for appends that are under way; none goes in behind it unless `state` is open.
         `log_id`, when given, becomes the store's: a copy takes its source's. Raises a `Refused`
-        (`Moved`, `Filling`) and changes nothing unless the store is as `expected`.
+        (`Moved`, `Filling`) and changes nothing unless the store is as `expected`, and
+        `EndsElsewhere` unless its log ends `at` those positions.
         """
         ...
 

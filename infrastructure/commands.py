@@ -6,7 +6,6 @@ again.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import time_ns
 from typing import Any, Final, Literal, TypeVar
 
@@ -96,24 +95,25 @@ def carry_out(
     A store that was opened to follow moves goes on where it moved to, and the command with it:
     what became of it is asked here first, until it is known that it did not go in.
     """
-    return following(store, partial(carry_out_here, store, request, command_id, actor, expected))
+    return following(store, lambda here: carry_out_here(here, request, command_id, actor, expected))
 
 
-def following(store: Store, work: Callable[[], T]) -> T:
+def following(store: Store, work: Callable[[Store], T]) -> T:
     """Return what `work` on `store` returns; when the store has moved, all of it again there.
 
-    One that was not opened to follow moves stays, and `Moved` comes out.
+    It is given the store as it is now: what it decides on, seals with, puts beside and appends to
+    is of one place. A store that was not opened to follow moves stays, and `Moved` comes out.
     """
     if store.open_successor is None:
-        return work()
+        return work(store)
 
     def there() -> T:
         for _ in range(MOVES):
             try:
-                return work()
+                return work(store.here())
             except Moved as moved:
                 store.follow(moved.successor)
-        return work()
+        return work(store.here())
 
     return patiently(there)
 

@@ -1,6 +1,7 @@
 """A store: a log, its query tables, vault and blobs, and the codec between them."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from threading import Lock, RLock
 
@@ -96,6 +97,13 @@ class Store:
     def family(self, family: str) -> list[Event]:
         """Return the events of all streams of a family, decoded, in the order of the log."""
         return self.codec.decode_all(self.log.family(family))
+
+    def here(self) -> "Store":
+        """Return this store as it is now, for work that is of one place. Do not close it."""
+        with self._going_on:
+            here = copy(self)
+        here.open_successor = None
+        return here
 
     def follow(self, successor: str) -> None:
         """Go on at the address that this store has moved to, once that is open.

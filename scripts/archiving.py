@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from refold.domain.errors import NoSuchStore, OlderSchema
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import filling, verifying, writing
 from refold.infrastructure.moving.certificate import Certificate
@@ -52,8 +53,20 @@ def filled(
     """
     with output.progress() as advance:
         survey = filling.survey(archive, damaged=damaged, progress=advance)
+        if not _is_there(target, config):  # nor is it to be, if it cannot be filled
+            filling.check_keys(survey, (), without_keys=without_keys)
         with options.opened(target, config, create=True, partitions=1) as here:
             yield filling.fill(survey, here, without_keys=without_keys, progress=advance), here
+
+
+def _is_there(address: str, config: Path | None) -> bool:
+    try:
+        options.opened(address, config).close()
+    except NoSuchStore:
+        return False
+    except OlderSchema:  # it is brought up to date where it is filled
+        return True
+    return True
 
 
 def verify(archive: Archive, other: str | None, config: Path | None, *, json: bool) -> None:

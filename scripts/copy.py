@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from refold.infrastructure.address import archive
-from refold.infrastructure.moving import copying, keeping
+from refold.infrastructure.moving import copying, heads, keeping
 from refold.scripts import archiving, certificates, options, output
 
 
@@ -58,7 +58,7 @@ def copy(
             certificates.end(made, here, certificate, sign_with, json=json)
         return
     both = options.Both(source, source_config, target, target_config)
-    with both.opened() as (there, here), output.progress() as advance:
+    with both.opened(heads.check_source) as (there, here), output.progress() as advance:
         made = copying.copy(there, here, advance)
     certificates.end(made, here, certificate, sign_with, json=json)
 

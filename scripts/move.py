@@ -1,13 +1,17 @@
 """`refold move` and `cutover`: bring a store to another place for good, with proof."""
 
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from refold.domain.errors import NoSuchStore, Unavailable
 from refold.infrastructure.address import parse
 from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.moving import cutover, renumbering
+from refold.infrastructure.store import Store
 from refold.scripts import certificates, options, output, signals
 
 
@@ -49,6 +53,7 @@ def move(
     """
     both = options.Both(source, source_config, target, target_config)
     if not follow:
+        certificates.check_options(target, certificate, sign_with)
         _move(both, certificate, sign_with, partitions, json=json)
         return
     if partitions:
@@ -66,16 +71,22 @@ def _move(
     *,
     json: bool,
 ) -> None:
-    certificates.check_options(both.target, certificate, sign_with)
-    with both.opened(partitions) as (there, here), output.progress() as advance:
+    with _opened(both, partitions) as (there, here), output.progress() as advance:
         renumbers = there.log.partitions != here.log.partitions
         moved = renumbering.move if renumbers else cutover.move
         made = moved(there, here, advance)
     certificates.end(made, here, certificate, sign_with, json=json)
 
 
+def _opened(
+    both: options.Both, partitions: int | None = None
+) -> AbstractContextManager[tuple[Store, Store]]:
+    address = parse(both.target).public
+    return both.opened(partial(cutover.check_source, address=address), partitions)
+
+
 def _follow(both: options.Both, *, json: bool) -> None:
-    with both.opened() as (there, here), output.progress() as advance:
+    with _opened(both) as (there, here), output.progress() as advance:
         positions, ended = cutover.follow(there, here, signals.stopped(), advance)
     if json:
         output.document({"position": positions.document(), "cut_over": ended})
@@ -95,7 +106,8 @@ def cut_over(
         bool,
         typer.Option(
             "--target-is-lost",
-            help="With --abort: there is no target any more, and what only it had is given up.",
+            help="With --abort: there is no target any more, and what only it had is given up."
+            " It is looked for first.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -111,8 +123,8 @@ def cut_over(
 
     Whole tables are compared before, and rows that changed since after the seal; for how long
     neither store took commands is printed. When something differs the source is opened again and
-    the exit code is 3. --abort opens the source after a cutover that was killed, or gives up a
-    move before it, unless the target has taken over.
+    the exit code is 3. A move that nobody began is refused. --abort opens the source after a
+    cutover that was killed, or gives up a move before it, unless the target has taken over.
 
     Example: refold cutover sqlite:///files.db postgresql://ada@localhost/files
     """
@@ -122,27 +134,42 @@ def cut_over(
         raise typer.BadParameter("--dry-run is for --abort --target-is-lost")
     if abort and (certificate or sign_with):
         raise typer.BadParameter("--abort makes no certificate to keep or to sign")
-    if lost and target_config:
-        raise typer.BadParameter("--target-config is not for --target-is-lost: it is not opened")
     both = options.Both(source, source_config, target, target_config)
     if abort:
         _abort(both, lost=lost, dry_run=dry_run, json=json)
     else:
+        certificates.check_options(target, certificate, sign_with)
+        _check_begun(both)
         _move(both, certificate, sign_with, json=json)
 
 
-def _abort(both: options.Both, *, lost: bool, dry_run: bool, json: bool) -> None:
+def _check_begun(both: options.Both) -> None:
     with options.opened(both.source, both.source_config) as there:
-        if dry_run:
-            address = parse(both.target).public
+        try:
+            with options.opened(both.target, both.target_config) as here:
+                cutover.check_begun(there, here)
+        except NoSuchStore:
+            raise cutover.no_move(there.address.public, parse(both.target).public) from None
+
+
+def _abort(both: options.Both, *, lost: bool, dry_run: bool, json: bool) -> None:
+    address = parse(both.target).public
+    with options.opened(both.source, both.source_config) as there:
+        if lost:
             cutover.check_sealed(there, address)
+            with (
+                suppress(Unavailable),
+                options.opened(both.target, both.target_config) as here,
+            ):
+                cutover.check_lost(there, here)
+        if dry_run:
             if json:
                 output.document({"would_abort": True})
             else:
                 print(f"the source would take commands again; what only {address} had is given up")
             return
         if lost:
-            cutover.reopen(there, parse(both.target).public)
+            cutover.reopen(there, address)
         else:
             with options.opened(both.target, both.target_config) as here:
                 cutover.abort(there, here)

@@ -1,6 +1,6 @@
 """Options that many tasks share, and the store that they name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -86,9 +86,15 @@ class Both(NamedTuple):
     target_config: Path | None
 
     @contextmanager
-    def opened(self, partitions: int | None = None) -> Iterator[tuple[Store, Store]]:
-        """Open both; the target is made if there is none, by default with as many partitions."""
+    def opened(
+        self, check: Callable[[Store], None], partitions: int | None = None
+    ) -> Iterator[tuple[Store, Store]]:
+        """Open both; the target is made if there is none, by default with as many partitions.
+
+        Where `check` of the source raises, none is made.
+        """
         with opened(self.source, self.source_config) as there:
+            check(there)
             partitions = partitions or there.log.partitions
             with opened(
                 self.target, self.target_config, create=True, partitions=partitions

@@ -17,11 +17,9 @@ from refold.domain.ports import Recorded
 from refold.infrastructure.postgres.cluster import throwaway
 from refold.tests.s3_server import S3Server
 
-for profile, examples in {"dev": 16, "ci": 16, "night": 5000}.items():
+for profile, examples in {"dev": 16, "night": 5000}.items():
     settings.register_profile(profile, max_examples=examples, deadline=None, print_blob=True)
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
-)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "dev")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from refold.domain.errors import (
     Claimed,
     CommandIdTaken,
     Conflict,
+    EndsElsewhere,
     Filling,
     KeyErased,
     Moved,
@@ -29,6 +30,7 @@ from refold.domain.ports import (
     Recorded,
     State,
     Tracked,
+    ends,
 )
 from refold.domain.positions import Positions
 
@@ -157,10 +159,18 @@ def ends_at(heads: Iterable[Head], positions: Positions) -> bool:
     return tuple(ends) == positions.each
 
 
-def check_state(head: Head, expected: Expected) -> None:
-    """Raise what a store answers that is not as `expected`."""
-    if expected not in (None, head.state, (head.state, head.successor)):
-        raise closed(head) or Refused("this store is open")
+def check_state(heads: Sequence[Head], expected: Expected, at: Positions | None) -> None:
+    """Raise what a store answers that is not as `expected`, or does not end `at` a position."""
+    for head in heads:
+        if expected not in (None, head.state, (head.state, head.successor)):
+            raise closed(head) or Refused("this store is open")
+    if at not in (None, ends(heads)):
+        raise EndsElsewhere(f"the log ends at position {ends(heads)}, not {at}")
+
+
+def is_in(heads: Sequence[Head], state: State, successor: str | None) -> bool:
+    """Tell whether all partitions are in a state already."""
+    return all((head.state, head.successor) == (state, successor) for head in heads)
 
 
 def closed(head: Head) -> Refused | None:

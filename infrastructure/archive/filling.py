@@ -5,7 +5,7 @@ from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
 from refold.domain import streams
-from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
+from refold.domain.errors import BrokenLog, EndsElsewhere, ForeignTarget, Moved, Refused
 from refold.domain.ports import Claim, Key, Recorded, Seal, State
 from refold.domain.positions import PARTITION, Positions
 from refold.domain.sealing import MARK, Sealed, marks
@@ -67,21 +67,15 @@ def fill(
     nowhere are erased for ever. Blobs are not in an archive: those that are missing at the target
     are differences, but do not keep it closed.
 
-    Raises `KeysLeftOut`, `ForeignTarget` when the target has other events or goes on further,
-    `Moved` when it is sealed, `NoPlaceForBlobs`, and `NoVaultKey` or `WrongVaultKey` when it
-    cannot open the archive's keys.
+    Raises `KeysLeftOut`, `ForeignTarget` when the target has other events, goes on further or is
+    filled by another meanwhile, `Moved` when it is sealed, `NoPlaceForBlobs`, and `NoVaultKey` or
+    `WrongVaultKey` when it cannot open the archive's keys.
     """
     began = monotonic()
     filling = _Filling(survey, target, progress)
     filling.check()
-    lost = _lost(target, survey)
-    if lost and not without_keys:
-        raise KeysLeftOut(
-            f"the archive has sealed fields of {len(lost)} subjects and not their keys: make it"
-            " with --with-keys, or give --without-keys to have these fields erased for ever"
-        )
-    filling.carry_keys([*(survey.report.keys or ()), *_erased(lost)])
-    filling.carry()
+    lost = check_keys(survey, target.log.keys(), without_keys=without_keys)
+    filling.carry([*(survey.report.keys or ()), *_erased(lost)])
     filling.finish()
     return filling.certificate(monotonic() - began)
 
@@ -100,10 +94,19 @@ def subjects(records: Iterable[Recorded]) -> Iterator[str]:
 _SEALED: Final = f'"{MARK}":'.encode()
 
 
-def _lost(target: Store, survey: Survey) -> list[str]:
-    """Return the subjects whose keys are neither in the archive nor at the target."""
-    known = {key.subject for key in (*(survey.report.keys or ()), *target.log.keys())}
-    return sorted(survey.sealed - known)
+def check_keys(survey: Survey, known: Iterable[Key], *, without_keys: bool) -> list[str]:
+    """Return the subjects whose keys are neither in the archive nor `known`.
+
+    Raises `KeysLeftOut` when there are some, and they are not to be erased.
+    """
+    there = {key.subject for key in (*(survey.report.keys or ()), *known)}
+    lost = sorted(survey.sealed - there)
+    if lost and not without_keys:
+        raise KeysLeftOut(
+            f"the archive has sealed fields of {len(lost)} subjects and not their keys: make it"
+            " with --with-keys, or give --without-keys to have these fields erased for ever"
+        )
+    return lost
 
 
 def _erased(subjects: Iterable[str]) -> Iterator[Key]:
@@ -123,7 +126,6 @@ class _Filling:
         self._claiming: set[str] = set()
         self._claims: Sequence[Claim] = ()
         self._tables: Sequence[TableProof] = ()
-        self._there = Positions((0,))
         self._blobs = inventory(target, progress)
         self.differences: list[str] = []
 
@@ -132,7 +134,6 @@ class _Filling:
         there, address = self._target.log.heads()[PARTITION], self._target.address.public
         if self._target.log.partitions > 1:
             raise Refused(f"{address} has several partitions, and an archive has one")
-        self._there = Positions((there.position,))
         if there.state is State.SEALED:
             raise Moved(there.successor or "an unknown address")
         if there.position and self._target.log.identity().log_id != self._report.log_id:
@@ -145,31 +146,40 @@ class _Filling:
         if self._report.blobs:
             _ = self._target.blobs  # which raises NoPlaceForBlobs
 
-    def carry_keys(self, keys: Sequence[Key]) -> None:
-        """Bring keys to the target, which has to be able to open them; erased ones win there."""
-        log = self._target.log
-        before = {key.subject: key.wrapped for key in log.keys()}
+    def carry(self, keys: Sequence[Key]) -> None:
+        """Bring the events and keys that the target lacks, and read all events back.
+
+        Nothing is changed at a target that holds something else.
+        """
+        self._progress("copy", 0, self._report.position)
+        before = {key.subject: key.wrapped for key in self._target.log.keys()}
         live = [key for key in keys if key.wrapped is not None]
         if any(before.get(key.subject) not in (None, key.wrapped) for key in live):
             self.differences.append("the vaults differ")
             return
+        if self._target.log.identity().log_id != self._report.log_id:
+            self._close(Positions((0,)))
+
+        def begin(there: Positions) -> None:
+            self._close(there)
+            self._carry_keys(keys)
+
+        Delivery(self._target.log, begin, self.differences).deliver(self._pages())
+        if not self.differences:
+            self._carry_keys(keys)
+
+    def _carry_keys(self, keys: Sequence[Key]) -> None:
+        """Bring keys to the target, which has to be able to open them; erased ones win there."""
+        log = self._target.log
+        before = {key.subject: key.wrapped for key in log.keys()}
         if any(before.get(key.subject, b"") not in (None, key.wrapped) for key in keys):
-            self._close(self._there)
+            self._close(self._end)
             log.merge_keys(keys)
-        for key in live[:1]:
+        for key in [key for key in keys if key.wrapped is not None][:1]:
             self._target.vault.unwrap(key.subject, key.wrapped or b"")
         after = {key.subject: key.wrapped for key in log.keys()}
         if any(after.get(key.subject, b"") not in (None, key.wrapped) for key in keys):
             self.differences.append("the vaults differ")
-
-    def carry(self) -> None:
-        """Bring the events that the target lacks, and read all of them back."""
-        if self.differences:
-            return
-        self._progress("copy", 0, self._report.position)
-        if self._target.log.identity().log_id != self._report.log_id:
-            self._close(Positions((0,)))
-        Delivery(self._target.log, self._close, self.differences).deliver(self._pages())
 
     def finish(self) -> None:
         """Make claims and tables of the events, and open the target if nothing differs."""
@@ -179,12 +189,12 @@ class _Filling:
         if seal := differing_seal(self._target.log, PARTITION, self._seals):
             self.differences.append(f"the target's seal at position {seal.position} differs")
         folder = self._target.folder
-        folder.catch_up(Positions((self._report.position,)), progress=self._progress)
+        folder.catch_up(self._end, progress=self._progress)
         self._tables = [TableProof(each.NAME, folder.digest(each)[1], None) for each in catalog.ALL]
         if not self.differences:
             self._target.log.add_seals(self._seals)
             if head(self._target).state is not State.OPEN:
-                self._target.log.change_state(State.OPEN, expected=(State.FILLING, None))
+                self._open()
         self._blobs.add(sorted(self._report.blobs))
         self.differences += self._blobs.proof().differences
 
@@ -198,10 +208,10 @@ class _Filling:
             log_id=report.log_id,
             ends=[End(PARTITION, report.position, report.chain)],
             seals=len(self._seals),
-            sealed_before=Positions((report.position,)),
+            sealed_before=self._end,
             types=dict(report.types),
             tables=self._tables,
-            tables_at=Positions((report.position,)),
+            tables_at=self._end,
             claims=len(self._claims),
             vault=VaultProof.of(self._target.log.keys()),
             blobs=self._blobs.proof(),
@@ -241,6 +251,20 @@ class _Filling:
 
     # --- the target -------------------------------------------------------------------
 
+    @property
+    def _end(self) -> Positions:
+        return Positions((self._report.position,))
+
+    def _open(self) -> None:
+        """Let the target take commands. Raises `ForeignTarget` where another has filled it."""
+        try:
+            self._target.log.change_state(State.OPEN, expected=(State.FILLING, None), at=self._end)
+        except EndsElsewhere:
+            raise self._was_filled_further() from None
+
+    def _was_filled_further(self) -> ForeignTarget:
+        return ForeignTarget(f"{self._target.address.public} was filled further meanwhile")
+
     def _close(self, there: Positions) -> None:
         """Close the target for all but this run, and give it the name of the archive's history.
 
@@ -264,12 +288,10 @@ class _Filling:
         _, claims, trackings = self._target.log.claims()
         if claims == self._claims:
             return
-        if head(self._target).state is State.FILLING:
-            self._target.log.replace_claims(
-                self._claims, trackings, Positions((self._report.position,))
-            )
-        else:
+        if head(self._target).state is not State.FILLING:
             self.differences.append("the claims differ")
+        elif not self._target.log.replace_claims(self._claims, trackings, self._end):
+            raise self._was_filled_further()
 
     def _folded_claims(self) -> list[Claim]:
         target, names, found = self._target, sorted(self._claiming), list[Claim]()

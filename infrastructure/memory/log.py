@@ -187,12 +187,12 @@ class MemoryLog:
         state: State,
         *,
         expected: Expected = None,
+        at: Positions | None = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
         with self._lock:
-            for head in self._heads:
-                check_state(head, expected)
+            check_state(self._heads, expected, at)
             self._heads = [replace(head, state=state, successor=successor) for head in self._heads]
             if log_id is not None:
                 self._identity = replace(self._identity, log_id=log_id)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from refold.domain.errors import (
     BlobDiffers,
     BrokenLog,
+    EndsElsewhere,
     ForeignTarget,
     NoSuchBlob,
 )
@@ -53,7 +54,7 @@ class Carrier:
         self._keys: set[Key] = set()
         self._references = References(source.codec)
         self._removed: set[str] = set()
-        self._has_claims = False
+        self._claims_at: Positions | None = None
 
     @property
     def positions(self) -> Positions:
@@ -73,30 +74,32 @@ class Carrier:
     def carry(self, until: Positions) -> None:
         """Bring all events up to `until` to the target, and read each of them back.
 
-        Keys come first: the target may fold an event as soon as it is there.
+        Keys come first, as the target may fold an event as soon as it is there; but none goes to a
+        target that went on by itself.
         """
         self.progress("copy", self.positions.total, until.total)
-        if not self.positions.covers(until):
+        apart = self._ends_apart()
+        if apart and len(self.walks) > 1:
+            self.differences.append(f"the logs differ at position {apart} or before")
+        if not apart and not self.positions.covers(until):
             self.carry_keys()
         if self.target.log.identity().log_id != self.source.log.identity().log_id:
             self._fill(Positions((0,) * len(self.walks)))
-        if len(self.walks) > 1:
-            self._compare_ends()
         delivery = Delivery(self.target.log, self._fill, self.differences)
         for walk, end in zip(self.walks, until.each, strict=True):
             if not self.differences:
                 delivery.deliver(self._pages(walk, end, until.total))
 
-    def _compare_ends(self) -> None:
-        """Tell as a difference where the target went on by itself, before anything is written."""
+    def _ends_apart(self) -> str | None:
+        """Return a position at which the target ends with another event than the source has."""
         for partition, end in enumerate(head(self.target).positions):
             ours, theirs = (
                 store.log.page(partition, end - 1, 1) if end else []
                 for store in (self.source, self.target)
             )
             if ours and ours != theirs:
-                where = self.positions.named(partition, end)
-                self.differences.append(f"the logs differ at position {where} or before")
+                return self.positions.named(partition, end)
+        return None
 
     def _pages(self, walk: Walk, until: int, total: int) -> Iterator[list[Recorded]]:
         """Yield the next events of a partition, whose blobs are brought over first."""
@@ -213,7 +216,8 @@ class Carrier:
         ):
             self._fill(positions)
         if head(self.target).state is State.FILLING:
-            self._has_claims = self.target.log.replace_claims(claims, trackings, positions)
+            was_there = self.target.log.replace_claims(claims, trackings, positions)
+            self._claims_at = positions if was_there else None
             there = self.target.log.claims()
         if there.positions != positions:
             return
@@ -228,9 +232,10 @@ class Carrier:
         self.claims = len(claims)
         if self.differences:
             return
-        self._has_claims = self.target.log.replace_claims(claims, (), ends)
+        was_there = self.target.log.replace_claims(claims, (), ends)
+        self._claims_at = ends if was_there else None
         there = self.target.log.claims()
-        if not self._has_claims:
+        if not was_there:
             self.differences.append(f"the target ends at position {there.positions}, not {ends}")
         elif there.claims != claims:
             self.differences.append("the claims differ")
@@ -262,9 +267,12 @@ class Carrier:
 
     def open(self) -> None:
         """Let the target take commands. Raises `ForeignTarget` where another has filled it."""
-        if not self._has_claims:
-            raise ForeignTarget(f"{self.target.address.public} was filled further meanwhile")
-        self.target.log.change_state(State.OPEN, expected=(State.FILLING, self._holder))
+        if self._claims_at is not None:
+            expected = State.FILLING, self._holder
+            with suppress(EndsElsewhere):
+                self.target.log.change_state(State.OPEN, expected=expected, at=self._claims_at)
+                return
+        raise ForeignTarget(f"{self.target.address.public} was filled further meanwhile")
 
     def _remove_blobs(self) -> None:
         """Remove what events say was removed, unless one behind them needs it, or a newer one."""

@@ -11,6 +11,7 @@ from refold.domain.ports import State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Memory
 from refold.infrastructure.failpoints import reach
+from refold.infrastructure.moving import heads
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.comparing import Comparison
@@ -21,6 +22,9 @@ from refold.infrastructure.store import Store
 
 SHORT: Final = 1_000
 """Events that may be left to carry and compare while neither store takes commands."""
+
+SHORT_SECONDS: Final = 0.1
+"""How long it may take to carry what is left: few events may refer to large contents."""
 
 GAIN: Final = 0.9
 """How much of what was left may be left again; with more, the source grows too fast to wait."""
@@ -139,11 +143,47 @@ def abort(source: Store, target: Store) -> None:
 def reopen(source: Store, address: str) -> None:
     """Let `source` take commands again after a move to `address`, where no store is any more.
 
-    Nobody looks there: what went in there is given up, and a store that is there after all would
-    go on beside this one. Raises `Refused` unless the source is sealed for that address.
+    What went in there is given up. That nobody is there is for the caller to find out, by
+    `check_lost` too: a store that is there after all would go on beside this one. Raises `Refused`
+    unless the source is sealed for that address.
     """
     check_sealed(source, address)
     source.log.change_state(State.OPEN, expected=(State.SEALED, address))
+
+
+def check_lost(source: Store, target: Store) -> None:
+    """Raise `Refused` where the target of a move from `source` is not lost, but there."""
+    address = target.address.public
+    if target.log.identity().log_id == source.log.identity().log_id:
+        where = f"{address} is there, at position {head(target).positions}"
+        if head(target).state is State.OPEN:
+            raise Refused(f"{where}, and takes commands: move it back instead")
+        raise Refused(f"{where}: --abort without --target-is-lost calls the move off")
+
+
+def check_begun(source: Store, target: Store) -> None:
+    """Raise `Refused` unless a move from `source` to `target` is under way, or done."""
+    there, here = head(source), head(target)
+    is_sealed = (there.state, there.successor) == (State.SEALED, target.address.public)
+    is_held = (here.state, here.successor) == (State.FILLING, source.address.public)
+    if not is_sealed and not is_held:
+        raise no_move(source.address.public, target.address.public)
+
+
+def no_move(source: str, target: str) -> Refused:
+    """Return what is said of a cutover where no move was begun."""
+    return Refused(
+        f"no move from {source} to {target} was begun: refold move --follow begins one, and refold"
+        " move does all at once"
+    )
+
+
+def check_source(source: Store, address: str) -> None:
+    """Raise what `move` to `address` raises for its source alone, before there is a target."""
+    there = head(source)
+    if there.state is State.SEALED and there.successor != address:
+        raise Moved(there.successor or "an unknown address")
+    heads.check_source(source)
 
 
 def check_sealed(source: Store, address: str) -> None:
@@ -195,10 +235,8 @@ def is_worth_a_round(left: int, before: float) -> bool:
 def _check(source: Store, target: Store) -> None:
     if isinstance(target.address, Memory):
         raise Refused("a store cannot move to memory: it would be gone with the process")
+    check_source(source, target.address.public)
     check(source, target, sealed_for=source.address.public)
-    there = head(source)
-    if there.state is State.SEALED and there.successor != target.address.public:
-        raise Moved(there.successor or "an unknown address")
 
 
 def _prepare(carrier: Carrier, comparison: Comparison) -> None:
@@ -211,9 +249,16 @@ def _prepare(carrier: Carrier, comparison: Comparison) -> None:
     while not carrier.differences:
         left = head(carrier.source).positions.total - comparison.positions.total
         if not is_worth_a_round(left, before):
-            return
+            break
         before = left
         comparison.compare_touched()
+    seconds = inf
+    while not carrier.differences:
+        began, before = monotonic(), seconds
+        _carry_all(carrier)
+        seconds = monotonic() - began
+        if not SHORT_SECONDS < seconds <= GAIN * before:
+            break
 
 
 def _finish(carrier: Carrier, comparison: Comparison) -> None:

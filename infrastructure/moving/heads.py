@@ -30,18 +30,25 @@ def sealed_up_to(store: Store) -> Positions:
     return Positions(tuple(chain.sealed(store.log.seals(each)) for each in partitions))
 
 
+def check_source(source: Store) -> None:
+    """Raise unless `source` may be copied anywhere: `Filling`, `NoVaultKey`, `WrongVaultKey`."""
+    if head(source).state is State.FILLING:
+        raise Filling
+    if source.log.keys():
+        source.vault.take_over(source.vault)
+
+
 def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
     """Raise a `Refused` unless `source` may be copied to `target`.
 
     A sealed target is filled only on the way back, by a move of the store that it moved to.
     """
+    check_source(source)
     ours, theirs = source.log.identity(), target.log.identity()
     from_head, to_head = head(source), head(target)
     address = target.address.public
     if ours.store_id == theirs.store_id:
         raise Refused(f"{address} is the source itself")
-    if from_head.state is State.FILLING:
-        raise Filling
     if to_head.state is State.SEALED and to_head.successor != sealed_for:
         raise Moved(to_head.successor or "an unknown address")
     if to_head.state is State.FILLING and to_head.successor not in (None, sealed_for):

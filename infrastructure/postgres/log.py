@@ -37,6 +37,7 @@ from refold.infrastructure.appending.sorting import (
     check_following,
     check_state,
     ends_at,
+    is_in,
     is_received,
     sort,
 )
@@ -297,6 +298,7 @@ class PostgresLog:
         state: State,
         *,
         expected: Expected = None,
+        at: Positions | None = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
@@ -306,9 +308,9 @@ class PostgresLog:
             nonlocal asked
             with connection.transaction():
                 connection.execute(self._sql["lock_heads"])
-                for head in map(_head, connection.execute(self._sql["read_heads"]).fetchall()):
-                    if not asked or (head.state, head.successor) != (state, successor):
-                        check_state(head, expected)  # else the answer to its commit was lost
+                heads = [_head(row) for row in connection.execute(self._sql["read_heads"])]
+                if not asked or not is_in(heads, state, successor):
+                    check_state(heads, expected, at)  # else the answer to its commit was lost
                 asked = True
                 connection.execute(self._sql["change_state"], (state.value, successor))
                 if log_id is not None:

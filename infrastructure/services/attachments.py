@@ -1,7 +1,6 @@
 """Attachments as a chat server asks for them: created from a stream, attached all or none."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -60,9 +59,9 @@ def create(
     request = commands.parse("attachment.create", upload)
     command_id = command_id or uuid4().hex
 
-    def record() -> None:
-        bring(kept_in, store.blobs, blob.sha256)  # the store may have moved since
-        commands.carry_out_here(store, request, command_id, uploader)
+    def record(here: Store) -> None:
+        bring(kept_in, here.blobs, blob.sha256)  # the store may have moved since
+        commands.carry_out_here(here, request, command_id, uploader)
 
     commands.following(store, record)
     return show(store, id)
@@ -104,8 +103,9 @@ def attach_all(
     names = list(dict.fromkeys(map(stream, ids)))
     if not names:
         return commands.Done("unchanged", "", 0, 0)
-    work = partial(_attach_all, store, names, message, uploader, command_id, actor)
-    return commands.following(store, work)
+    return commands.following(
+        store, lambda here: _attach_all(here, names, message, uploader, command_id, actor)
+    )
 
 
 def _attach_all(

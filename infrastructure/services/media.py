@@ -73,9 +73,9 @@ def put(
     upload = {"id": id, "content_hash": blob.sha256, "mime_type": mime_type, "uploader": uploader}
     request = commands.parse("media.store", upload)
 
-    def record() -> commands.Done:
-        bring(kept_in, store.blobs, blob.sha256)  # the store may have moved since
-        return commands.carry_out_here(store, request, command_id, uploader)
+    def record(here: Store) -> commands.Done:
+        bring(kept_in, here.blobs, blob.sha256)  # the store may have moved since
+        return commands.carry_out_here(here, request, command_id, uploader)
 
     while True:
         command_id = uuid4().hex  # what was stored before is found by its content

@@ -36,6 +36,7 @@ from refold.infrastructure.appending.sorting import (
     check_following,
     check_state,
     ends_at,
+    is_in,
     is_received,
     sort,
 )
@@ -167,6 +168,7 @@ class SqliteLog:
         state: State,
         *,
         expected: Expected = None,
+        at: Positions | None = None,
         successor: str | None = None,
         log_id: str | None = None,
     ) -> list[Head]:
@@ -174,9 +176,9 @@ class SqliteLog:
 
         def change(writer: sqlite3.Connection) -> list[Head]:
             nonlocal asked
-            for head in map(_head, writer.execute(_SQL["read_heads"])):
-                if not asked or (head.state, head.successor) != (state, successor):
-                    check_state(head, expected)  # else it was done before the error
+            heads = list(map(_head, writer.execute(_SQL["read_heads"])))
+            if not asked or not is_in(heads, state, successor):
+                check_state(heads, expected, at)  # else it was done before the error
             asked = True
             writer.execute(_SQL["change_state"], (state.value, successor))
             if log_id is not None:

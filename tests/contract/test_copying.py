@@ -13,9 +13,12 @@ from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Ref
 from refold.domain.ports import Claim, State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Postgres
+from refold.infrastructure.commands import run
+from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
+from refold.infrastructure.moving.heads import head
 from refold.infrastructure.open import open_store
 from refold.infrastructure.progress import Progress
 from refold.infrastructure.services.files import search
@@ -216,6 +219,45 @@ def test_a_target_that_went_another_way_is_told_as_a_difference(
 
     assert certificate.differences == ["the logs differ from position 3 on"]
     assert (kept(source), source.log.heads(), kept(target), target.log.heads()) == before
+
+
+@both_ways
+@pytest.mark.usefixtures("settings_of_stores")
+def test_no_key_goes_to_a_target_that_went_another_way(
+    engines: tuple[str, str], new_at: Callable[[str], Store], carry: Carry
+) -> None:
+    source, target = map(new_at, engines)
+    user = {"id": "u", "profile": {"username": "bo", "email": "bo@example.org"}}
+    run(source, "user.register", user, command_id="1", actor="ada")
+    copy(source, target)
+    register(target, "there")
+    run(source, "user.erase", {"id": "u"}, command_id="2", actor="ada")
+    register(source, "here")
+    before = target.log.keys()
+
+    certificate = carry(source, target)
+
+    assert certificate.differences[0] == "the logs differ from position 2 on"
+    assert (target.log.keys(), states(target)) == (before, [State.OPEN])
+
+
+def test_a_target_that_another_fills_further_is_not_opened_without_its_claims(
+    source: Store, target: Store
+) -> None:
+    def begin_another(what: str, done: int, total: int | None) -> None:
+        if what == "blobs" or head(source).positions.total > 2:
+            return
+        if target.log.claims().claims:  # the first one is about to compare and to open
+            register(source, "three", claim="third")
+            Carrier(source, target).carry(head(source).positions)
+
+    with pytest.raises(ForeignTarget, match="was filled further meanwhile"):
+        copy(source, target, begin_another)
+
+    assert states(target) == [State.FILLING]
+    assert copy(source, target).equal
+    assert target.log.claims().claims == source.log.claims().claims
+    assert states(target) == [State.OPEN]
 
 
 @both_ways

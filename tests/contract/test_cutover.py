@@ -13,8 +13,9 @@ from refold.domain import times
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import State
 from refold.domain.positions import Positions
+from refold.infrastructure import commands
 from refold.infrastructure.commands import run
-from refold.infrastructure.moving import cutover
+from refold.infrastructure.moving import cutover, verifying
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import copy
@@ -491,6 +492,34 @@ def test_uploads_and_attachments_go_along_with_their_bytes(tmp_path: Path) -> No
         contents = [b"".join(there.blobs.get(each.content_hash)) for each in (put, attached)]
         assert contents == [b"new", b"newer"]
         assert [each.attachment_id for each in attachments.list_of_message(there, "hi")] == ["a1"]
+
+
+def test_a_command_that_was_decided_before_a_move_takes_its_contents_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("here", "there")]
+    for url in urls:
+        open_store(url, create=True).close()
+    moved = list[bool]()
+
+    def move_meanwhile(step: str) -> None:
+        if step == "command: decided" and not moved:
+            with open_store(urls[0]) as here, open_store(urls[1]) as there:
+                moved.append(cutover.move(here, there).equal)
+            going_along = Thread(target=lambda: ban(client, "elsewhere", "one"))
+            going_along.start()
+            going_along.join()
+
+    monkeypatch.setattr(commands, "reach", move_meanwhile)
+    document = {"id": "a__b", "steps": [{"content": "x" * 9_000}]}
+    with open_store(urls[0], follow_moves=True) as client:
+        register(client, "one")
+        moved.clear()
+        done = run(client, "push.record", {"document": document}, command_id="p", actor="ada")
+        report = verifying.verify(client)
+
+    assert (moved, done.outcome, report.ok) == ([True], "appended", True)
+    assert report.blobs.count == 1
 
 
 def attach(store: Store, id: str, content: bytes) -> attachments.Attachment | None:

@@ -11,7 +11,15 @@ from threading import Barrier, Event
 
 import pytest
 
-from refold.domain.errors import Claimed, CommandIdTaken, Conflict, Filling, Moved, Refused
+from refold.domain.errors import (
+    Claimed,
+    CommandIdTaken,
+    Conflict,
+    EndsElsewhere,
+    Filling,
+    Moved,
+    Refused,
+)
 from refold.domain.ports import (
     Appended,
     Claim,
@@ -523,6 +531,17 @@ def test_every_store_has_ids_of_its_own_until_it_takes_over_a_history(
     assert target.identity().log_id == ours.log_id
     assert target.identity().store_id == before.store_id
     assert source.identity() == ours
+
+
+def test_a_state_changes_only_where_the_log_ends_as_is_expected(log: Log) -> None:
+    log.append([command("1", write(ADA, 0, b"1"))])
+
+    with pytest.raises(EndsElsewhere, match="ends at position 1, not 2"):
+        log.change_state(State.FILLING, at=Positions((2,)))
+    assert log.heads()[0].state is State.OPEN
+    log.change_state(State.FILLING, at=Positions((1,)))
+
+    assert log.heads()[0].state is State.FILLING
 
 
 def test_no_append_slips_in_behind_a_change_of_state(log: Log) -> None:

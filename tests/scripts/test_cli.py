@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import typer
 
+from refold.infrastructure.moving.carrying import Carrier
+from refold.infrastructure.moving.heads import head
+from refold.infrastructure.open import open_store
 from refold.projections import catalog
 from refold.scripts import cli
 from refold.tests.scripts.conftest import Refold
@@ -895,19 +898,21 @@ def toml(path: Path, **values: object) -> None:
     path.write_text("\n".join(["[storage]", *lines]))
 
 
+def begin_move(store: str, target: str) -> None:
+    """Do what a move that follows does first."""
+    with open_store(store) as there, open_store(target, create=True) as here:
+        Carrier(there, here).close(head(here))
+
+
 def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_path: Path) -> None:
     target = f"sqlite:///{tmp_path}/target.db"
     refused = refold("cutover", store, target, "--abort")
+    begin_move(store, target)
 
     done = refold("cutover", store, target, "--certificate", "c.json", "--json")
     checked = refold("verify", target, "--certificate", "c.json", "--json")
     again = refold("move", store, target, "--follow", "--json")
     taken = refold("cutover", store, target, "--abort")
-    elsewhere = refold("cutover", store, "sqlite:///lost.db", "--abort", "--target-is-lost")
-    alone = refold("cutover", store, target, "--target-is-lost")
-    dry = refold("cutover", store, target, "--abort", "--target-is-lost", "--dry-run")
-    still = refold("status", "--store", store)
-    reopened = refold("cutover", store, target, "--abort", "--target-is-lost", "--json")
     unsigned = refold("move", store, target, "--sign-with", "none.pem")
 
     assert "there is no store at" in refused.sentence
@@ -915,13 +920,67 @@ def test_a_cutover_is_called_off_or_ends_a_move(refold: Refold, store: str, tmp_
     assert checked.json == {"equal": True, "differences": []}
     assert again.json == {"position": 202, "cut_over": True}
     assert "has taken over: move it back instead" in taken.sentence
-    assert "is not sealed for a move to sqlite:///" in elsewhere.sentence
-    assert alone.code == 2
-    assert "--target-is-lost is for --abort" in alone.err
-    assert (dry.code, still.out.splitlines()[1].endswith(": sealed")) == (0, True)
-    assert f"what only {target} had is given up" in dry.out
-    assert reopened.json == {"aborted": True}
     assert "none.pem holds no Ed25519 private key" in unsigned.sentence
+
+
+def test_a_cutover_that_nobody_began_is_refused(refold: Refold, store: str, tmp_path: Path) -> None:
+    target = f"sqlite:///{tmp_path}/target.db"
+
+    missing = refold("cutover", store, target)
+    assert not (tmp_path / "target.db").exists()
+    refold("init", "--store", target)
+    empty = refold("cutover", store, target)
+
+    for refused in missing, empty:
+        assert refused.code == 1
+        assert refused.sentence.startswith(f"no move from {store} to {target} was begun")
+    assert refold("status", "--store", store).out.splitlines()[1].endswith(": open")
+
+
+def test_a_target_is_lost_only_if_it_is_not_there(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    target = f"sqlite:///{tmp_path}/target.db"
+    lost = ("cutover", store, target, "--abort", "--target-is-lost")
+    assert refold("move", store, target).code == 0
+
+    elsewhere = refold("cutover", store, "sqlite:///lost.db", "--abort", "--target-is-lost")
+    alone = refold("cutover", store, target, "--target-is-lost")
+    there, told = refold(*lost), refold(*lost, "--dry-run")
+    still = refold("status", "--store", store)
+    (tmp_path / "target.db").unlink()
+    dry = refold(*lost, "--dry-run")
+    reopened = refold(*lost, "--json")
+
+    assert "is not sealed for a move to sqlite:///" in elsewhere.sentence
+    assert (alone.code, "--target-is-lost is for --abort" in alone.err) == (2, True)
+    for refused in there, told:
+        assert refused.code == 1
+        assert refused.sentence.endswith(
+            "at position 202, and takes commands: move it back instead"
+        )
+    assert still.out.splitlines()[1].endswith(": sealed")
+    assert (dry.code, f"what only {target} had is given up" in dry.out) == (0, True)
+    assert reopened.json == {"aborted": True}
+
+
+def test_a_copy_that_is_refused_makes_no_store(
+    refold: Refold, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = json.dumps({"id": "u", "profile": {"username": "bo", "email": "bo@example.org"}})
+    refold("command", "user.register", "--store", store, stdin=user)
+    refold("copy", store, "archive:without.zst")
+    from_archive = refold("copy", "archive:without.zst", "sqlite:///new.db")
+    (tmp_path / "store.db-vault-key").rename(tmp_path / "elsewhere")
+    without_key = [refold(task, store, "sqlite:///new.db") for task in ("copy", "move")]
+    (tmp_path / "elsewhere").rename(tmp_path / "store.db-vault-key")
+    refold("move", store, f"sqlite:///{tmp_path}/target.db")
+    moved = refold("move", store, "sqlite:///new.db")
+
+    for refused in from_archive, *without_key, moved:
+        assert refused.code == 1
+    assert "not their keys" in from_archive.sentence
+    assert not list(tmp_path.glob("new.db*"))
 
 
 def rows(path: Path, query: str) -> list[Any]:

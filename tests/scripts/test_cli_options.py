@@ -29,10 +29,6 @@ ARCHIVE = "archive:a.zst"
         (("move", A, B, "--follow", "--sign-with", "k.pem"), "is made by refold cutover"),
         (("cutover", A, B, "--abort", "--certificate", "c.json"), "--abort makes no certificate"),
         (("cutover", A, B, "--abort", "--sign-with", "k.pem"), "--abort makes no certificate"),
-        (
-            ("cutover", A, B, "--abort", "--target-is-lost", "--target-config", "o.toml"),
-            "--target-config is not for --target-is-lost",
-        ),
     ],
 )
 def test_an_option_that_would_be_passed_over_is_a_usage_error(

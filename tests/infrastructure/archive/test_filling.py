@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from refold.infrastructure.checking.doctor import examine
 from refold.infrastructure.config import of_environment
 from refold.infrastructure.moving import verifying
 from refold.infrastructure.moving.copying import copy
+from refold.infrastructure.moving.heads import head
 from refold.infrastructure.open import open_store
 from refold.infrastructure.services.sessions import list_sessions, show_session
 from refold.infrastructure.store import Store
@@ -313,6 +315,49 @@ def test_a_store_that_went_another_way_differs_and_keeps_its_events(
 
     assert certificate.differences == ["the logs differ from position 2501 on"]
     assert (everything(target), states(target)) == (before, [State.OPEN])
+
+
+def test_a_store_that_went_another_way_goes_on_and_gets_no_keys(
+    source: Store, place: Archive, target: Store
+) -> None:
+    copy(source, target)
+    register(target, "there")
+    do(source, "user.register", id="new", profile={"username": "new", "email": "new@example.org"})
+    do(source, "file.register", sha256="cd" * 32, cid="bafy2", name="more.pdf")
+    writing.write(source, place, with_keys=True)
+    before = everything(target), target.log.keys()
+
+    certificate = fill(survey(place), target)
+
+    where = len(before[0])
+    assert certificate.differences == [f"the logs differ from position {where} on"]
+    assert (everything(target), target.log.keys()) == before
+    assert states(target) == [State.OPEN]
+
+
+def test_a_store_that_another_fills_further_is_not_opened_without_its_claims(
+    source: Store, place: Archive, tmp_path: Path, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = Archive(tmp_path / "newer.zst")
+    writing.write(source, place, with_keys=True)
+    do(source, "user.register", id="new", profile={"username": "new", "email": "new@example.org"})
+    writing.write(source, newer, with_keys=True)
+    replace_claims = target.log.replace_claims
+
+    def filled_further(*given: Any) -> bool:
+        monkeypatch.undo()
+        there = head(target).positions.total
+        target.log.receive(everything(source)[there:])
+        return replace_claims(*given)
+
+    monkeypatch.setattr(target.log, "replace_claims", filled_further)
+    with pytest.raises(ForeignTarget, match="was filled further meanwhile"):
+        fill(survey(place), target)
+
+    assert states(target) == [State.FILLING]
+    carry_blobs(source, target)
+    assert fill(survey(newer), target).equal
+    assert target.log.claims().claims == source.log.claims().claims
 
 
 def test_a_sealed_store_is_not_filled(archive: Archive, target: Store) -> None:

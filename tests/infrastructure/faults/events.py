@@ -12,7 +12,6 @@ from refold.infrastructure.postgres.log import PostgresLog
 from refold.infrastructure.sqlite.log import SqliteLog
 
 METADATA: Final = encode_metadata(Metadata("ada"))
-EVENTS_A_FILE: Final = 3
 FLUSH_SECONDS: Final = 0.002
 """What a disk takes at least: in memory, services would write more than a test has time for."""
 SESSION: Final = {"sid": "canary-of-a-session-id", "body": '{"canary": "in-a-session-body"}'}

@@ -25,10 +25,6 @@ MIB: Final = 1 << 20
 # --- events -------------------------------------------------------------------------------
 
 
-def profile_of(size: int) -> dict[str, Any]:
-    return {"username": "ada", "notes": "x" * size}
-
-
 def test_an_event_may_have_a_mebibyte(store: Store) -> None:
     with pytest.raises(PayloadTooLarge) as refused:
         do(store, "repo.register", id="r", document=repository(MIB))
