@@ -335,22 +335,28 @@ def test_a_store_that_went_another_way_goes_on_and_gets_no_keys(
     assert states(target) == [State.OPEN]
 
 
+@pytest.mark.parametrize("step", ["replace_claims", "add_seals"])
 def test_a_store_that_another_fills_further_is_not_opened_without_its_claims(
-    source: Store, place: Archive, tmp_path: Path, target: Store, monkeypatch: pytest.MonkeyPatch
+    source: Store,
+    place: Archive,
+    tmp_path: Path,
+    target: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
 ) -> None:
     newer = Archive(tmp_path / "newer.zst")
     writing.write(source, place, with_keys=True)
     do(source, "user.register", id="new", profile={"username": "new", "email": "new@example.org"})
     writing.write(source, newer, with_keys=True)
-    replace_claims = target.log.replace_claims
+    go_on = getattr(target.log, step)
 
-    def filled_further(*given: Any) -> bool:
+    def filled_further(*given: Any) -> Any:
         monkeypatch.undo()
         there = head(target).positions.total
         target.log.receive(everything(source)[there:])
-        return replace_claims(*given)
+        return go_on(*given)
 
-    monkeypatch.setattr(target.log, "replace_claims", filled_further)
+    monkeypatch.setattr(target.log, step, filled_further)
     with pytest.raises(ForeignTarget, match="was filled further meanwhile"):
         fill(survey(place), target)
 
