@@ -18,7 +18,7 @@ from refold.domain.errors import BadInput, Refused, Unreadable
 from refold.domain.ports import Head, History, Identity, Key, Log, Recorded
 from refold.domain.positions import Positions
 from refold.infrastructure import chain
-from refold.infrastructure.folding.tables import REGISTRY
+from refold.infrastructure.folding.registry import REGISTRY
 from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.schema import LOG_TABLES
 from refold.infrastructure.sqlite.rows import tables_in_memory

@@ -32,7 +32,7 @@ def drift(
 
     Rows are drawn from both sides: those that random events of the log touched, and random live
     ones. A sample as large as the log compares every row that an event ever touched. Rows that are
-    parked are counted apart. What a search looks at is not compared. --seed draws the same rows
+    parked are counted apart. The search index is not compared. --seed draws the same rows
     again as long as the store is as it was.
 
     Example: refold drift files file_tags --sample 10000 --store sqlite:///files.db

@@ -23,7 +23,7 @@ def search(
 
     Tables that are behind are folded first, so that a search sees every command before it. No
     query is an error. At most 10 000 hits are counted; "more" tells that there are others. With
-    --as-of, files are folded from the first event into memory, and what was found then is.
+    --as-of, files are folded from the first event into memory, and the answer is that of then.
 
     A file that is parked is found by what it was before its fold broke off, and marked; how many
     there are is told, whether found or not.

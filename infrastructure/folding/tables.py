@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from time import time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.schema import SchemaConst
@@ -26,9 +26,9 @@ from refold.infrastructure.folding.generations import (
     Plan,
     rows_of,
 )
+from refold.infrastructure.folding.registry import Registry
 from refold.infrastructure.folding.rows import Rows
 from refold.projections import catalog, views
-from refold.projections.columns import integer, text
 from refold.projections.projection import (
     Folded,
     Key,
@@ -37,9 +37,6 @@ from refold.projections.projection import (
     Row,
     fingerprint,
 )
-
-REGISTRY: Final = ("projections", "checkpoints", "plans", "parked")
-"""The tables that say how far the query tables are."""
 
 
 class Refolded(NamedTuple):
@@ -59,81 +56,12 @@ class Tables:
         self.rows = rows
         self._by_row: dict[tuple[Any, ...], Generation] = {}
         self._schema = schema
-        metadata = sa.MetaData(schema=schema)
-        self._generations = sa.Table(
-            "projections",
-            metadata,
-            text("name", "the query table, as its view is called", key=True),
-            _part_of_key("generation", "counts the fillings of the table"),
-            integer("version", "version of the projection that fills it"),
-            text("fingerprint", "SHA-256 of the projection's name, version and columns"),
-            text("state", "building, current, previous or dropped"),
-            comment="Which table (name_generation) is behind the view of each projection.",
-            sqlite_strict=True,
-        )
-        self._checkpoints = sa.Table(
-            "checkpoints",
-            metadata,
-            text("projection", "the query table", key=True),
-            _part_of_key("generation", "its generation"),
-            _part_of_key("partition", "partition of the log"),
-            _part_of_key("part", "part of the families, 0 when they are all in the table"),
-            integer("parts", "how many parts there are, 1 when they are all in the table"),
-            text("store_id", "the store whose log was folded"),
-            integer("position", "the last position that is in the table"),
-            sa.Column("record_hash", sa.LargeBinary, comment="SHA-256 of the record there"),
-            comment="How far each generation is folded.",
-            sqlite_strict=True,
-        )
-        self._plans = sa.Table(
-            "plans",
-            metadata,
-            text("projection", "the query table", key=True),
-            _part_of_key("generation", "its generation"),
-            _part_of_key("partition", "partition of the log"),
-            integer("parts", "how many parts it is filled in, split by family"),
-            integer("position", "up to where the log is folded by that"),
-            sa.Column("record_hash", sa.LargeBinary, comment="SHA-256 of the record there"),
-            comment="How each generation is filled, whoever does it.",
-            sqlite_strict=True,
-        )
-        self._parked = sa.Table(
-            "parked",
-            metadata,
-            text("projection", "the query table", key=True),
-            _part_of_key("generation", "its generation"),
-            text("key", "key of the row that waits, as a JSON array", key=True),
-            integer("position", "the event at which its fold broke off, or where it was refused"),
-            text("error", "why, and where in the projection"),
-            integer("since", "when it was parked, in microseconds since 1970 UTC"),
-            comment="Rows that are not up to date: see refold retry.",
-            sqlite_strict=True,
-        )
-        # What each fold asks is text, for the driver's own cursor: SQLAlchemy would take twice to
-        # six times as long.
-        generations, checkpoints, parked = self._generations, self._checkpoints, self._parked
-        self._read_generations = _text(
-            engine,
-            sa.select(generations)
-            .where(generations.c.state != sa.literal_column(f"'{DROPPED}'"))
-            .order_by(generations.c.name, generations.c.generation),
-        )
-        whole = checkpoints.c.parts == sa.literal_column("1")
-        self._read_checkpoints = _text(engine, sa.select(checkpoints).where(whole))
-        moved = ("store_id", "position", "record_hash")
-        self._move_checkpoints = _text(
-            engine,
-            checkpoints.update()
-            .where(whole, checkpoints.c.partition == sa.bindparam("of_partition"))
-            .values({name: sa.bindparam(name) for name in moved}),
-        )
-        told = ("projection", "generation", "key", "position", "error")
-        self._read_parked = _text(engine, sa.select(*(parked.c[name] for name in told)))
+        self._registry = Registry(engine, schema)
         with self.reading() as connection:
-            there = sa.inspect(connection).has_table(self._parked.name, schema)
+            there = sa.inspect(connection).has_table(self._registry.parked.name, schema)
         if not there:
             with self.writing(BUILDING, CURRENT) as connection:
-                metadata.create_all(connection)
+                self._registry.metadata.create_all(connection)
 
     @contextmanager
     def writing(self, *fences: str) -> Iterator[sa.Connection]:
@@ -169,7 +97,7 @@ class Tables:
         """Return all generations of the projections of this refold, oldest first."""
         return [
             generation
-            for row in _run(connection, self._read_generations)
+            for row in _run(connection, self._registry.read_generations)
             if (generation := self._by_row.get(row) or self._generation(connection, row))
         ]
 
@@ -204,7 +132,7 @@ class Tables:
 
     def start(self, connection: sa.Connection, projection: Projection) -> Generation:
         """Create an empty generation of `projection`, to be filled; no number comes twice."""
-        table = self._generations
+        table = self._registry.generations
         named = table.c.name == projection.NAME
         last = connection.execute(sa.select(sa.func.max(table.c.generation)).where(named)).scalar()
         connection.execute(table.delete().where(named, table.c.state == DROPPED))
@@ -258,16 +186,11 @@ class Tables:
         """Forget a generation that no view shows, but for its number."""
         self.rows.drop(connection, generation)
         self._set_state(connection, generation, DROPPED)
-        for table in (self._checkpoints, self._plans, self._parked):
-            connection.execute(
-                table.delete().where(
-                    table.c.projection == generation.projection.NAME,
-                    table.c.generation == generation.number,
-                )
-            )
+        for table in (self._registry.checkpoints, self._registry.plans, self._registry.parked):
+            connection.execute(table.delete().where(*_of(table, generation)))
 
     def _set_state(self, connection: sa.Connection, generation: Generation, state: str) -> None:
-        table = self._generations
+        table = self._registry.generations
         connection.execute(
             table.update()
             .where(
@@ -281,18 +204,19 @@ class Tables:
 
     def checkpoints(self, connection: sa.Connection) -> Mapping[tuple[str, int, int], Checkpoint]:
         """Return the checkpoints of whole generations by projection, generation and partition."""
-        rows = _run(connection, self._read_checkpoints)
+        rows = _run(connection, self._registry.read_checkpoints)
         return {row[:3]: row for row in map(Checkpoint._make, rows)}
 
     def plans(self, connection: sa.Connection, generation: Generation) -> dict[int, Plan]:
         """Return how the generation is filled, by partition, as far as that was begun."""
-        rows = connection.execute(sa.select(self._plans).where(*_of(self._plans, generation)))
+        table = self._registry.plans
+        rows = connection.execute(sa.select(table).where(*_of(table, generation)))
         return {row[2]: Plan(*row[2:]) for row in rows}
 
     def save_plan(self, connection: sa.Connection, generation: Generation, plan: Plan) -> None:
         """Keep how the generation is filled, for all who fill it."""
         connection.execute(
-            self._plans.insert().values(
+            self._registry.plans.insert().values(
                 projection=generation.projection.NAME,
                 generation=generation.number,
                 partition=plan.partition,
@@ -304,23 +228,22 @@ class Tables:
 
     def parts(self, connection: sa.Connection, generation: Generation) -> list[Checkpoint]:
         """Return the checkpoints of a generation, one for each part that is in the table."""
-        rows = connection.execute(
-            sa.select(self._checkpoints).where(*_of(self._checkpoints, generation))
-        )
+        table = self._registry.checkpoints
+        rows = connection.execute(sa.select(table).where(*_of(table, generation)))
         return [Checkpoint._make(row) for row in rows]
 
     def forget_parts(
         self, connection: sa.Connection, generation: Generation, partition: int
     ) -> None:
         """Remove the checkpoints of a partition, for one that stands for them all."""
-        table = self._checkpoints
+        table = self._registry.checkpoints
         connection.execute(
             table.delete().where(*_of(table, generation), table.c.partition == partition)
         )
 
     def save_checkpoint(self, connection: sa.Connection, checkpoint: Checkpoint) -> None:
         """Keep how far a generation is folded, in the transaction that folded it."""
-        table = self._checkpoints
+        table = self._registry.checkpoints
         values = {column.name: getattr(checkpoint, column.name) for column in table.columns}
         key = [column == values[column.name] for column in table.primary_key.columns]
         if not connection.execute(table.update().where(*key).values(**values)).rowcount:
@@ -334,7 +257,7 @@ class Tables:
         moving = rows_of((each.projection, each.generation) for each in checkpoints)
         values = {"store_id": one.store_id, "position": one.position}
         values |= {"record_hash": one.record_hash, "of_partition": one.partition}
-        moved = _run(connection, f"{self._move_checkpoints} AND {moving}", values)
+        moved = _run(connection, f"{self._registry.move_checkpoints} AND {moving}", values)
         if moved.rowcount < len(checkpoints):  # some have none yet
             for each in checkpoints:
                 self.save_checkpoint(connection, each)
@@ -428,7 +351,7 @@ class Tables:
         found: dict[tuple[str, int], dict[Key, Parked]] = {
             (each.projection.NAME, each.number): {} for each in generations
         }
-        rows = _run(connection, f"{self._read_parked} WHERE {rows_of(found)}")
+        rows = _run(connection, f"{self._registry.read_parked} WHERE {rows_of(found)}")
         for projection, generation, key, *why in rows:
             found[projection, generation][tuple(json.loads(key))] = Parked(*why)
         return list(found.values())
@@ -438,7 +361,7 @@ class Tables:
     ) -> None:
         if parked:
             connection.execute(
-                self._parked.insert(),
+                self._registry.parked.insert(),
                 [
                     {
                         "projection": generation.projection.NAME,
@@ -454,18 +377,10 @@ class Tables:
 
     def unpark(self, connection: sa.Connection, generation: Generation, key: Key) -> None:
         """Let a key wait no longer."""
-        table = self._parked
+        table = self._registry.parked
         connection.execute(
-            table.delete().where(
-                table.c.projection == generation.projection.NAME,
-                table.c.generation == generation.number,
-                table.c.key == json.dumps(key),
-            )
+            table.delete().where(*_of(table, generation), table.c.key == json.dumps(key))
         )
-
-
-def _text(engine: sa.Engine, query: sa.Select[Any] | sa.Update) -> str:
-    return str(query.compile(engine))
 
 
 def _run(connection: sa.Connection, text: str, values: Mapping[str, Any] | None = None) -> Any:
@@ -473,10 +388,6 @@ def _run(connection: sa.Connection, text: str, values: Mapping[str, Any] | None 
     cursor = connection.connection.cursor()
     cursor.execute(text, values or ())
     return cursor
-
-
-def _part_of_key(name: str, comment: str) -> sa.Column[Any]:
-    return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False, comment=comment)
 
 
 def _of(table: sa.Table, generation: Generation) -> list[sa.ColumnElement[bool]]:

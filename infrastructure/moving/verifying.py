@@ -57,7 +57,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Tell whether blocks fit their seals, no blob lacks, and the tables fit the log."""
+        """Tell whether blocks fit their seals, no blob is missing, and the tables fit the log."""
         return not (self.bad or self.unfoldable or self.blobs.differences)
 
     def document(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.errors import DuplicateObject, InternalError_, UniqueViolation
 
 from refold.infrastructure.address import Postgres
-from refold.infrastructure.folding.tables import REGISTRY
+from refold.infrastructure.folding.registry import REGISTRY
 from refold.infrastructure.patience import Passing, patiently
 from refold.infrastructure.postgres.connection import available, connect_to_store
 from refold.infrastructure.postgres.rows import ANALYST, PROJECTOR

@@ -20,11 +20,12 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import FIELDS_BY_RANK, PLACE, Hits, search_name
+from refold.infrastructure.folding.rows import PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
-from refold.infrastructure.postgres import tsquery
+from refold.infrastructure.postgres import searching, tsquery
 from refold.infrastructure.postgres.connection import available, connect_to_store
+from refold.infrastructure.postgres.searching import WORDS
 from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
@@ -40,9 +41,6 @@ _AS_PROJECTOR: Final = (
     b" AND pg_has_role(oid, 'USAGE') AND has_schema_privilege(oid, %s, 'CREATE')"
 )
 """Whoever may fold does so in one name, so that all may change and drop what one has made."""
-
-WORDS: Final = "words"
-"""The column that a search looks at, in a table beside the other."""
 
 _NOW_US: Final = "(extract(epoch FROM now()) * 1000000)::bigint"
 
@@ -328,65 +326,11 @@ class PostgresRows:
         offset: int,
     ) -> Hits:
         table = self._quoted(generation.table.name)
-        search = self._quoted(_search(generation.table).name)
-
-        def sought(name: str, block: str = "block") -> str:
-            return f"replace(%({name})s, '{tsquery.BLOCK}', ({block})::text)::tsquery"
-
-        def hits(query: str) -> str:
-            # OFFSET has it parsed once, and not again for every row that is looked at.
-            once = f"(SELECT {query} AS query OFFSET 0) AS asked"
-            return f"FROM {once} CROSS JOIN {search} WHERE {WORDS} @@ query"
-
-        def newest(query: str) -> str:
-            own = f"(SELECT {PLACE} {hits(query)} ORDER BY {PLACE} DESC)"
-            return f"FROM blocks CROSS JOIN LATERAL {own} AS newest"
-
-        in_name, in_name_or_tags, anywhere = map(sought, FIELDS_BY_RANK)
-        ranks = in_name, f"{in_name_or_tags} && !!{in_name}", f"{anywhere} && !!{in_name_or_tags}"
-        by_rank = " UNION ALL ".join(
-            f"SELECT {rank} AS rank, {PLACE} {newest(query)} WHERE here > 0"
-            for rank, query in enumerate(ranks)
+        words = self._quoted(_search(generation.table).name)
+        found = connection.exec_driver_sql(
+            searching.statement(table, words), searching.parameters(query, limit, offset)
         )
-        rows = connection.exec_driver_sql(
-            f"""
-            WITH RECURSIVE blocks AS (  -- newest first, until there is enough
-                SELECT
-                    1 + (max({PLACE}) >> {tsquery.BITS_OF_BLOCK}) AS block,
-                    0::bigint AS here,
-                    0::bigint AS total
-                FROM {search}
-                UNION ALL
-                SELECT block - 1, next.here, total + next.here
-                FROM blocks CROSS JOIN LATERAL (
-                    SELECT count(*) AS here {hits(sought("anywhere", "block - 1"))}
-                ) AS next
-                WHERE block > 0 AND total <= {Hits.MOST}
-            ), counted AS MATERIALIZED (
-                SELECT max(total) AS total FROM blocks
-            ), untold AS MATERIALIZED (  -- the newest of those that are not told
-                SELECT {PLACE} AS place {newest(anywhere)} WHERE total > {Hits.MOST}
-                OFFSET (SELECT {Hits.MOST} - total + here FROM blocks WHERE total > {Hits.MOST})
-                LIMIT 1
-            ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
-                SELECT rank, {PLACE} FROM ({by_rank}) AS ranked LEFT JOIN untold ON true
-                WHERE place IS NULL OR {PLACE} > place
-                LIMIT (
-                    SELECT greatest(0, least(%(limit)s, least(total, {Hits.MOST}) - %(offset)s))
-                    FROM counted
-                ) OFFSET %(offset)s
-            )
-            SELECT total, key, name
-            FROM counted LEFT JOIN (page JOIN {table} USING ({PLACE})) ON true
-            ORDER BY rank, {PLACE} DESC
-            """,
-            {
-                **{name: tsquery.render(query, fields) for name, fields in FIELDS_BY_RANK.items()},
-                "limit": limit,
-                "offset": offset,
-            },
-        ).all()
-        return Hits.of(rows)
+        return Hits.of(found.all())
 
     def _quoted(self, name: str) -> str:
         return f'"{self._schema}"."{name}"'

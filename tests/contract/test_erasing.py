@@ -282,7 +282,7 @@ def fails(*_: object) -> Row | None:
 def stale(store: Store, name: str, state: str) -> None:
     """Have a generation look like one that another version fills."""
     with store.tables.writing() as connection:
-        registry = store.tables._generations
+        registry = store.tables._registry.generations
         connection.execute(
             registry.update()
             .where(registry.c.name == name, registry.c.state == state)

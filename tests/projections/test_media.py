@@ -1,6 +1,5 @@
 """The tables of media and attachments: by every way the same rows, and the rows what is shown."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -15,8 +14,6 @@ from refold.domain import attachment, media, streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Event, Recorded
 from refold.infrastructure import commands
-from refold.infrastructure.folding import pages
-from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.media import CONTENT_OF
 from refold.infrastructure.services.attachments import attach_all, list_of_message, show
@@ -25,17 +22,12 @@ from refold.infrastructure.store import Store
 from refold.projections import attachments
 from refold.projections import media as media_table
 from refold.projections.projection import Key, Projection, Row
+from refold.tests.projections.folds import asked, rows, rows_by_family
+
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 BOTH: tuple[Projection, ...] = (media_table, attachments)
 CONTENTS = [b"one", b"two"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pages() -> Iterator[None]:
-    """Three events a page, so that a short history has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "PAGE", 3)
-        yield
 
 
 # --- the same rows by every way ---------------------------------------------------
@@ -47,10 +39,6 @@ MESSAGE = st.sampled_from(["m1", "m2"])
 TYPE = st.sampled_from(["image/png", "text/plain; charset=utf-8"])
 TIME = st.sampled_from(["2026-04-15T14:17:00.000Z", "2026-04-15T14:17:00+02:00"])
 PIXELS = st.none() | st.integers(0, 9)
-
-
-def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
-    return st.tuples(st.just(command), st.fixed_dictionaries(fields))
 
 
 STEPS = st.one_of(
@@ -84,11 +72,11 @@ def test_tables_a_rebuild_and_folds_by_family_say_the_same(steps: list[tuple[str
             store.blobs.put([content])
         take(store, steps)
         store.folder.catch_up()
-        live = rows(store)
+        live = rows(store, BOTH)
 
         rebuilt = store.rebuilder.rebuild(BOTH)
 
-        assert rows(store) == live == rows_by_family(store)
+        assert rows(store, BOTH) == live == rows_by_family(store, BOTH)
         assert all(each.is_equal for each in rebuilt)
         assert_rows_are_what_is_shown(store, live)
         assert_one_id_has_each_content(store, live)
@@ -132,26 +120,6 @@ def assert_one_id_has_each_content(store: Store, live: dict[str, dict[Key, Row]]
         content_hash = sha256(content).hexdigest()
         found = find_media(store, content_hash)
         assert (found and found.media_id) == having.get(content_hash)
-
-
-def rows(store: Store) -> dict[str, dict[Key, Row]]:
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
-        return {
-            each.NAME: {
-                (row[0],): tuple(row)
-                for row in store.tables.rows.scan(connection, current[each.NAME])
-            }
-            for each in BOTH
-        }
-
-
-def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
-    found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in BOTH}
-    for family in {streams.family(record.stream) for record in store.log.page(0, 0, 10_000)}:
-        for table, family_rows in fold_family(store.family(family), BOTH).items():
-            found[table] |= {key: tuple(row) for key, row in family_rows.items()}
-    return found
 
 
 # --- what a row says --------------------------------------------------------------

@@ -1,37 +1,28 @@
 """The tables of pushes: by every way the same rows, and the rows what the log says."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.domain import push, streams
+from refold.domain import push
 from refold.domain.errors import Refused
 from refold.domain.ports import Event, Recorded
 from refold.infrastructure import commands
-from refold.infrastructure.folding import pages
-from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.services.pushes import list_pushes, show_push
 from refold.infrastructure.store import Store
 from refold.projections import push_aliases, pushes
-from refold.projections.projection import Key, Projection, Row
+from refold.projections.projection import Projection
+from refold.tests.projections.folds import asked, rows, rows_by_family
+
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 BOTH: tuple[Projection, ...] = (pushes, push_aliases)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pages() -> Iterator[None]:
-    """Three events a page, so that a short history has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "PAGE", 3)
-        yield
 
 
 # --- the same rows by every way ---------------------------------------------------
@@ -57,10 +48,6 @@ DOCUMENT = st.fixed_dictionaries(
 PAYLOAD = st.dictionaries(st.sampled_from(["reason", "/"]), ODD, max_size=2)
 
 
-def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
-    return st.tuples(st.just(command), st.fixed_dictionaries(fields))
-
-
 STEPS = st.one_of(
     asked("push.record", document=DOCUMENT),
     asked("push.record", document=DOCUMENT),
@@ -79,11 +66,11 @@ def test_tables_views_and_folds_by_family_say_the_same(steps: list[tuple[str, An
     with open_store("memory:") as store:
         take(store, [("push.record", {"document": {"id": "a", "type": "push"}}), *steps])
         store.folder.catch_up()
-        live = rows(store)
+        live = rows(store, BOTH)
 
         rebuilt = store.rebuilder.rebuild(BOTH)
 
-        assert rows(store) == live == rows_by_family(store)
+        assert rows(store, BOTH) == live == rows_by_family(store, BOTH)
         assert all(each.is_equal for each in rebuilt)
         assert_rows_are_views(store)
         assert_every_id_leads_to_its_push(store)
@@ -101,8 +88,8 @@ def take(store: Store, steps: list[tuple[str, Any]]) -> None:
 
 def assert_rows_are_views(store: Store) -> None:
     """A row holds the fold of its stream; what is listed is a part of what is shown."""
-    found = {key[0]: pushes.Row._make(row) for key, row in rows(store)["pushes"].items()}
-    for stream in {key[0] for key in rows(store)["push_aliases"]}:
+    found = {key[0]: pushes.Row._make(row) for key, row in rows(store, BOTH)["pushes"].items()}
+    for stream in {key[0] for key in rows(store, BOTH)["push_aliases"]}:
         events: Any = [event.value for event in store.history(stream)]
         view = push.view(events)
         assert (view is not None) == (stream in found)
@@ -118,27 +105,7 @@ def assert_rows_are_views(store: Store) -> None:
 def assert_every_id_leads_to_its_push(store: Store) -> None:
     claims = {(claim.stream, claim.value) for claim in store.log.claims()[1]}
 
-    assert claims == rows(store)["push_aliases"].keys()
-
-
-def rows(store: Store) -> dict[str, dict[Key, Row]]:
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
-        found = {}
-        for each in BOTH:
-            table = current[each.NAME].table
-            width = len(table.primary_key.columns)
-            read = connection.execute(sa.select(table))
-            found[each.NAME] = {tuple(row[:width]): tuple(row) for row in read}
-        return found
-
-
-def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
-    found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in BOTH}
-    for family in {streams.family(record.stream) for record in store.log.page(0, 0, 10_000)}:
-        for table, family_rows in fold_family(store.family(family), BOTH).items():
-            found[table] |= {key: tuple(row) for key, row in family_rows.items()}
-    return found
+    assert claims == rows(store, BOTH)["push_aliases"].keys()
 
 
 # --- what a row says --------------------------------------------------------------

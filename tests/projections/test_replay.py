@@ -1,39 +1,31 @@
 """Query tables are a fold of the log: folded live, at once or by family, the rows are the same."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.domain import streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Recorded, State
 from refold.infrastructure import commands
-from refold.infrastructure.folding import folder, pages
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
 from refold.projections import catalog, projection
-from refold.projections.projection import Key, Projection, Row
+from refold.projections.projection import Key, Row
+from refold.tests.projections.folds import asked, rows, rows_by_family
+
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 FILES = ["00" * 32, "ff" * 32]
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 DIGESTS = Path(__file__).with_name("golden_digests.txt")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pages() -> Iterator[None]:
-    """Three events a page, so that a short history has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "PAGE", 3)
-        yield
 
 
 # --- the same rows by every way ---------------------------------------------------
@@ -55,10 +47,6 @@ RECORD = st.fixed_dictionaries(
     },
 )
 GOSSIP = st.builds(lambda sha, record: record | {"fileSHA256": sha}, FILE, RECORD)
-
-
-def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
-    return st.tuples(st.just(command), st.fixed_dictionaries(fields))
 
 
 STEPS = st.one_of(
@@ -92,11 +80,11 @@ def test_live_folding_a_rebuild_and_a_fold_by_family_give_the_same_rows(
     with open_store("memory:") as store:
         take(store, [*BEGINNING, *steps], tmp_path_factory)
         store.folder.catch_up()
-        live = rows(store)
+        live = rows(store, catalog.ALL)
 
         rebuilt = store.rebuilder.rebuild(catalog.ALL)
 
-        assert rows(store) == live == rows_by_family(store)
+        assert rows(store, catalog.ALL) == live == rows_by_family(store, catalog.ALL)
         assert all(each.is_equal for each in rebuilt)
         assert_counts_add_up(live)
 
@@ -130,31 +118,6 @@ def assert_counts_add_up(tables: dict[str, dict[Key, Row]]) -> None:
         assert json.loads(tags) == sorted(
             tag for file, tag in tables["file_tags"] if file == sha256
         )
-
-
-def rows(store: Store) -> dict[str, dict[Key, Row]]:
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
-        return {
-            each.NAME: {
-                tuple(row[: len(current[each.NAME].table.primary_key.columns)]): tuple(row)
-                for row in connection.execute(declared(current[each.NAME].table, each))
-            }
-            for each in catalog.ALL
-        }
-
-
-def declared(table: sa.Table, each: Projection) -> sa.Select[Any]:
-    return sa.select(*(table.c[column.name] for column in each.TABLE.columns))
-
-
-def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
-    found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in catalog.ALL}
-    log = store.log.page(0, 0, 10_000)
-    for family in {streams.family(record.stream) for record in log}:
-        for table, family_rows in folder.fold_family(store.family(family), catalog.ALL).items():
-            found[table] |= {key: tuple(row) for key, row in family_rows.items()}
-    return found
 
 
 # --- the meaning of the events ----------------------------------------------------

@@ -1,13 +1,12 @@
 """The tables of repositories: by every way the same rows, and the rows what the log says."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +14,6 @@ from refold.domain import repo, streams
 from refold.domain.errors import Refused
 from refold.domain.ports import Event, Recorded
 from refold.infrastructure import commands
-from refold.infrastructure.folding import pages
-from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.repos import OfRepo, state
 from refold.infrastructure.requests.request import Situation
@@ -24,16 +21,11 @@ from refold.infrastructure.services.repos import is_user_push_allowed, list_repo
 from refold.infrastructure.store import Store
 from refold.projections import repo_permissions, repos
 from refold.projections.projection import Key, Projection, Row
+from refold.tests.projections.folds import asked, rows, rows_by_family
+
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 BOTH: tuple[Projection, ...] = (repos, repo_permissions)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pages() -> Iterator[None]:
-    """Three events a page, so that a short history has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "PAGE", 3)
-        yield
 
 
 # --- the same rows by every way ---------------------------------------------------
@@ -58,10 +50,6 @@ ROLE = st.sampled_from(["canPush", "canAuthorise"])
 NAMES = st.lists(USERNAME, max_size=4)
 
 
-def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
-    return st.tuples(st.just(command), st.fixed_dictionaries(fields))
-
-
 STEPS = st.one_of(
     asked("repo.register", id=ID, document=RECORD),
     asked("repo.change", id=ID, fields=FIELDS, unset=UNSET),
@@ -83,11 +71,11 @@ def test_tables_records_and_folds_by_family_say_the_same(steps: list[tuple[str, 
     with open_store("memory:") as store:
         take(store, [*BEGINNING, *steps])
         store.folder.catch_up()
-        live = rows(store)
+        live = rows(store, BOTH)
 
         rebuilt = store.rebuilder.rebuild(BOTH)
 
-        assert rows(store) == live == rows_by_family(store)
+        assert rows(store, BOTH) == live == rows_by_family(store, BOTH)
         assert all(each.is_equal for each in rebuilt)
         assert_rows_are_records(store)
         assert_listed_is_shown(store)
@@ -119,7 +107,7 @@ def take(store: Store, steps: list[tuple[str, Any]]) -> None:
 
 def assert_rows_are_records(store: Store) -> None:
     """The rows hold the fold of each stream, and nothing else."""
-    tables = rows(store)
+    tables = rows(store, BOTH)
     keys = {streams.family_key(record.stream) for record in store.log.page(0, 0, 10_000)}
     assert tables["repos"].keys() <= {(key,) for key in keys}
     assert {key[:1] for key in tables["repo_permissions"]} <= tables["repos"].keys()
@@ -160,26 +148,6 @@ def assert_urls_are_claimed(store: Store) -> None:
             may = {*each["users"]["canPush"], *each["users"]["canAuthorise"]}
             for name in ("ann", "Bo", "cy"):
                 assert is_user_push_allowed(store, each["url"], name) == (name.lower() in may)
-
-
-def rows(store: Store) -> dict[str, dict[Key, Row]]:
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
-        found = {}
-        for each in BOTH:
-            table = current[each.NAME].table
-            width = len(table.primary_key.columns)
-            read = connection.execute(sa.select(table))
-            found[each.NAME] = {tuple(row[:width]): tuple(row) for row in read}
-        return found
-
-
-def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
-    found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in BOTH}
-    for family in {streams.family(record.stream) for record in store.log.page(0, 0, 10_000)}:
-        for table, family_rows in fold_family(store.family(family), BOTH).items():
-            found[table] |= {key: tuple(row) for key, row in family_rows.items()}
-    return found
 
 
 # --- what a row says --------------------------------------------------------------

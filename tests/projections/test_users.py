@@ -1,6 +1,6 @@
 """The tables of users: by every way the same rows, and the rows what the log says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -15,7 +15,6 @@ from refold.domain.ports import Event, Recorded
 from refold.domain.texts import canonical_json
 from refold.infrastructure import commands
 from refold.infrastructure.commands import blinded
-from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.open import open_store
 from refold.infrastructure.requests.request import Situation
@@ -24,17 +23,12 @@ from refold.infrastructure.services.users import list_users, show_user
 from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, users
 from refold.projections.projection import Key, Projection, Row
+from refold.tests.projections.folds import asked, rows, rows_by_family
+
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 ALL: tuple[Projection, ...] = (users, public_keys, devices)
 LONG = "é" * 600
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pages() -> Iterator[None]:
-    """Three events a page, so that a short history has many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "PAGE", 3)
-        yield
 
 
 # --- the same rows by every way ---------------------------------------------------
@@ -66,10 +60,6 @@ KEY = st.fixed_dictionaries(
 DEVICE = st.fixed_dictionaries(
     {"pubkey": st.sampled_from(["p", "q", "é"])}, optional={"device_name": ODD, "issued_at": ODD}
 )
-
-
-def asked(command: str, /, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, Any]]:
-    return st.tuples(st.just(command), st.fixed_dictionaries(fields))
 
 
 def asked_of_one(
@@ -122,11 +112,11 @@ def test_live_folding_a_rebuild_and_a_fold_by_family_give_the_same_rows(
     with open_store("memory:") as store:
         take(store, [*BEGINNING, *steps])
         store.folder.catch_up()
-        live = rows(store)
+        live = rows(store, ALL)
 
         rebuilt = store.rebuilder.rebuild(ALL)
 
-        assert rows(store) == live == rows_by_family(store)
+        assert rows(store, ALL) == live == rows_by_family(store, ALL)
         assert all(each.is_equal for each in rebuilt)
         assert_rows_are_states(store, live)
         assert_what_is_listed_is_what_is_shown(store)
@@ -180,26 +170,6 @@ def assert_claims_are_those_of_states(store: Store) -> None:
     }
 
     assert {(each.kind, each.value, each.stream) for each in store.log.claims()[1]} == expected
-
-
-def rows(store: Store) -> dict[str, dict[Key, Row]]:
-    with store.tables.reading() as connection:
-        current = store.tables.current(connection)
-        return {
-            each.NAME: {
-                tuple(row[: len(each.TABLE.primary_key.columns)]): tuple(row)
-                for row in store.tables.rows.scan(connection, current[each.NAME])
-            }
-            for each in ALL
-        }
-
-
-def rows_by_family(store: Store) -> dict[str, dict[Key, Row]]:
-    found: dict[str, dict[Key, Row]] = {each.NAME: {} for each in ALL}
-    for family in {streams.family(record.stream) for record in store.log.page(0, 0, 10_000)}:
-        for table, family_rows in fold_family(store.family(family), ALL).items():
-            found[table] |= {key: tuple(row) for key, row in family_rows.items()}
-    return found
 
 
 # --- what a row says --------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Writes query tables back in the format of a legacy store."""
+"""Writes PinShare's `metadata.json`."""
 
 import json
 from collections.abc import Iterable, Iterator
