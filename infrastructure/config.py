@@ -200,8 +200,12 @@ class Storage(BaseSettings):
 
         Raises `BadInput`.
         """
-        way = Connecting(self.password_command, self.insecure_tls, **self.pool.model_dump())
-        return address.parse(url, {**self._options(), **(options or {})}, way)
+        return address.parse(url, {**self._options(), **(options or {})}, self.connecting)
+
+    @property
+    def connecting(self) -> Connecting:
+        """Return how connections to PostgreSQL are made."""
+        return Connecting(self.password_command, self.insecure_tls, **self.pool.model_dump())
 
     def _options(self) -> dict[str, str]:
         """Return what libpq is told, and the schema."""

@@ -14,12 +14,13 @@ import psycopg
 
 from refold.domain import times
 from refold.domain.errors import Conflict, Moved, Unavailable
-from refold.infrastructure import commands
+from refold.infrastructure import commands, config
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.postgres.connection import connect
 from refold.infrastructure.services import files, sessions
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -200,8 +201,8 @@ def _postgres() -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.Error:
+        connect(url, config.of_environment().storage.connecting, autocommit=True).close()
+    except Unavailable:
         print("   the PostgreSQL that the environment names does not answer")
         return False
     return True

@@ -75,8 +75,11 @@ def git_proxy(
 
     Example: refold import git-proxy .data/db --store sqlite:///proxy.db
     """
+    connecting = configuration.read(store, config).storage.connecting
     with _importing(store, config, number) as (opened, advance):
-        report = import_git_proxy(opened, paths, source=source, progress=advance)
+        report = import_git_proxy(
+            opened, paths, source=source, connecting=connecting, progress=advance
+        )
     _show(report, json=json)
 
 

@@ -54,7 +54,7 @@ class InsecureServer(BadInput):
 def connect(
     address: str, connecting: Connecting = ORDINARY, *, autocommit: bool
 ) -> psycopg.Connection:
-    """Return a connection. Raises `Unavailable`."""
+    """Return a connection. Raises `Unavailable`, and what `check` does."""
     return _connect(address, connecting, configure, autocommit=autocommit)
 
 
@@ -64,7 +64,7 @@ def connect_to_store(
     """Return a connection that finds nothing outside PostgreSQL's own schema without its schema.
 
     So what others have put into `public` never takes the place of what a statement means. Raises
-    `Unavailable`.
+    as `connect`.
     """
     return _connect(address, connecting, configure_for_store, autocommit=autocommit)
 
@@ -76,6 +76,7 @@ def _connect(
     *,
     autocommit: bool,
 ) -> psycopg.Connection:
+    check(address, connecting)
     try:
         connection = psycopg.connect(address, autocommit=True, **parameters(address, connecting))
         configure(connection)

@@ -14,10 +14,12 @@ from psycopg import sql
 
 from refold.domain.errors import Unavailable
 from refold.domain.ports import State
+from refold.infrastructure import config
 from refold.infrastructure.folding import workers
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres.binaries import find_binaries
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.infrastructure.postgres.connection import check
 from refold.infrastructure.progress import Progress
 from refold.infrastructure.store import Store
 from refold.scripts.measure import workload
@@ -136,11 +138,12 @@ def prepared(
 ) -> Iterator[Site]:
     """Give a site on the PostgreSQL at `url`, or on a throw-away one with fsync on.
 
-    Raises `Unavailable` when there is none, or no pgbench.
+    Raises `Unavailable` when there is none, or no pgbench, and what `check` does of the url.
     """
     with ExitStack() as lasting:
         folder = Path(lasting.enter_context(TemporaryDirectory(prefix="refold-bench-")))
         if url:
+            check(url, config.of_environment().storage.connecting)
             binaries = with_pgbench()
         else:
             cluster = lasting.enter_context(throwaway())

@@ -29,7 +29,13 @@ from refold.infrastructure.blobs.s3 import S3Blobs
 from refold.infrastructure.config import Media, Pool, Settings, Storage
 from refold.infrastructure.open import open_at, open_store
 from refold.infrastructure.postgres.cluster import throwaway
-from refold.infrastructure.postgres.connection import InsecureServer, NoPassword, check
+from refold.infrastructure.postgres.connection import (
+    InsecureServer,
+    NoPassword,
+    check,
+    connect,
+    connect_to_store,
+)
 from refold.scripts import cli
 from refold.tests.s3_server import S3Server
 
@@ -520,6 +526,15 @@ def test_a_server_elsewhere_needs_a_proof_of_who_it_is(url: str) -> None:
 
     check(verified, ORDINARY)
     check(url, Connecting(insecure_tls=True))
+
+
+@pytest.mark.parametrize("url", REMOTE)
+@pytest.mark.parametrize("connecting", [connect, connect_to_store])
+def test_nothing_connects_to_a_server_elsewhere_without_it(
+    url: str, connecting: Callable[..., psycopg.Connection]
+) -> None:
+    with pytest.raises(InsecureServer):
+        connecting(url, autocommit=True)
 
 
 @pytest.mark.parametrize("url", HERE)

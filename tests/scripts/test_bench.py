@@ -115,6 +115,13 @@ def test_a_row_that_cannot_be_measured_takes_no_other_with_it(
     assert ran.json["failed"] == {"broken": why}
 
 
+def test_a_server_elsewhere_is_measured_with_verified_tls_alone(refold: Refold) -> None:
+    ran = refold("bench", "--quick", "--postgres", "postgresql://192.0.2.1/postgres")
+
+    assert ran.code == 1
+    assert ran.sentence.startswith("PostgreSQL at 192.0.2.1 is not on this machine")
+
+
 def test_a_row_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
     ran = bench(tmp_path, "--rows", "everything")
 

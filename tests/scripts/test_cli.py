@@ -5,6 +5,7 @@ import re
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -852,6 +853,19 @@ def test_a_configuration_names_a_postgresql_store_by_its_parts(
 
 
 # --- the whole story --------------------------------------------------------------
+
+
+def test_the_demonstration_asks_no_server_elsewhere_without_verified_tls(
+    refold: Refold, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    parts = urlsplit(postgres_url)
+    url = f"{postgres_url.replace(str(parts.hostname), 'db.example')}?hostaddr={parts.hostname}"
+    monkeypatch.setenv("REFOLD_DEMO_POSTGRES", url)
+
+    ran = refold("demo")
+
+    assert ran.code == 1
+    assert "PostgreSQL at db.example is not on this machine" in ran.err
 
 
 def test_the_demonstration_shows_the_main_job(

@@ -10,6 +10,7 @@ from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -54,6 +55,21 @@ def test_an_import_prints_refusals_and_notes_for_a_person(refold: Refold) -> Non
     assert any(line.endswith("ghost.pinshare has a role and is no user") for line in lines)
     [repo] = [line for line in lines if "repos.json:" in line]
     assert repo.startswith(f"refused {MONGO / 'repos.json'}:9 repos ")
+
+
+def test_a_git_proxy_elsewhere_is_asked_nothing_without_verified_tls(
+    refold: Refold, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    parts = urlsplit(postgres_url)
+    url = f"{postgres_url.replace(str(parts.hostname), 'db.example')}?hostaddr={parts.hostname}"
+
+    refused = refold("import", "git-proxy", url, "--store", STORE)
+    monkeypatch.setenv("REFOLD_INSECURE_TLS", "1")
+    lifted = refold("import", "git-proxy", url, "--store", STORE)
+
+    assert (refused.code, lifted.code) == (1, 1)
+    assert refused.sentence.startswith("PostgreSQL at db.example is not on this machine: set ssl")
+    assert lifted.sentence.endswith("holds none of git-proxy's tables")
 
 
 def test_single_files_may_be_named(refold: Refold) -> None:

@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.errors import BadInput
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.applications import NAMELESS
-from refold.infrastructure.postgres.connection import available, check, connect
+from refold.infrastructure.postgres.connection import available, connect
 
 MIGRATION: Final = "__migration__"
 """The library's own mark among the trackings."""
@@ -68,7 +68,6 @@ def opened(place: Address, *, has_schema: bool, text_ids: bool) -> Iterator[Tabl
     match place:
         case Postgres():
             schema = place.schema if has_schema else "public"
-            check(place.url, place.connecting)
             with (
                 available(place.url),
                 connect(place.url, place.connecting, autocommit=False) as connection,

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from refold.domain import push, repo, streams, times, user
 from refold.domain.errors import Refused
 from refold.infrastructure import push_documents
+from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.git_proxy.documents import Document, Json
 from refold.infrastructure.legacy.git_proxy.normalising import (
@@ -33,6 +34,7 @@ def import_git_proxy(
     *,
     source: str = "git-proxy",
     actor: str = "import",
+    connecting: Connecting = ORDINARY,
     progress: Progress = quietly,
 ) -> Report:
     """Import what `paths` name: see `open_source`, which checks all of it before anything is done.
@@ -42,7 +44,7 @@ def import_git_proxy(
     record. Sessions that have expired are refused too: nobody could use them.
     """
     importer = Importer(store, source, actor=actor, progress=progress)
-    importer.take(_Reading(store, open_source(paths)))
+    importer.take(_Reading(store, open_source(paths, connecting)))
     return importer.finish()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from refold.domain.errors import BadInput
+from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
     Document,
@@ -33,19 +34,19 @@ class Source:
             yield from part
 
 
-def open_source(paths: Iterable[Path | str]) -> Source:
+def open_source(paths: Iterable[Path | str], connecting: Connecting = ORDINARY) -> Source:
     """Check whole what `paths` name: folders, files (`.gz` too), or one PostgreSQL address.
 
     The collection is what a file's name starts with: users.db, pushes.json.gz. In a folder all
     other names are passed over. A crash copy `x.db~` counts only where there is no `x.db`.
     Raises `BadInput` for what cannot be read, is cut off or too corrupt, or names a collection
-    twice; `Unavailable` for a database.
+    twice; `Unavailable` for a database, and `InsecureServer` for one elsewhere without TLS.
     """
     given = list(paths)
     if any(str(each).startswith(SCHEMES) for each in given):
         if len(given) != 1:
             raise BadInput("a PostgreSQL address stands alone: it names all that git-proxy keeps")
-        return Source([Tables(str(given[0]))])
+        return Source([Tables(str(given[0]), connecting)])
     files = _files(map(Path, given))
     return Source(SourceFile(files[name], name) for name in COLLECTIONS if name in files)
 

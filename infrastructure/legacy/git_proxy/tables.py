@@ -9,7 +9,7 @@ from psycopg.rows import scalar_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from refold.domain.errors import BadInput
-from refold.infrastructure import address
+from refold.infrastructure.address import SCHEMA, Connecting, Postgres
 from refold.infrastructure.codec import parse
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
@@ -28,20 +28,24 @@ class Tables:
     """The tables at an address, counted when it is made and read in one snapshot afterwards.
 
     Columns are fields by git-proxy's names, unknown ones too; a null is an absent field, save that
-    of a password. Raises `Unavailable`, or `BadInput` where git-proxy's tables are not.
+    of a password. Raises `Unavailable`, `InsecureServer`, or `BadInput` where git-proxy's tables
+    are not.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._place = address.Postgres(url, address.SCHEMA).public
-        with available(url), connect(url, autocommit=True) as connection:
+    def __init__(self, url: str, connecting: Connecting) -> None:
+        self._url, self._connecting = url, connecting
+        self._place = Postgres(url, SCHEMA).public
+        with available(url), connect(url, connecting, autocommit=True) as connection:
             self.surveys = tuple(self._surveys(connection))
         if not self.surveys:
             raise BadInput(f"{self._place} holds none of git-proxy's tables")
 
     def __iter__(self) -> Iterator[Document | Refusal]:
         """Yield documents and refusals, those of a table by its key; lines are row numbers."""
-        with available(self._url), connect(self._url, autocommit=False) as connection:
+        with (
+            available(self._url),
+            connect(self._url, self._connecting, autocommit=False) as connection,
+        ):
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             for survey in self.surveys:

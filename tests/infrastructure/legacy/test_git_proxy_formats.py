@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from refold.domain import push
 from refold.domain.errors import BadInput, Unavailable
+from refold.infrastructure.address import Connecting
 from refold.infrastructure.legacy.git_proxy import documents, normalising
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
@@ -39,6 +40,7 @@ from refold.infrastructure.legacy.git_proxy.writing import (
     write_nedb,
 )
 from refold.infrastructure.legacy.importing import Refusal
+from refold.infrastructure.postgres.connection import InsecureServer
 from refold.projections.pushes import canonical_url
 
 Json = dict[str, Any]
@@ -1399,6 +1401,21 @@ def test_a_password_of_a_database_is_shown_nowhere(postgres_url: str) -> None:
 
     assert migration.file.endswith("#migrations")
     assert password not in migration.file + str(refusal.value)
+
+
+def test_tables_elsewhere_are_not_read_without_a_proof_of_who_has_them(
+    postgres_url: str,
+) -> None:
+    parts = urlsplit(postgres_url)
+    url = f"{postgres_url.replace(str(parts.hostname), 'db.example')}?hostaddr={parts.hostname}"
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("CREATE TABLE migrations (id text)")
+
+    with pytest.raises(InsecureServer, match=r"PostgreSQL at db\.example is not on this machine"):
+        open_source([url])
+
+    [survey] = open_source([url], Connecting(insecure_tls=True)).surveys
+    assert survey.collection == "migrations"
 
 
 def test_a_database_of_others_is_refused(postgres_url: str) -> None:
