@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from refold.domain import attachment, media, streams, times
 from refold.domain.errors import Refused
 from refold.domain.ports import Blobs
+from refold.domain.texts import NotASha256, check_sha256
 from refold.domain.uploads import CONTENT, id_of
 from refold.infrastructure.blobs.contents import location
 from refold.infrastructure.codec import canonical
@@ -92,7 +93,8 @@ class _Reading:
                 digest = row.digest
                 if isinstance(row, records.User | records.Session):  # what is sealed of it
                     digest = self._store.vault.blind("import", digest)  # is not to be guessed
-                yield Record(key, self._file, row.rowid, digest, None, asked, part=part)
+                notes = _notes(row)
+                yield Record(key, self._file, row.rowid, digest, None, asked, notes, part)
 
     def _refusal(self, table: str, rowid: int, key: str, reason: str) -> Refusal:
         return Refusal(f"{table} {key}", self._file, rowid, reason)
@@ -114,7 +116,7 @@ class _Reading:
             "pubkey": row.pubkey,
             "x25519_pubkey": row.x25519_pubkey,
             "device_name": row.device_name,
-            "issued_at": row.issued_at.text,
+            "issued_at": row.issued_at,
             "created_at": row.created_at.text,
         }
         return users.AddDevice(id=row.user_id, device=row.id, record=record)
@@ -185,6 +187,16 @@ class _Reading:
             raise Refused(f"file {hash} has {found.size} bytes, its row says {size}")
         if self._blobs.head(hash) is None:
             self._blobs.put(found.chunks(), expected=hash)
+
+
+def _notes(row: Row) -> tuple[str, ...]:
+    if not isinstance(row, records.User) or row.avatar_hash is None:
+        return ()
+    try:
+        check_sha256(row.avatar_hash)
+    except NotASha256:
+        return ("its avatar_hash is no SHA-256",)
+    return ()
 
 
 # --- requests -------------------------------------------------------------------

@@ -22,7 +22,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class User(_Row):
-    """Somebody with an account; `pubkey` is the base58 of 32 bytes, `avatar_hash` a SHA-256."""
+    """Somebody with an account; `pubkey` is the base58 of 32 bytes, `avatar_hash` any text."""
 
     table: ClassVar = "users"
 
@@ -41,7 +41,7 @@ class User(_Row):
 
 @dataclass(frozen=True, slots=True)
 class Device(_Row):
-    """A device of a user; `pubkey` is the base58 of 32 bytes, `issued_at` the client's time."""
+    """A device of a user; `pubkey` is the base58 of 32 bytes, `issued_at` what the client wrote."""
 
     table: ClassVar = "user_devices"
 
@@ -50,7 +50,7 @@ class Device(_Row):
     pubkey: str = field(repr=False)
     x25519_pubkey: str = field(repr=False)
     device_name: str | None
-    issued_at: Time
+    issued_at: str
     created_at: Time
 
     @property

@@ -79,7 +79,7 @@ def user(row: "Row") -> User:
         id=row.name("id"),
         pubkey=row.pubkey("pubkey"),
         display_name=row.maybe(row.text, "display_name"),
-        avatar_hash=row.maybe(row.sum, "avatar_hash"),
+        avatar_hash=row.maybe(row.text, "avatar_hash"),
         is_bot=row.flag("is_bot"),
         created_at=row.time("created_at"),
         updated_at=row.time("updated_at"),
@@ -95,7 +95,7 @@ def device(row: "Row") -> Device:
         pubkey=row.pubkey("pubkey"),
         x25519_pubkey=row.text("x25519_pubkey"),
         device_name=row.maybe(row.text, "device_name"),
-        issued_at=row.time("issued_at"),
+        issued_at=row.text("issued_at"),
         created_at=row.time("created_at"),
     )
 

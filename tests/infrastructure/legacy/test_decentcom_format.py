@@ -230,12 +230,13 @@ def test_base58_has_a_zero_byte_for_each_leading_one() -> None:
         ("users", "pubkey", "0OIl", "pubkey is not base58"),
         ("users", "pubkey", "abc", "pubkey is the base58 of 3 bytes, not of 32"),
         ("users", "pubkey", b"\0" * 32, "pubkey is a blob, not a text"),
-        ("users", "avatar_hash", "AB", "avatar_hash 'AB' is not 64 lower-case hex digits"),
+        ("users", "avatar_hash", b"x", "avatar_hash is a blob, not a text"),
         ("users", "display_name", b"x", "display_name is a blob, not a text"),
         ("users", "is_bot", 2, "is_bot is the number 2, not 0 or 1"),
         ("users", "is_bot", "yes", "is_bot is a text, not 0 or 1"),
         ("user_devices", "pubkey", "abc", "pubkey is the base58 of 3 bytes, not of 32"),
-        ("user_devices", "issued_at", "now", "issued_at 'now' is not a time"),
+        ("user_devices", "issued_at", b"x", "issued_at is a blob, not a text"),
+        ("user_devices", "created_at", "now", "created_at 'now' is not a time"),
         ("user_devices", "user_id", "", "user_id is empty"),
         ("sessions", "expires_at", "never", "expires_at 'never' is not a time"),
         ("sessions", "is_read_only", 1.5, "is_read_only is the number 1.5, not 0 or 1"),
@@ -292,6 +293,14 @@ def test_any_other_text_is_kept_as_it_is(tmp_path: Path, name: str) -> None:
         [attachment] = kept(source.attachments())
 
     assert attachment.filename == name
+
+
+@pytest.mark.parametrize("text", ["", "1713190553", "2026-04-15T14:15:53.123", "a\0b"])
+def test_what_a_client_wrote_is_kept_as_it_is(tmp_path: Path, text: str) -> None:
+    with read(changed(tmp_path, "user_devices", "issued_at", text)) as source:
+        [device] = kept(source.devices())
+
+    assert device.issued_at == text
 
 
 def test_rows_that_refer_to_nothing_are_kept_and_listed(tmp_path: Path) -> None:

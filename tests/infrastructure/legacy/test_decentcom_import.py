@@ -402,6 +402,37 @@ def test_what_depends_on_a_row_that_is_refused_says_so(memory: Store, tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("issued", ["", "1713190553", "2026-04-15T14:15:53.123", "a\0b"])
+def test_a_device_keeps_the_time_that_its_client_wrote(
+    store: Store, tmp_path: Path, issued: str
+) -> None:
+    path = database(tmp_path)
+    execute(path, "UPDATE user_devices SET issued_at = ?", issued)
+
+    report = import_decentcom(store, path)
+
+    [device] = DeviceKeyStore(store).list("user-1")
+    assert device == DeviceKey("device-1", "user-1", *DEVICE_KEYS, "phone", issued, TIME)
+    added = DeviceKeyStore(store).add("user-1", "9Zz", "x", None, issued)
+    assert DeviceKeyStore(store).list("user-1") == [device, added]
+    assert refused(report, "user_devices ") == []
+    assert import_decentcom(store, path).events == 0
+
+
+@pytest.mark.parametrize("avatar", ["", "ABC", HELLO.upper(), "a\0b"])
+def test_an_odd_avatar_is_kept_as_it_stands_and_noted(
+    store: Store, tmp_path: Path, avatar: str
+) -> None:
+    path = database(tmp_path)
+    execute(path, "UPDATE users SET avatar_hash = ?", avatar)
+
+    report = import_decentcom(store, path)
+
+    assert UserStore(store).list() == [User("user-1", PUBKEY, "Ada", avatar, False, TIME, TIME)]
+    assert UserStore(store).update("user-1", avatar_hash=avatar).avatar_hash == avatar
+    assert report.notes == [("users user-1", "its avatar_hash is no SHA-256")]
+
+
 def test_a_pubkey_that_is_here_already_is_refused_by_name(memory: Store, tmp_path: Path) -> None:
     id = UserStore(memory).create(PUBKEY).id
 
