@@ -9,7 +9,7 @@ from refold.domain import user
 from refold.domain.errors import BadInput
 from refold.domain.sealing import Sealed
 from refold.infrastructure import passwords
-from refold.infrastructure.codec import parse
+from refold.infrastructure.codec import EVENTS, parse
 from refold.infrastructure.commands import blinded
 from refold.infrastructure.push_documents import same
 from refold.infrastructure.reading import After, reading
@@ -36,6 +36,14 @@ def show_user(store: Store, id: str) -> dict[str, Any] | None:
     if storable(id) != id:  # no stream has such a name
         return None
     return _document(requests.state(store.history(requests.stream(id))))
+
+
+def is_known(store: Store, id: str) -> bool:
+    """Tell whether there is a user with that id, as the log has it now; nothing sealed is read."""
+    if storable(id) != id:
+        return False
+    stream = requests.stream(id)
+    return requests.state(EVENTS.decode_history(stream, store.log.history(stream))).known
 
 
 def find_user(store: Store, **by: str) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from refold.infrastructure.services import attachments, media, users
 from refold.infrastructure.services.sessions import purge, show_session
 from refold.infrastructure.store import Store
 from refold.infrastructure.ulids import new_ulid
+from refold.projections.columns import storable
 
 
 class NotFound(Refused):
@@ -113,7 +114,7 @@ class UserStore:
         try:
             _run(self._store, self._actor, "user.change", **fields)
         except (user.UnknownUser, IllFormedText) as unknown:
-            raise NotFound(f"user {id!r} not found") from unknown
+            raise _no_user(id) from unknown
         found = self.get_by_id(id)
         if found is None:
             raise NotFound(f"user {id!r} was deleted at once")
@@ -155,8 +156,11 @@ class SessionStore:
         self._store, self._actor = store, actor
 
     def create(self, user_id: str, duration: timedelta, *, read_only: bool = False) -> str:
-        """Begin a session and return its token, which nobody can look up again."""
-        check_word("user id", user_id)
+        """Begin a session and return its token, which nobody can look up again.
+
+        Raises `NotFound` for no user.
+        """
+        _check_user(self._store, user_id)
         began = clock.now(self._store.log)
         try:
             expires_at = times.text(began + duration // timedelta(microseconds=1))
@@ -218,9 +222,11 @@ class MediaStore:
     ) -> str:
         """Keep an upload and return its id: the first one, with its type and uploader, if known.
 
-        Raises `WrongHash` or `WrongSize` for other bytes than was said, and keeps nothing then.
+        Raises `WrongHash` or `WrongSize` for other bytes than was said, `NotFound` for no user, and
+        keeps nothing then.
         """
         _check_size(content_hash, len(data), size_bytes)
+        _check_user(self._store, uploader_id)
         found = media.put(
             self._store,
             [data],
@@ -303,9 +309,11 @@ class AttachmentStore:
     ) -> Attachment:
         """Keep an attachment that no message shows yet.
 
-        Raises `NoSuchBlob` when its bytes were not put, `WrongSize` when they are more or fewer.
+        Raises `NoSuchBlob` when its bytes were not put, `WrongSize` when they are more or fewer,
+        and `NotFound` for no user. Nobody knows of channels yet: any is taken.
         """
         _check_size(content_hash, kept(self._store, content_hash).size, size)
+        _check_user(self._store, uploader_id)
         upload = {
             "id": new_ulid(),
             "channel": channel_id,
@@ -408,6 +416,8 @@ class DeviceKeyStore:
             "issued_at": issued_at,
             "created_at": _now(self._store),
         }
+        if storable(user_id) != user_id:  # nobody has such an id
+            raise _no_user(user_id)
         id = new_ulid()
         fields = {"id": user_id, "device": id, "record": record}
         try:
@@ -415,7 +425,7 @@ class DeviceKeyStore:
         except (Claimed, user.KnownDeviceKey) as taken:
             raise Conflict("another device has this pubkey already") from taken
         except user.UnknownUser as unknown:
-            raise NotFound(f"user {user_id!r} not found") from unknown
+            raise _no_user(user_id) from unknown
         return DeviceKey(id, user_id, **record)
 
     def list(self, user_id: str) -> Sequence[DeviceKey]:
@@ -438,6 +448,15 @@ def _run(store: Store, actor: str, name: str, **fields: object) -> Done:
 
 def _carry_out(store: Store, actor: str, request: Request) -> Done:
     return carry_out(store, request, command_id=uuid4().hex, actor=actor)
+
+
+def _check_user(store: Store, id: str) -> None:
+    if not users.is_known(store, id):
+        raise _no_user(id)
+
+
+def _no_user(id: str) -> NotFound:
+    return NotFound(f"user {id!r} not found")
 
 
 def _now(store: Store) -> str:

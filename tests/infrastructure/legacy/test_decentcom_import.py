@@ -322,7 +322,7 @@ def test_several_rows_of_one_content_keep_their_ids_and_the_first_one_has_it(
     media = MediaStore(store)
     assert [row[0] for row in rows(store, "media")] == ["media-1", "media-2", "media-3"]
     assert {media.get(f"media-{number}") for number in (1, 2, 3)} == {b"hello"}
-    assert media.put(HELLO, "text/plain", 5, "ada", b"hello") == "media-1"
+    assert media.put(HELLO, "text/plain", 5, "user-1", b"hello") == "media-1"
     media.delete("media-1")
     assert media.get_by_content_hash(HELLO) == ("text/plain", b"hello")
 
@@ -330,14 +330,14 @@ def test_several_rows_of_one_content_keep_their_ids_and_the_first_one_has_it(
 def test_a_content_that_is_here_already_keeps_its_id_beside_the_imported_one(
     store: Store, tmp_path: Path
 ) -> None:
-    media = MediaStore(store)
-    id = media.put(HELLO, "image/png", 5, "ada", b"hello")
+    media, ada = MediaStore(store), UserStore(store).create("ada").id
+    id = media.put(HELLO, "image/png", 5, ada, b"hello")
 
     report = import_decentcom(store, database(tmp_path), media_folder(tmp_path))
 
     assert refused(report, "media ") == []
     assert media.get("media-1") == b"hello"
-    assert media.put(HELLO, "text/plain", 5, "ada", b"hello") == id
+    assert media.put(HELLO, "text/plain", 5, ada, b"hello") == id
 
 
 def test_a_row_that_is_refused_is_no_contents_first(memory: Store, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_row_that_is_refused_is_no_contents_first(memory: Store, tmp_path: Pat
     assert refused(report, "media ") == [
         ("media media-1", "decentcom.db", 1, "'none' is not a MIME type such as image/png")
     ]
-    assert MediaStore(memory).put(HELLO, "text/plain", 5, "ada", b"hello") == "media-2"
+    assert MediaStore(memory).put(HELLO, "text/plain", 5, "user-1", b"hello") == "media-2"
 
 
 def test_a_file_of_an_attachment_alone_is_no_stray(memory: Store, tmp_path: Path) -> None:

@@ -201,6 +201,7 @@ def test_no_upload_is_larger_than_the_store_takes_however_it_comes(
     name = sha256(content).hexdigest()
     attached = {"channel": "c", "uploader": "ada", "filename": "a", "mime_type": "a/b"}
     with open_store("memory:") as store:
+        run(store, "user.register", id="ada", profile={})
         kept = {"content_hash": name, "mime_type": "a/b", "uploader": "ada"}
         ways: list[Callable[[], object]] = [
             lambda: put(store, chunks, id="1", mime_type="a/b", uploader="ada", cap=1 << 30),
@@ -216,7 +217,7 @@ def test_no_upload_is_larger_than_the_store_takes_however_it_comes(
                 way()
 
         assert sum(1 for _ in chunks) == 10_000 - most // 1_000 - 1  # that were not read
-        assert store.log.heads()[0].position == 0
+        assert store.log.heads()[0].position == 1  # ada
         assert put(store, [content[1:]], id="1", mime_type="a/b", uploader="ada").size_bytes == most
 
 

@@ -66,6 +66,13 @@ def store(
         yield store
 
 
+@pytest.fixture
+def people(store: Store) -> None:
+    """Those whose sessions, media and attachments the tests make."""
+    for id in ("ada", "bo", "cy", "di", "01HV"):
+        run(store, "user.register", id=id, profile={})
+
+
 # --- users ----------------------------------------------------------------------------
 
 
@@ -186,6 +193,7 @@ def test_ids_are_ulids_in_the_order_they_were_made(store: Store) -> None:
 # --- sessions -------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("people")
 def test_a_session_is_created_and_got_and_expires_in_the_future(store: Store) -> None:
     sessions = SessionStore(store)
 
@@ -200,6 +208,7 @@ def test_a_session_is_created_and_got_and_expires_in_the_future(store: Store) ->
     assert sessions.get(token[:-1]) is sessions.get("") is sessions.get("\ud800") is None
 
 
+@pytest.mark.usefixtures("people")
 def test_a_session_may_be_read_only(store: Store) -> None:
     sessions = SessionStore(store)
     tokens = [sessions.create("01HV", DAY, read_only=flag) for flag in (True, False)]
@@ -209,6 +218,7 @@ def test_a_session_may_be_read_only(store: Store) -> None:
     assert [session and session.is_read_only for session in found] == [True, False]
 
 
+@pytest.mark.usefixtures("people")
 def test_only_expired_sessions_are_deleted_as_expired(store: Store) -> None:
     sessions = SessionStore(store)
     live = sessions.create("01HV", DAY)
@@ -223,6 +233,7 @@ def test_only_expired_sessions_are_deleted_as_expired(store: Store) -> None:
             sessions.delete(token)
 
 
+@pytest.mark.usefixtures("people")
 def test_a_session_whose_time_is_over_is_never_returned(store: Store) -> None:
     sessions = SessionStore(store)
     over, soon = sessions.create("01HV", -DAY), sessions.create("01HV", timedelta(seconds=0.3))
@@ -235,6 +246,7 @@ def test_a_session_whose_time_is_over_is_never_returned(store: Store) -> None:
     assert sessions.delete_expired() == 2
 
 
+@pytest.mark.usefixtures("people")
 def test_a_deleted_session_is_gone_and_cannot_be_deleted_again(store: Store) -> None:
     sessions = SessionStore(store)
     token, other, expired = (sessions.create("01HV", each) for each in (DAY, DAY, -DAY))
@@ -249,6 +261,7 @@ def test_a_deleted_session_is_gone_and_cannot_be_deleted_again(store: Store) -> 
             sessions.delete(gone)
 
 
+@pytest.mark.usefixtures("people")
 def test_a_session_that_never_ends_is_refused_by_name(store: Store) -> None:
     with pytest.raises(BadInput, match="a session cannot last for"):
         SessionStore(store).create("01HV", timedelta.max)
@@ -263,6 +276,7 @@ def test_sessions_of_other_systems_are_none_of_decentcoms(store: Store) -> None:
     assert SessionStore(store).get("nobody's") is None
 
 
+@pytest.mark.usefixtures("people")
 def test_tokens_are_kept_nowhere(store: Store, tmp_path: Path) -> None:
     sessions = SessionStore(store)
     tokens = [sessions.create("01HV", each) for each in (DAY, DAY, -DAY)]
@@ -281,6 +295,7 @@ def test_tokens_are_kept_nowhere(store: Store, tmp_path: Path) -> None:
 # --- media ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("people")
 def test_what_is_put_twice_has_its_first_id_type_and_uploader(store: Store) -> None:
     media = MediaStore(store)
 
@@ -305,22 +320,24 @@ def test_media_that_are_not_there_are_none_and_deleting_them_is_no_error(store: 
     assert store.log.heads()[0].position == 0
 
 
+@pytest.mark.usefixtures("people")
 @pytest.mark.parametrize(
     ("hash", "size", "why"), [("ab" * 32, 5, WrongHash), (HASH, 4, WrongSize), (HASH, 6, WrongSize)]
 )
 def test_other_bytes_than_was_said_are_refused_and_not_kept(
     store: Store, hash: str, size: int, why: type[Exception]
 ) -> None:
-    media = MediaStore(store)
+    media, before = MediaStore(store), store.log.heads()
 
     with pytest.raises(why):
         media.put(hash, "text/plain", size, "ada", HELLO)
 
     assert media.get_by_content_hash(HASH) is None
     assert list(store.blobs.list()) == []
-    assert store.log.heads()[0].position == 0
+    assert store.log.heads() == before
 
 
+@pytest.mark.usefixtures("people")
 def test_of_many_who_put_one_content_at_once_all_get_one_id(store: Store) -> None:
     media, line_up = MediaStore(store), Barrier(4, timeout=30)
     contents = [f"content {number}".encode() for number in range(10)]
@@ -334,12 +351,13 @@ def test_of_many_who_put_one_content_at_once_all_get_one_id(store: Store) -> Non
         return ids
 
     with ThreadPoolExecutor(line_up.parties) as pool:
-        first, *others = pool.map(race, "abcd")
+        first, *others = pool.map(race, ("ada", "bo", "cy", "di"))
 
     assert others == [first] * 3
     assert sorted(row[0] for row in rows(store, "media")) == sorted(first)
 
 
+@pytest.mark.usefixtures("people")
 def test_lost_and_damaged_bytes_are_errors_with_their_hash(store: Store, tmp_path: Path) -> None:
     media = MediaStore(store)
     id = media.put(HASH, "text/plain", 5, "ada", HELLO)
@@ -356,6 +374,7 @@ def test_lost_and_damaged_bytes_are_errors_with_their_hash(store: Store, tmp_pat
             get()
 
 
+@pytest.mark.usefixtures("people")
 def test_deleted_media_leave_their_bytes_to_the_attachments_that_have_them(store: Store) -> None:
     media, attachments = MediaStore(store), AttachmentStore(store)
     id = media.put(HASH, "text/plain", 5, "ada", HELLO)
@@ -376,7 +395,7 @@ def test_deleted_media_leave_their_bytes_to_the_attachments_that_have_them(store
 
 
 @pytest.fixture
-def attachments(store: Store) -> AttachmentStore:
+def attachments(store: Store, people: None) -> AttachmentStore:
     """Attachments, with the bytes that they need."""
     MediaStore(store).put(HASH, "text/plain", 5, "ada", HELLO)
     return AttachmentStore(store)
@@ -502,6 +521,32 @@ def test_a_device_key_that_any_device_has_is_a_conflict(store: Store) -> None:
 def test_a_device_needs_a_user(store: Store) -> None:
     with pytest.raises(NotFound, match="user '01HV' not found"):
         DeviceKeyStore(store).add("01HV", "9Zz", "x", None, "2026-04-09T18:06:40Z")
+
+
+# --- those that all of them are of ----------------------------------------------------
+
+
+@pytest.mark.parametrize("id", [*ODD_IDS, "gone", "erased"])
+def test_what_is_nobodys_is_not_kept(store: Store, id: str) -> None:
+    for name, verb in (("gone", "user.delete"), ("erased", "user.erase")):
+        run(store, "user.register", id=name, profile={"username": name})
+        run(store, verb, id=name)
+    other = b"other"
+    store.blobs.put([other])
+    before, kept = store.log.heads(), list(store.blobs.list())
+    attached = ("general", id, "a.txt", sha256(other).hexdigest(), 5, "text/plain")
+
+    for create in (
+        lambda: SessionStore(store).create(id, DAY),
+        lambda: MediaStore(store).put(HASH, "text/plain", 5, id, HELLO),
+        lambda: AttachmentStore(store).create(*attached),
+        lambda: DeviceKeyStore(store).add(id, "9Zz", "x", None, "2026-04-09T18:06:40Z"),
+    ):
+        with pytest.raises(NotFound, match=re.escape(f"user {id!r} not found")):
+            create()
+
+    assert store.log.heads() == before
+    assert list(store.blobs.list()) == kept
 
 
 # --- from engine to engine ------------------------------------------------------------
