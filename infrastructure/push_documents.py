@@ -19,7 +19,7 @@ def cut(document: Mapping[str, Any]) -> tuple[Json, dict[str, str], list[bytes]]
     """Return `document` without its big strings, what was cut out where, and their bytes.
 
     The bytes are UTF-8 with surrogatepass, each content once. `document` itself is not changed.
-    Raises `NotStorable` when it is nested deeper than an event may be.
+    Raises `NotStorable` when it is nested deeper than an event may be, or a key is no text.
     """
     blobs: dict[str, str] = {}
     contents: dict[str, bytes] = {}
@@ -33,6 +33,8 @@ def cut(document: Mapping[str, Any]) -> tuple[Json, dict[str, str], list[bytes]]
                 contents[blobs[pointer]] = content
                 return None
             case dict():
+                if not all(isinstance(key, str) for key in value):
+                    raise NotStorable("a key of a document is not a text")
                 return {
                     key: without(inner, f"{pointer}/{_escaped(key)}", depth + 1)
                     for key, inner in value.items()

@@ -78,6 +78,9 @@ class SessionStore:
         carry_out(self._store, request, command_id=uuid4().hex, actor=self._actor)
 
     def _expiry(self, session: Session) -> str:
+        """Return when a session expires. Raises `BadInput` for what is no session."""
+        if not isinstance(session, Mapping):
+            raise BadInput(f"a session is an object, not a {type(session).__name__}")
         cookie = session.get("cookie")
         expires = cookie.get("expires") if isinstance(cookie, Mapping) else None
         if isinstance(expires, str):

@@ -129,9 +129,10 @@ class Sink:
 
     def create_repo(self, document: Json, *, command_id: str | None = None) -> Json:
         """Make a repository known and return it, with its `_id`. Raises `Claimed` for its url."""
+        _check_object(document)
         id = document.get("_id") or _new_id(command_id)
         register = parse("repo.register", {"id": id, "document": _fields(document)})
-        self._carry_out(command_id, register, *_roles(id, {}, document.get("users") or {}))
+        self._carry_out(command_id, register, *_roles(id, {}, _users(document)))
         found = self.get_repo_by_id(id)
         if found is None:
             raise repo.UnknownRepo(f"Repo not found: {id} was removed at once")
@@ -145,13 +146,14 @@ class Sink:
         Its `users`, where they are given, replace those who had a role. An unknown repository, or
         nothing to set, is no error. Raises `Claimed` for a url.
         """
+        _check_object(document)
         id = document.get("_id")
         if not isinstance(id, str):
             raise BadInput("a repo is updated by its _id")
         known = self.get_repo_by_id(id)
         if known:
             fields = {"id": id, "fields": _fields(document), "unset": list(unset)}
-            roles = _roles(id, known["users"], document.get("users") or {})
+            roles = _roles(id, known["users"], _users(document))
             self._carry_out(command_id, parse("repo.change", fields), *roles)
 
     def add_user_can_push(self, id: str, username: str) -> None:
@@ -214,8 +216,10 @@ class Sink:
 
         Raises `user.EmptyField`, `UserExists` and `DuplicateSSHKeyError`.
         """
+        _check_object(document)
         for name in ("username", "gitAccount", "email"):
-            if not str(document.get(name) or "").strip():
+            value = document.get(name)
+            if not (value.strip() if isinstance(value, str) else value):
                 raise user.EmptyField(f"{name} cannot be empty")
         id = document.get("_id") or _new_id(command_id)
         self._register(command_id, id, document)
@@ -233,6 +237,7 @@ class Sink:
         were there. Raises `user.UnknownUser` for a document with neither name nor known `_id`,
         `UserExists` and `DuplicateSSHKeyError`.
         """
+        _check_object(document)
         known = self._known(document)
         if known is None:
             if not document.get("username"):
@@ -290,7 +295,12 @@ class Sink:
         profile, password = _profile(document)
         fields = {"id": id, "profile": profile, "password_hash": password}
         keys = _keys(id, (), document.get("publicKeys"))
-        self._change_user(command_id, document, parse("user.register", fields), *keys)
+        try:
+            self._change_user(command_id, document, parse("user.register", fields), *keys)
+        except (UserExists, DuplicateSSHKeyError, user.KnownUser):
+            if self.find_user(document.get("username") or ""):  # what git-proxy looks at first
+                raise _name_exists(document) from None
+            raise
 
     def _change_user(self, command_id: str | None, document: Json, *requests: Request) -> None:
         try:
@@ -305,7 +315,7 @@ class Sink:
             name = holder.get("username", taken.holder)
             return DuplicateSSHKeyError(f"SSH key already in use by user '{name}'")
         if taken.kind == user.NAME:
-            return UserExists(f"user {str(document['username']).lower()} already exists")
+            return _name_exists(document)
         if taken.kind == user.EMAIL:
             return UserExists(f"A user with email {str(document['email']).lower()} already exists")
         return UserExists(str(taken))
@@ -341,6 +351,15 @@ def _new_id(command_id: str | None) -> str:
     return "0" * 8 + sha256((command_id or uuid4().hex).encode()).hexdigest()[:16]
 
 
+def _check_object(document: object) -> None:
+    if not isinstance(document, Mapping):
+        raise BadInput(f"a document is an object, not a {type(document).__name__}")
+
+
+def _name_exists(document: Json) -> UserExists:
+    return UserExists(f"user {str(document['username']).lower()} already exists")
+
+
 def _fields(document: Json) -> Json:
     """Return the fields of a repository that are set like any other."""
     return {name: document[name] for name in document if name not in ("_id", "users")}
@@ -352,14 +371,24 @@ def _profile(document: Json) -> tuple[Json, str | None]:
     return {name: document[name] for name in document if name not in own}, document.get("password")
 
 
-def _keys(id: str, old: Sequence[Json], new: Sequence[Json] | None) -> Iterator[Request]:
+def _keys(id: str, old: Sequence[Json], new: list[Json] | None) -> Iterator[Request]:
     """Yield what makes `new` of a user's `old` keys, in that order; without `new` they stay."""
+    if not isinstance(new, list | None):
+        raise BadInput("publicKeys of a user is a list of records")
     gone, added = _difference(old, old if new is None else new)
     for record in gone:
         key = record.get("fingerprint") or record["key"]
         yield parse("user.remove_key", {"id": id, "key": key})
     for record in added:
         yield parse("user.add_key", {"id": id, "record": record})
+
+
+def _users(document: Json) -> dict[str, list[str]]:
+    """Return who is to have a role, by roles: null is nobody. Raises `BadInput`."""
+    users = document.get("users") or {}
+    if not isinstance(users, dict) or not all(isinstance(users[r], list | None) for r in users):
+        raise BadInput("users of a repo are lists of names, by role")
+    return {role: users[role] or [] for role in users}
 
 
 def _roles(

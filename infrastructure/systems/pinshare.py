@@ -267,9 +267,11 @@ def _records(path: Path, known: Mapping[str, FileView]) -> Iterator[Record | Ref
 
 def _fields(meta: Mapping[str, Any]) -> Document:
     """Return the fields of a command that puts `meta`."""
+    if not isinstance(meta, Mapping):
+        raise BadInput(f"a file is an object, not a {type(meta).__name__}")
     unknown = meta.keys() - _FIELDS.keys() - {"lastUpdated", "addedAt", *_MODERATION}
     if unknown:
-        raise BadInput(f"a file has no field {sorted(unknown)[0]!r}")
+        raise BadInput(f"a file has no field {min(unknown, key=str)!r}")
     for name in _MODERATION:
         if meta.get(name):
             raise BadInput(f"{name} is not set by adding a file but by tags, votes and bans")

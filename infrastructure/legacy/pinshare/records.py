@@ -16,6 +16,7 @@ from typing import Final, TextIO
 
 from refold.domain import cids, file, times
 from refold.domain.errors import Refused
+from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.large_object import (
     NOT_UTF8,
     Member,
@@ -63,6 +64,9 @@ def gossip(message: Mapping[str, object]) -> tuple[str, file.Record]:
 
     Raises `Refused` when the record cannot be kept.
     """
+    if not isinstance(message, Mapping):
+        raise _CannotKeep(f"the record is {_what(message)}, not an object")
+    canonical(dict(message))
     fields = _fields(dict(message), [])
     key = _text(fields, "fileSHA256")
     return key, _record(key, fields, [])
@@ -321,6 +325,8 @@ def _what(value: object) -> str:
             return f"the number {str(value)[:40]}"
         case Number(text):
             return f"the number {text[:40]}"
+        case float():
+            return f"the number {value}"
         case str():
             return "a text"
         case list():

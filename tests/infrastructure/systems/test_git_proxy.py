@@ -729,6 +729,26 @@ def test_a_name_is_taken_once_in_any_case(sink: Sink) -> None:
         sink.create_user({**USER, "username": "ALICE", "email": "other@example.com"})
 
 
+@pytest.mark.parametrize("same", [{}, {"_id": "own"}, {"publicKeys": [KEY], "oidcId": "sub"}])
+def test_of_all_that_is_taken_the_name_is_told_first(sink: Sink, same: Json) -> None:
+    sink.create_user({**USER, **same})
+
+    for document in ({**USER, **same}, {**USER, **same, "username": "ALICE"}):
+        with pytest.raises(UserExists, match=r"^user alice already exists$"):
+            sink.create_user(document)
+    with pytest.raises(UserExists, match=r"^A user with email alice@example.com already exists$"):
+        sink.create_user({**USER, **same, "_id": "other", "username": "bob"})
+
+
+def test_nobody_has_a_role_that_is_null(sink: Sink) -> None:
+    id = sink.create_repo({**REPO, "users": {"canPush": None, "canAuthorise": ["bob"]}})["_id"]
+    assert (sink.get_repo_by_id(id) or {})["users"] == {"canPush": [], "canAuthorise": ["bob"]}
+
+    sink.update_repo({"_id": id, "users": {"canAuthorise": None}})
+
+    assert (sink.get_repo_by_id(id) or {})["users"] == {"canPush": [], "canAuthorise": []}
+
+
 def test_an_address_is_taken_once_in_any_case(sink: Sink) -> None:
     sink.create_user(USER)
 
