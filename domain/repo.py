@@ -210,10 +210,12 @@ def grant(repo: Repo, id: str, role: Role, username: str, at: str) -> list[Event
 
 
 def revoke(repo: Repo, id: str, role: Role, username: str, at: str) -> list[Event]:
-    """Take a role from somebody; who does not have it stays without."""
+    """Take a role from somebody; of who does not have it, it is a modification alone."""
     _check_known(repo, id)
     username = username.lower()
-    return [AccessRevoked(role, username, at)] if username in repo.having(role) else []
+    if username in repo.having(role):
+        return [AccessRevoked(role, username, at)]
+    return [Changed({"lastModified": at}, ())]
 
 
 def remove(repo: Repo) -> list[Event]:

@@ -58,7 +58,10 @@ def find_user(store: Store, **by: str) -> dict[str, Any] | None:
 def list_users(
     store: Store, query: Mapping[str, object] | None = None, *, after: After = "now"
 ) -> Iterator[dict[str, Any]]:
-    """Yield the users whose profiles have all fields of `query`, in the order they became known."""
+    """Yield the users who have all fields of `query`, in the order they became known.
+
+    In a log of several partitions that is the order in their own, and then that of their ids.
+    """
     wanted = user.lower(query or {})
     columns = {
         users.TEXTS[field]: value
@@ -66,8 +69,9 @@ def list_users(
         if field in users.TEXTS and isinstance(value, str) and is_kept_as_it_is(value)
     }
     for profile, keys in _listed(store, columns, after):
-        if all(name in profile and same(profile[name], value) for name, value in wanted.items()):
-            yield _without_password({**profile, "publicKeys": keys})
+        found = _without_password({**profile, "publicKeys": keys})
+        if all(name in found and same(found[name], value) for name, value in wanted.items()):
+            yield found
 
 
 def find_user_by_git_account(

@@ -165,7 +165,7 @@ class Sink:
         self._run(None, "repo.grant", id=id, role="canAuthorise", username=username)
 
     def remove_user_can_push(self, id: str, username: str) -> None:
-        """Let somebody push no more."""
+        """Let somebody push no more; who could not is a modification, too."""
         self._run(None, "repo.revoke", id=id, role="canPush", username=username)
 
     def remove_user_can_authorise(self, id: str, username: str) -> None:
@@ -204,7 +204,7 @@ class Sink:
         return users.find_user(self._store, public_key=key)
 
     def get_users(self, query: Mapping[str, object] | None = None) -> list[Json]:
-        """Return the users that have all fields of `query`, in the order they became known."""
+        """Return the users that have all fields of `query`, in the order of `users.list_users`."""
         return list(users.list_users(self._store, query))
 
     def verify_password(self, username: str, password: str) -> bool:

@@ -194,8 +194,6 @@ def test_a_role_is_granted_once_whatever_the_case_of_the_name(
     assert after(*history).having(role) == ("alice",)
     assert [after(*history).having(other) for other in ROLES if other != role] == [()]
     assert revoke(after(*history), ID, role, "ALICE", NOW) == [AccessRevoked(role, "alice", NOW)]
-    assert [revoke(after(*history), ID, other, "alice", NOW) for other in ROLES if other != role] \
-        == [[]]  # fmt: skip
 
 
 def test_names_stand_in_the_order_of_grant() -> None:
@@ -214,7 +212,19 @@ def test_the_last_one_to_lose_a_role_leaves_an_empty_list() -> None:
     revoked = revoke(after(*history), ID, "canPush", "ann", NOW)
 
     assert after(*history, *revoked) == Repo(True, ID, URL, (), ())
-    assert revoke(after(*history, *revoked), ID, "canPush", "ann", NOW) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", ["bo", "ANN ", "nul\0", "\ud800", ""])
+def test_to_take_a_role_from_who_has_none_is_a_modification_and_names_nobody(
+    role: Literal["canPush", "canAuthorise"], name: str
+) -> None:
+    known = after(REGISTERED, AccessGranted("canPush", "ann", NOW))
+
+    modified = revoke(known, ID, role, name, NOW)
+
+    assert modified == [Changed({"lastModified": NOW}, ())]
+    assert after(REGISTERED, AccessGranted("canPush", "ann", NOW), *modified) == known
 
 
 @pytest.mark.parametrize("dates", [DATES, {}])

@@ -51,7 +51,7 @@ def test_an_import_prints_refusals_and_notes_for_a_person(refold: Refold) -> Non
     assert ran.code == 0
     lines = ran.out.splitlines()
     assert lines[0].startswith("120 records: 105 imported, 0 unchanged, 15 refused; ")
-    assert Counter(line.split()[0] for line in lines[1:]) == {"refused": 15, "note": 3}
+    assert Counter(line.split()[0] for line in lines[1:]) == {"refused": 15, "note": 5}
     assert any(line.endswith("ghost.pinshare has a role and is no user") for line in lines)
     [repo] = [line for line in lines if "repos.json:" in line]
     assert repo.startswith(f"refused {MONGO / 'repos.json'}:9 repos ")

@@ -1,6 +1,7 @@
 """Imports what a git-proxy keeps: users, repositories, pushes, sessions and migrations."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.git_proxy.documents import Document, Json
 from refold.infrastructure.legacy.git_proxy.normalising import (
     is_email,
+    normal_email,
     normal_names,
     normal_url,
     orphans,
@@ -54,7 +56,9 @@ class _Reading:
     def __init__(self, store: Store, source: Source) -> None:
         self._store, self._source = store, source
         self._collections = {each.file: each.collection for each in source.surveys}
+        self._has_users = "users" in self._collections.values()
         self._usernames: set[str] = set()
+        self._emails: dict[str, tuple[str, str]] = {}
         self._push_ids: dict[str, int] = {}
         self._now = time_ns() // 1_000
 
@@ -86,9 +90,20 @@ class _Reading:
         name, email = profile.get("username"), profile.get("email")
         if name:
             self._usernames.add(name.strip())
-        notes = ("its e-mail is no address",) if email and not is_email(email) else ()
+        notes = [*self._notes_on_email(each.id, email), *_notes_on_keys(keys)]
         request = users.ImportUser(each.id, profile, password, keys)
         return self._sealed(each, request, canonical((profile, password, keys)), notes)
+
+    def _notes_on_email(self, id: str, email: str | None) -> Iterator[str]:
+        normal = normal_email(email)
+        if email is None or not normal:
+            yield "it has no e-mail"
+            return
+        if not is_email(email):
+            yield "its e-mail is no address"
+        first, as_written = self._emails.setdefault(normal, (id, email))
+        if as_written != email:
+            yield f"its e-mail differs from that of users {first} in spaces alone"
 
     def _repo(self, each: Document) -> Record:
         roles = each.data.get("users") or {}
@@ -97,7 +112,7 @@ class _Reading:
         can_push, can_authorise = (normal_names(roles.get(role) or ()) for role in _ROLES)
         document = {name: value for name, value in each.data.items() if name != "users"}
         document["url"] = normal_url(document.get("url"))
-        unknown = orphans((*can_push, *can_authorise), self._usernames) if self._usernames else ()
+        unknown = orphans((*can_push, *can_authorise), self._usernames) if self._has_users else ()
         notes = [f"{name} has a role and is no user" for name in unknown]
         if document["url"] != each.data.get("url"):
             notes.append("its url was written otherwise: it is trimmed now, and ends with .git")
@@ -139,6 +154,12 @@ class _Reading:
         """Return a record whose digest nobody can guess from: what it says is sealed."""
         plain = sha256(said).hexdigest()
         return _record(each, self._store.vault.blind("import", plain), request, notes)
+
+
+def _notes_on_keys(keys: Sequence[Json]) -> Iterator[str]:
+    for fingerprint, keys_of_it in Counter(map(user.key_id, keys)).items():
+        if keys_of_it > 1:
+            yield f"several of its keys have the fingerprint {fingerprint}: the last one counts"
 
 
 _ROLES: Final = ("canPush", "canAuthorise")

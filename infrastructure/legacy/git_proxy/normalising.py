@@ -23,7 +23,7 @@ def normal_url(url: object) -> str:
     if not isinstance(url, str) or not url.strip():
         raise UnusableUrl("the url is blank")
     normal = url.strip().rstrip("/")
-    if not normal.startswith(("http://", "https://")):
+    if not normal.lower().startswith(("http://", "https://")):
         raise UnusableUrl(f"the url {_without_password(normal)!r} is not http or https")
     return normal if normal.endswith(".git") else f"{normal}.git"
 

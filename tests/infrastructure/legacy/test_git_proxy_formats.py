@@ -942,6 +942,7 @@ def test_times_are_in_order_as_the_calendar_has_them(milliseconds: int) -> None:
         ("https://github.com/finos/demo.git", "https://github.com/finos/demo.git"),
         ("https://github.com/Finos/Demo", "https://github.com/Finos/Demo.git"),
         (" http://git.example.com:8443/a/b.git// \n", "http://git.example.com:8443/a/b.git"),
+        ("HTTPS://h/r3", "HTTPS://h/r3.git"),
         ("https://github.com/finos/demo.GIT", "https://github.com/finos/demo.GIT.git"),
     ],
 )

@@ -347,17 +347,69 @@ def test_duplicates_are_listed_with_file_and_line(memory: Store) -> None:
 
 
 @pytest.mark.parametrize("folder", [NEDB, MONGO], ids=["nedb", "mongo"])
-def test_names_that_have_a_role_and_are_no_user_are_listed_and_kept(
+def test_users_without_an_address_and_names_of_no_user_are_listed_and_kept(
     memory: Store, folder: Path
 ) -> None:
     expected = EXPECTED[folder.name]["repos.db" if folder == NEDB else "repos.json"]
 
     report = import_git_proxy(memory, [folder])
 
+    without_email = EXPECTED[folder.name]["users.db" if folder == NEDB else "users.json"]
+    assert without_email["without_email"] == sum(
+        note == "it has no e-mail" for _, note in report.notes
+    )
     orphans = {note.split()[0] for _, note in report.notes if "is no user" in note}
     assert orphans == set(expected["orphan_names"])
     roles = [names for each in Sink(memory).get_repos() for names in each["users"].values()]
     assert orphans <= {name for names in roles for name in names}
+
+
+def test_where_there_are_no_users_nobody_with_a_role_is_one(memory: Store, tmp_path: Path) -> None:
+    path = written(tmp_path, "repos", repo(users={"canPush": ["Ghost"]}))
+    alone = import_git_proxy(memory, [path])
+
+    written(tmp_path, "users")
+    beside = import_git_proxy(memory, [tmp_path])
+
+    assert alone.notes == []  # nothing tells who is a user
+    assert beside.notes == [("repos r", "ghost has a role and is no user")]
+
+
+def test_keys_of_a_user_with_one_fingerprint_are_noted_and_the_last_one_is_kept(
+    memory: Store, tmp_path: Path
+) -> None:
+    keys = [{"key": f"ssh-rsa {name}", "fingerprint": "SHA256:1"} for name in ("AAAA", "BBBB")]
+    other = {"key": KEY, "name": "desk"}
+
+    report = import_git_proxy(
+        memory, [written(tmp_path, "users", user(publicKeys=[keys[0], other, keys[1]]))]
+    )
+
+    assert report.notes == [
+        ("users u-alice", "several of its keys have the fingerprint SHA256:1: the last one counts")
+    ]
+    assert Sink(memory).get_public_keys("alice") == [keys[1], other]
+
+
+def test_addresses_that_are_missing_or_differ_in_spaces_alone_are_noted(
+    memory: Store, tmp_path: Path
+) -> None:
+    users = [
+        user("a", email="dup@x.com", publicKeys=[]),
+        user("b", email=" DUP@x.com ", publicKeys=[]),
+        user("c", email="", publicKeys=[]),
+        user("d", email="  ", publicKeys=[]),
+        user("e", email=None, publicKeys=[]),
+        {"_id": "u-f", "username": "f"},
+    ]
+
+    report = import_git_proxy(memory, [written(tmp_path, "users", *users)])
+
+    assert (report.imported, report.refused) == (6, [])
+    assert report.notes == [
+        ("users u-b", "its e-mail differs from that of users u-a in spaces alone"),
+        *((f"users u-{name}", "it has no e-mail") for name in "cdef"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -619,6 +619,21 @@ def test_a_change_of_roles_is_a_modification(sink: Sink) -> None:
     assert found["lastModified"] > old
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_to_remove_who_is_not_there_is_a_modification_too(sink: Sink, role: str) -> None:
+    old = "2020-01-01T00:00:00.000Z"
+    created = sink.create_repo({**REPO, "dateCreated": old, "lastModified": old})
+
+    ROLES[role][1](sink, created["_id"], "nobody")
+
+    found = sink.get_repo_by_id(created["_id"]) or {}
+    assert found["dateCreated"] == old
+    assert found["lastModified"] > old
+    assert {**found, "lastModified": old} == created
+    [listed] = sink.get_repos()
+    assert listed["lastModified"] == found["lastModified"]
+
+
 def test_a_repository_that_was_deleted_is_gone_and_its_url_free(sink: Sink) -> None:
     id = sink.create_repo(REPO)["_id"]
 
@@ -812,6 +827,11 @@ def test_users_are_filtered_by_name_and_address_in_any_case_and_any_field(sink: 
     assert names(admin=True) == ["bob"]
     assert names(title="Dr") == ["alice"]
     assert names(unknown="x") == []
+    assert names(publicKeys=[]) == ["alice", "bob"]
+    sink.add_public_key("bob", KEY)
+    assert names(publicKeys=[]) == ["alice"]
+    assert names(publicKeys=[KEY]) == ["bob"]
+    assert names(password=HASH) == names(password=None) == []
     assert names() == ["alice", "bob"]
 
 

@@ -547,6 +547,23 @@ def test_nodes_that_repeat_their_records_in_turn_come_to_rest(
 
 
 @pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        ({"a": 1.5}, "tag 'a' is the number 1.5, not a whole number"),
+        ({"a": []}, "tag 'a' is a list, not a whole number"),
+        ({"a": {}}, "tag 'a' is an object, not a whole number"),
+        ({1: 2}, "a key of a document is not a text"),
+        (1.5, "tags is the number 1.5, not an object"),
+    ],
+)
+def test_gossip_that_cannot_be_kept_is_refused_for_what_it_is(
+    memory: Store, tags: object, why: str
+) -> None:
+    with pytest.raises(Refused, match=f"^{why}$"):
+        MetadataStore(memory).apply_gossip_update(record(SHA, tags=tags))
+
+
+@pytest.mark.parametrize(
     "meta",
     [{}, {"fileSHA256": ""}, {"fileSHA256": "odd"}, {"fileSHA256": OTHER, "tags": []}],
 )
