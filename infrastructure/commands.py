@@ -140,7 +140,12 @@ def carry_out_here(
         version = len(events)
         if expected not in (None, version):
             raise Conflict(stream, expected, version)
-        values = request.decide(Situation(store, events, command_id, first))
+        try:
+            values = request.decide(Situation(store, events, command_id, first))
+        except Conflict:  # what it did first, another undid
+            if expected is not None or attempts == ATTEMPTS:
+                raise
+            continue
         if not values:
             position = events[-1].position if events else 0
             home = store.partition(stream)

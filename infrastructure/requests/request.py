@@ -39,7 +39,10 @@ class Request(Protocol):
         ...
 
     def decide(self, now: Situation) -> Sequence[object]:
-        """Return the new values for the stream, or raise `Refused`."""
+        """Return the new values for the stream, or raise `Refused`.
+
+        Raises `Conflict` when what was carried out `first` is undone already: decide again.
+        """
         ...
 
 

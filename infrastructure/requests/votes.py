@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from refold.domain import file, removal_vote, streams, tag_vote
-from refold.domain.errors import CommandIdTaken
+from refold.domain.errors import CommandIdTaken, Conflict
 from refold.domain.ports import Valued
 from refold.infrastructure.requests.files import AddTag, OfFile, state
 from refold.infrastructure.requests.request import Situation
@@ -38,20 +38,31 @@ class CastTagVote(_OfTagVote):
         tag_vote.check(self.voter, self.stance)  # before the tag is added for it
         tagged = _file(now, self.stream())
         if self.tag not in tagged.tags:
-            tagged = self._with_tag(now, tagged)
+            tagged = self._with_tag(now)
         generation = tagged.generations[self.tag]
         return tag_vote.cast(_tag_vote(now.events), self.tag, self.voter, generation, self.stance)
 
-    def _with_tag(self, now: Situation, before: file.File) -> file.File:
-        """Add the tag as a command of its own, one for each generation that it may open."""
+    def _with_tag(self, now: Situation) -> file.File:
+        """Add the tag as a command of its own, one for each generation that it may open.
+
+        Raises `Conflict` when it is gone again, `CommandIdTaken` when the id did something else.
+        """
         add = AddTag(sha256=self.sha256, tag=self.tag)
-        again = before.generations.get(self.tag, 0)
-        command_id = f"{now.command_id}/tag" + (f"/{again + 1}" if again else "")
+        before = now.store.history(add.stream())
+        opened = state(before).generations.get(self.tag, 0)
+        command_id = f"{now.command_id}/tag" + (f"/{opened + 1}" if opened else "")
         now.first(add, command_id)
-        tagged = _file(now, add.stream())
-        if self.tag not in tagged.tags:  # the id was used for another tag, or it is gone again
+        events = now.store.history(add.stream())
+        tagged = state(events)
+        if self.tag in tagged.tags:
+            return tagged
+        made = [event.value for event in events if event.command_id == command_id]
+        if made and not any(self._is_adding(value) for value in made):
             raise CommandIdTaken(command_id, add.stream())
-        return tagged
+        raise Conflict(add.stream(), len(before), len(events))
+
+    def _is_adding(self, value: object) -> bool:
+        return isinstance(value, file.TagAdded) and value.tag == self.tag
 
 
 class WithdrawTagVote(_OfTagVote):
