@@ -130,9 +130,18 @@ def set_body(
     return [*over, Started(subject, body, expires_at, user, read_only)]
 
 
+STEPS_OF_A_LIFETIME: Final = 10
+"""Touches that are kept, at least, of a session in steady use before it would end."""
+
+
 def touch(session: Session, expires_at: int, now: int, step: int) -> list[Event]:
-    """Move the expiry; less than `step` µs is no news, and neither is a session that is over."""
-    if not session.lives(now) or abs(expires_at - session.expires_at) < max(step, 1):
+    """Move the expiry; less than a step is no news, and neither is a session that is over.
+
+    A step is `step` µs, but at most a tenth of what the session has from now on: it would end too
+    early while it is in use.
+    """
+    least = max(min(step, (expires_at - now) // STEPS_OF_A_LIFETIME), 1)
+    if not session.lives(now) or abs(expires_at - session.expires_at) < least:
         return []
     return [Touched(expires_at)]
 

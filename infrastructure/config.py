@@ -46,7 +46,8 @@ class Environment(BaseSettings):
 
     `REFOLD_STORE` is a store's address, `REFOLD_BLOBS` the folder of its blobs, `REFOLD_VAULT_KEY`
     the key of its sealed fields, `REFOLD_SESSION_TOUCH_SECONDS` how far the expiry of a session has
-    to move before that is an event, and `REFOLD_PAYLOAD_BYTES` how large an event may be.
+    to move before that is an event, unless the session is short, and `REFOLD_PAYLOAD_BYTES` how
+    large an event may be.
     """
 
     model_config = SettingsConfigDict(

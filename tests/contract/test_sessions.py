@@ -268,6 +268,40 @@ def test_a_touch_by_less_than_the_configured_step_is_no_event(
     assert len(store.log.stream(STREAM)) == (2 if outcome == "appended" else 1)
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "later", "outcome"),
+    [
+        (20, 1, "unchanged"),  # less than a tenth of what it has
+        (20, 3, "appended"),
+        (600, 59, "unchanged"),
+        (600, 61, "appended"),
+        (43_200, 59, "unchanged"),
+        (43_200, 61, "appended"),
+    ],
+)
+def test_the_step_of_a_short_session_is_a_tenth_of_what_it_has(
+    store: Store, lifetime: int, later: int, outcome: str
+) -> None:
+    expires_at = time_ns() // 1_000 + lifetime * 1_000_000
+    put(store, expires_at=times.text(expires_at))
+
+    done = ask(store, "session.touch", expires_at=times.text(expires_at + later * 1_000_000))
+
+    assert done.outcome == outcome
+
+
+def test_a_session_of_a_second_lives_as_long_as_it_is_used(store: Store) -> None:
+    put(store, expires_at=in_a_second())
+
+    for _ in range(7):
+        sleep(0.2)
+        assert show_session(store, SID)
+        ask(store, "session.touch", expires_at=in_a_second())
+    sleep(1.1)
+
+    assert show_session(store, SID) is None
+
+
 # --- expiry -----------------------------------------------------------------------------
 
 
@@ -464,3 +498,7 @@ def receive_event_at(store: Store, time: str) -> None:
     )
     store.log.receive([record])
     store.log.change_state(State.OPEN)
+
+
+def in_a_second() -> str:
+    return times.text(time_ns() // 1_000 + 1_000_000)

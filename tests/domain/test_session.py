@@ -1,6 +1,8 @@
 """What may happen to a session."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refold.domain.session import (
     Changed,
@@ -114,12 +116,52 @@ def test_a_touch_by_a_step_is_news(expires_at: int) -> None:
 
 @pytest.mark.parametrize("expires_at", [91, 100, 109])
 def test_a_touch_by_less_than_a_step_is_no_news(expires_at: int) -> None:
-    assert touch(after(STARTED), expires_at, now=0, step=STEP) == []
+    assert touch(after(STARTED), expires_at, now=-100, step=STEP) == []
+
+
+@pytest.mark.parametrize(("expires_at", "is_news"), [(110, True), (105, True), (103, False)])
+def test_a_step_is_at_most_a_tenth_of_the_time_that_is_left(expires_at: int, is_news: bool) -> None:
+    expected = [Touched(expires_at)] if is_news else []
+
+    assert touch(after(STARTED), expires_at, now=55, step=1_000) == expected
+
+
+def test_a_touch_to_a_time_that_has_passed_is_news() -> None:
+    assert touch(after(STARTED), 98, now=99, step=STEP) == [Touched(98)]
 
 
 def test_without_a_step_every_move_is_news_but_none_is_not() -> None:
     assert touch(after(STARTED), 101, now=0, step=0) == [Touched(101)]
     assert touch(after(STARTED), 100, now=0, step=0) == []
+
+
+@given(
+    lifetime=st.integers(1, 100),
+    step=st.integers(0, 60),
+    gaps=st.lists(st.sampled_from([0.05, 0.3, 0.9]), min_size=2, max_size=9),
+)
+def test_a_session_that_is_used_once_in_nine_tenths_of_its_lifetime_never_ends(
+    lifetime: int, step: int, gaps: list[float]
+) -> None:
+    now = 0
+    events: list[Event] = [Started(STREAM, "cart: 1", lifetime)]
+
+    for gap in gaps:
+        now += int(gap * lifetime)
+        assert after(*events).lives(now)
+        events += touch(after(*events), now + lifetime, now, step)
+
+
+def test_a_long_session_in_steady_use_costs_an_event_a_step() -> None:
+    hour, second = 3_600_000_000, 1_000_000
+    started = Started(STREAM, "cart: 1", 12 * hour)
+    touches: list[Event] = []
+
+    for now in range(0, hour, second):
+        session = after(started, *touches[-1:])
+        touches += touch(session, now + 12 * hour, now, step=60 * second)
+
+    assert len(touches) == 59
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,19 @@ def test_a_touch_moves_the_expiry_and_nothing_else(sessions: SessionStore) -> No
     assert sessions.get(SID) == first
 
 
+def test_a_short_session_lives_as_long_as_it_is_touched(sessions: SessionStore) -> None:
+    first = session(seconds=1)
+    sessions.set(SID, first)
+
+    for _ in range(7):
+        sleep(0.2)
+        assert sessions.get(SID) == first
+        sessions.touch(SID, session(seconds=1))
+    sleep(1.1)
+
+    assert sessions.get(SID) is None
+
+
 def test_a_touch_brings_no_session_to_life(sessions: SessionStore) -> None:
     sessions.set(SID, session(seconds=-1))
     sessions.touch(SID, session())
