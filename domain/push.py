@@ -14,7 +14,7 @@ from refold.domain.texts import check_word
 
 Document = Mapping[str, object]
 Blobs = Mapping[str, str]
-"""Where strings were cut out of a document: JSON pointer to the SHA-256 of what stood there."""
+"""Where something big was cut out of a document: its JSON pointer and its SHA-256."""
 
 # --- events -------------------------------------------------------------------
 
@@ -154,7 +154,10 @@ Status = Literal["error", "rejected", "canceled", "approved", "pending"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """git-proxy's document of a push; where `blobs` has a string it holds null."""
+    """git-proxy's document of a push.
+
+    Where `blobs` has a string it holds null, where that has a list or object an empty one.
+    """
 
     document: Document
     blobs: Blobs

@@ -1,52 +1,50 @@
-"""Push documents without their big strings: those are kept as blobs, so that events stay small.
+"""Push documents without what is big in them: that is kept as blobs, so that events stay small.
 
 A string of more than 8 KiB stands as null in the document, and its SHA-256 under its JSON pointer.
+A list or object that is still larger than 64 KiB stands there empty, and its blob is its JSON.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from refold.infrastructure.codec import DEEPEST, NotStorable
+from refold.infrastructure.codec import DEEPEST, NotStorable, canonical, parse
 
 LONGEST: Final = 8 * 1024
 """Bytes of a string, in UTF-8, that stays in its document."""
+
+LARGEST: Final = 64 * 1024
+"""Bytes of a list or object, in canonical JSON without what was cut out, that stays there."""
+
+STAYING: Final = frozenset({"", "/attestation", "/attestation/reviewer", "/rejection"})
+"""Objects that stay, however large: `projections.pushes` reads what is in them."""
 
 Json = dict[str, Any]
 
 
 def cut(document: Mapping[str, Any]) -> tuple[Json, dict[str, str], list[bytes]]:
-    """Return `document` without its big strings, what was cut out where, and their bytes.
+    """Return `document` without what is big in it, what was cut out where, and the bytes of that.
 
-    The bytes are UTF-8 with surrogatepass, each content once. `document` itself is not changed.
-    Raises `NotStorable` when it is nested deeper than an event may be, or a key is no text.
+    The bytes of a string are UTF-8 with surrogatepass; each content comes once. `document` itself
+    is not changed. Raises `NotStorable` when it is nested deeper than an event may be, or a key is
+    no text.
     """
-    blobs: dict[str, str] = {}
-    contents: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
+    small = _without_texts(dict(document), "", 1, found)
+    small = _without_parts(document, small, "", found)
+    blobs = _digests(found)
+    return small, blobs, list({blobs[at]: content for at, content in found.items()}.values())
 
-    def without(value: Any, pointer: str, depth: int) -> Any:
-        if depth > DEEPEST:
-            raise NotStorable(f"a document is nested deeper than {DEEPEST} levels")
-        match value:
-            case str() if (content := _big(value)) is not None:
-                blobs[pointer] = sha256(content).hexdigest()
-                contents[blobs[pointer]] = content
-                return None
-            case dict():
-                if not all(isinstance(key, str) for key in value):
-                    raise NotStorable("a key of a document is not a text")
-                return {
-                    key: without(inner, f"{pointer}/{_escaped(key)}", depth + 1)
-                    for key, inner in value.items()
-                }
-            case list() | tuple():
-                return [
-                    without(inner, f"{pointer}/{n}", depth + 1) for n, inner in enumerate(value)
-                ]
-            case _:
-                return value
 
-    return without(dict(document), "", 1), blobs, list(contents.values())
+def forms(document: Mapping[str, Any]) -> list[tuple[Json, dict[str, str]]]:
+    """Return the forms in which events hold a document: as `cut` has it, and older ones.
+
+    In those only strings were cut out.
+    """
+    found: dict[str, bytes] = {}
+    older = _without_texts(dict(document), "", 1, found)
+    newest, blobs, _ = cut(document)
+    return [(newest, blobs)] if newest == older else [(newest, blobs), (older, _digests(found))]
 
 
 def restore(
@@ -54,7 +52,7 @@ def restore(
     blobs: Mapping[str, str],
     get: Callable[[str], Iterable[bytes]],
 ) -> Json:
-    """Return `document` with its strings put back; `get` gives a content's bytes by its SHA-256.
+    """Return `document` with what was cut out put back; `get` gives bytes by their SHA-256.
 
     `document` itself is not changed.
     """
@@ -69,7 +67,10 @@ def restore(
                 copied.add(tuple(way[:depth]))
                 place[key] = place[key].copy()
             place = place[key]
-        place[_key(place, last)] = b"".join(get(digest)).decode("utf-8", "surrogatepass")
+        key = _key(place, last)
+        content = b"".join(get(digest))
+        is_text = place[key] is None
+        place[key] = content.decode("utf-8", "surrogatepass") if is_text else parse(content)
     return whole
 
 
@@ -93,6 +94,68 @@ def below(field: str, blobs: Mapping[str, str]) -> Json:
         for pointer, digest in blobs.items()
         if pointer.split("/")[1] == _escaped(field)
     }
+
+
+def _without_texts(value: Any, pointer: str, depth: int, found: dict[str, bytes]) -> Any:
+    """Return `value` without its big strings, whose bytes go to `found`."""
+    if depth > DEEPEST:
+        raise NotStorable(f"a document is nested deeper than {DEEPEST} levels")
+    match value:
+        case str() if (content := _big(value)) is not None:
+            found[pointer] = content
+            return None
+        case dict():
+            if not all(isinstance(key, str) for key in value):
+                raise NotStorable("a key of a document is not a text")
+            return {
+                key: _without_texts(inner, f"{pointer}/{_escaped(key)}", depth + 1, found)
+                for key, inner in value.items()
+            }
+        case list() | tuple():
+            return [
+                _without_texts(inner, f"{pointer}/{n}", depth + 1, found)
+                for n, inner in enumerate(value)
+            ]
+        case _:
+            return value
+
+
+def _without_parts(whole: Any, small: Any, pointer: str, found: dict[str, bytes]) -> Any:
+    """Return `small`, which is `whole` without big strings, without its large parts.
+
+    The innermost go first. Their bytes go to `found`, in place of what was cut out of them.
+    """
+    if not isinstance(small, dict | list) or _fits(small):
+        return small
+    rest: Any
+    if isinstance(small, dict):
+        rest = {
+            key: _without_parts(whole[key], inner, f"{pointer}/{_escaped(key)}", found)
+            for key, inner in small.items()
+        }
+    else:
+        rest = [
+            _without_parts(whole[n], inner, f"{pointer}/{n}", found)
+            for n, inner in enumerate(small)
+        ]
+    if pointer in STAYING or _fits(rest):
+        return rest
+    for inside in [each for each in found if each.startswith(f"{pointer}/")]:
+        del found[inside]
+    found[pointer] = canonical(whole)
+    return type(rest)()
+
+
+def _fits(part: dict[str, Any] | list[Any]) -> bool:
+    """Tell whether a part stays; what has no JSON does, and is refused where it is written."""
+    try:
+        return len(canonical(part)) <= LARGEST
+    except NotStorable:
+        return True
+
+
+def _digests(found: Mapping[str, bytes]) -> dict[str, str]:
+    return {pointer: sha256(content).hexdigest() for pointer, content in found.items()}
 
 
 def _big(text: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """Pushes: what git-proxy audited, where each stands, and what a listing shows of it.
 
-The document is git-proxy's own, as of the last decision, without its big strings; `summary` is
+The document is git-proxy's own, as of the last decision, without what is big in it; `summary` is
 the small part of it that a listing shows, so that no listing reads the document.
 """
 
@@ -53,8 +53,8 @@ TABLE: Final = table(
     integer("said_decided_us", "when its document says that it was decided, in µs", null=True),
     log_position("last_position", "position of its last event"),
     text("summary", "what a listing shows, JSON under 2 kB; what does not fit is left out"),
-    text("document", "the whole document, JSON; where blobs has a string there is null"),
-    text("blobs", "strings over 8 KiB, JSON: their JSON pointer and the SHA-256 of their bytes"),
+    text("document", "the document, JSON; null, [] or {} stands for what is in blobs"),
+    text("blobs", "strings over 8 KiB, lists and objects over 64: their JSON pointers and SHA-256"),
 )
 TABLE.dialect_options["sqlite"]["with_rowid"] = True  # rows this wide make a deep tree of keys
 INDEXES: Final = (

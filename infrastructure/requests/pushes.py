@@ -95,7 +95,7 @@ class DeletePush(OfPush):
 
 
 def _cut(field: str, payload: Mapping[str, Any] | None) -> tuple[Any, dict[str, str], list[bytes]]:
-    """Return a field of the document without its big strings; see `push_documents.cut`."""
+    """Return a field of the document without what is big in it; see `push_documents.cut`."""
     document, blobs, contents = push_documents.cut({field: payload})
     return document[field], blobs, contents
 

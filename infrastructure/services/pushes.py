@@ -1,6 +1,6 @@
 """Pushes as git-proxy asks for them: one whole document, listings without steps, activity."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -45,7 +45,7 @@ class PushActivity:
 def show_push(store: Store, id: str) -> dict[str, Any]:
     """Return git-proxy's document of a push, by any of its ids, as the log has it now.
 
-    Raises `UnknownPush`, and what the store of blobs raises when a big string is missing.
+    Raises `UnknownPush`, and what the store of blobs raises when something big is missing.
     """
     request = OfPush(id=id)
     stream = store.log.holder(*request.found_by()) or request.stream()
@@ -81,8 +81,9 @@ def list_pushes(
             return [_parsed(summary) for summary in summaries]
         found = found.add_columns(table.c.document, table.c.blobs)
         end = None if limit is None else offset + limit
+        asked = push_documents.forms(by_document)
         with tables.connection.execution_options(yield_per=100).execute(found) as rows:
-            fitting = (row[0] for row in rows if _has_fields(row[1], row[2], by_document))
+            fitting = (row[0] for row in rows if _has_fields(row[1], row[2], asked))
             return [_parsed(summary) for summary in islice(fitting, offset, end)]
 
 
@@ -131,15 +132,19 @@ def _split(
     return by_column, by_document
 
 
-def _has_fields(document: str, blobs: str, query: Mapping[str, object]) -> bool:
-    """Tell whether a document has all fields of `query`, cut-out strings included."""
+def _has_fields(
+    document: str, blobs: str, asked: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]
+) -> bool:
+    """Tell whether a document has all fields that are asked for, in one of the forms of each."""
     kept, cut_out = _parsed(document), _parsed(blobs)
-    asked, digests, _ = push_documents.cut(query)
     return all(
         name in kept
-        and push_documents.same(kept[name], asked[name])
-        and push_documents.below(name, cut_out) == push_documents.below(name, digests)
-        for name in query
+        and any(
+            push_documents.same(kept[name], fields[name])
+            and push_documents.below(name, cut_out) == push_documents.below(name, digests)
+            for fields, digests in asked
+        )
+        for name in asked[0][0]
     )
 
 

@@ -1,4 +1,4 @@
-"""Big strings of a push are cut out of its document and put back, wherever they stand."""
+"""What is big in a push is cut out of its document and put back, wherever it stands."""
 
 import copy
 from hashlib import sha256
@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.infrastructure.codec import NotStorable
-from refold.infrastructure.push_documents import LONGEST, below, cut, restore, same
+from refold.infrastructure.codec import NotStorable, canonical
+from refold.infrastructure.push_documents import LARGEST, LONGEST, below, cut, forms, restore, same
 
 BIG = "x" * (LONGEST + 1)
 KEYS = st.text(st.sampled_from("ab/~01\0\ud800"), max_size=3)
+LINES = ["diff - +line"] * (LARGEST // 15 + 1)
 TEXTS = st.sampled_from(["", BIG, "é" * LONGEST, "\ud800" * LONGEST, "\0" * LONGEST + "x", "small"])
+PARTS = st.sampled_from([LINES, LINES[:-2], {str(n): "ü\ud800" for n in range(LARGEST // 10)}])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXTS,
+    st.none() | st.booleans() | st.integers() | TEXTS | PARTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
@@ -59,6 +61,76 @@ def test_null_stays_null() -> None:
 
     assert small == {"null": None, "big": None}
     assert restore(small, blobs, lambda _: [content]) == {"null": None, "big": BIG}
+
+
+def test_a_list_of_64_kib_stays_and_one_byte_more_goes() -> None:
+    fits = [*["x" * 6] * 7_000, "x" * (LARGEST - 63_004)]
+    too_long = ["x" * 7, *fits[1:]]
+
+    document, blobs, contents = cut({"fits": fits, "a": [1, {"b/c~": too_long}]})
+
+    assert len(canonical(fits)) == LARGEST
+    assert document == {"fits": fits, "a": [1, {"b/c~": []}]}
+    assert contents == [canonical(too_long)]
+    assert blobs == {"/a/1/b~1c~0": sha256(canonical(too_long)).hexdigest()}
+
+
+def test_a_large_object_leaves_an_empty_one() -> None:
+    large = {str(n): "x" * 100 for n in range(1_000)}
+
+    small, blobs, [content] = cut({"lastStep": large, "empty": {}})
+
+    assert small == {"lastStep": {}, "empty": {}}
+    assert restore(small, blobs, lambda _: [content]) == {"lastStep": large, "empty": {}}
+
+
+def test_as_little_as_will_do_is_cut_out() -> None:
+    step = {"stepName": "diff", "content": BIG, "logs": LINES}
+
+    document, blobs, _ = cut({"steps": [step, {"logs": ["short"]}]})
+
+    kept: dict[str, Any] = {"stepName": "diff", "content": None, "logs": []}
+    assert document == {"steps": [kept, {"logs": ["short"]}]}
+    assert blobs.keys() == {"/steps/0/content", "/steps/0/logs"}
+
+
+def test_many_parts_that_are_each_small_are_cut_out_as_one() -> None:
+    steps = [{"logs": LINES[: len(LINES) // 2], "content": BIG} for _ in range(3)]
+
+    document, blobs, contents = cut({"steps": steps})
+
+    assert document == {"steps": []}
+    assert blobs.keys() == {"/steps"}
+    assert contents == [canonical(steps)]
+
+
+def test_what_tables_read_stays() -> None:
+    many = {str(n): "x" * 100 for n in range(1_000)}
+    attestation = {"reviewer": {"username": "carol", **many}, "answers": LINES, **many}
+    rejection = {"timestamp": "2026-08-02T10:00:00.000Z", **many}
+
+    document, blobs, _ = cut({"attestation": attestation, "rejection": rejection})
+
+    assert document == {"attestation": {**attestation, "answers": []}, "rejection": rejection}
+    assert blobs.keys() == {"/attestation/answers"}
+
+
+def test_a_document_has_the_form_of_older_events_too_where_that_was_another() -> None:
+    large = {"steps": [{"logs": LINES, "content": BIG}]}
+
+    (now, blobs), (before, older_blobs) = forms(large)
+
+    assert (now, blobs) == cut(large)[:2]
+    assert before == {"steps": [{"logs": LINES, "content": None}]}
+    assert older_blobs.keys() == {"/steps/0/content"}
+    assert len(forms({"steps": [BIG]})) == 1
+
+
+@pytest.mark.parametrize("odd", [float("nan"), {1}])
+def test_what_has_no_json_is_left_to_who_writes_it(odd: object) -> None:
+    document = {"odd": [odd, LINES]}
+
+    assert cut(document)[0]["odd"][0] is odd
 
 
 def test_the_same_string_is_one_content() -> None:

@@ -224,7 +224,7 @@ class _ImportPush(NamedTuple):
     older: str | None
     document: Json
     is_small: bool
-    """Whether none of its strings can be big, as with most."""
+    """Whether nothing in it can be big, as with most."""
 
     def stream(self) -> str:
         return streams.name("push", self.id)
@@ -257,7 +257,7 @@ class _ImportPush(NamedTuple):
         return self.store.log.holder(pushes.ID, self.older or "") is not None
 
     def _cut(self, store: Store) -> tuple[Json, Mapping[str, str]]:
-        """Return the document without its big strings, which are kept as blobs."""
+        """Return the document without what is big in it, which is kept as blobs."""
         if self.is_small:
             return self.document, {}
         document, blobs, contents = push_documents.cut(self.document)

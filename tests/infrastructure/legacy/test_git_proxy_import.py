@@ -687,6 +687,29 @@ def test_a_big_string_is_kept_beside_the_log_and_comes_back(memory: Store, tmp_p
     }
 
 
+def test_steps_of_more_than_an_event_takes_are_imported_and_exported(
+    store: Store, tmp_path: Path
+) -> None:
+    logs = [f"diff - {'+' * 100}{n}" for n in range(12_000)]
+    commits = [{"sha": "a" * 40, "authorEmail": "ann@example.com", "n": n} for n in range(20_000)]
+    documents = [
+        push("steps", _id="1", steps=[{"stepName": "diff", "logs": logs, "content": None}]),
+        push("commits", _id="2", commitData=commits),
+    ]
+
+    report = import_git_proxy(store, [written(tmp_path, "pushes", *documents)])
+
+    assert (report.imported, report.refused) == (2, [])
+    for document in documents:
+        kept = {name: value for name, value in document.items() if name != "_id"}
+        assert Sink(store).get_push(document["id"]) == kept
+    export_git_proxy(store, tmp_path / "out", "mongoexport")
+    lines = (tmp_path / "out" / "pushes.json").read_bytes().splitlines()
+    exported = list(map(json.loads, lines))
+    assert [each["steps"] for each in exported] == [documents[0]["steps"], []]
+    assert exported[1]["commitData"] == commits
+
+
 # --- what the tests say things with -----------------------------------------------
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from refold.domain import push
 from refold.domain.errors import BadInput, Claimed, Conflict
+from refold.domain.ports import Command, Write
 from refold.domain.push import UnknownPush
 from refold.infrastructure import commands
 from refold.infrastructure.commands import Done
@@ -32,6 +34,7 @@ from refold.projections import pushes
 SAMPLE = Path(__file__).parents[2] / "data" / "git-proxy" / "pushes.mongo.json"
 ATTESTATION = {"reviewer": {"username": "carol"}, "answers": []}
 REJECTION = {"reviewer": {"username": "dan"}, "reason": "no"}
+TIME = "2026-08-02T10:00:00.000Z"
 NUMBERS = count()
 
 
@@ -105,6 +108,55 @@ def test_big_strings_come_back_from_their_blobs(store: Store) -> None:
     assert list_pushes(store, {"message": bigger + "x"}) == []
     assert list_pushes(store, {"message": None}) == []
     assert len(list(store.blobs.list())) == 3
+
+
+def test_large_lists_come_back_from_their_blobs(store: Store) -> None:
+    logs = [f"diff - +line {n}\u2028" for n in range(60_000)]
+    step = {"stepName": "diff", "logs": logs, "content": None}
+    commits = [{"sha": "a" * 40, "message": f"fix {n}", "parents": []} for n in range(20_000)]
+    document = waiting("big") | {"steps": [step], "lastStep": step, "commitData": commits}
+    answers = [{"label": f"question {n}", "checked": True} for n in range(40_000)]
+    attestation = {"reviewer": {"username": "Carol"}, "timestamp": TIME, "answers": answers}
+
+    run(store, "push.record", document=document)
+    run(store, "push.authorise", id="big", attestation=attestation)
+
+    whole = document | {"authorised": True, "attestation": attestation}
+    assert show_push(store, "big") == whole
+    assert max(len(record.data) for record in store.log.page(0, 0, 9)) < 2_000
+    [listed] = list_pushes(store, {"commitData": commits, "attestation": attestation})
+    assert listed["id"] == "big"
+    assert not listed.keys() & {"steps", "lastStep", "commitData", "attestation"}
+    assert list_pushes(store, {"commitData": commits[1:]}) == []
+    assert list_pushes(store, {"commitData": []}) == []
+    assert [each["id"] for each in list_pushes_of_user(store, "carol")] == ["big"]
+    assert len(list(store.blobs.list())) == 3
+
+
+def test_an_event_that_holds_a_large_list_itself_is_read_as_before(store: Store) -> None:
+    logs = ["diff - +line"] * 20_000
+    document = waiting("old") | {"steps": [{"logs": logs, "content": None}]}
+    digest = store.blobs.put([b"content"]).sha256
+    old = push.Recorded("old", document, {"/steps/0/content": digest})
+    event = store.codec.encode(old, b'{"actor":"tests"}')
+    store.log.append([Command("old", (Write("push-old", 0, (event,)),))])
+
+    shown = show_push(store, "old")
+
+    assert shown == waiting("old") | {"steps": [{"logs": logs, "content": "content"}]}
+    assert [each["id"] for each in list_pushes(store)] == ["old"]
+
+
+def test_a_large_list_is_found_in_older_events_too(store: Store) -> None:
+    tags = [f"v{n}" for n in range(20_000)]
+    old = push.Recorded("old", waiting("old") | {"tags": tags}, {})
+    event = store.codec.encode(old, b'{"actor":"tests"}')
+    store.log.append([Command("old", (Write("push-old", 0, (event,)),))])
+    run(store, "push.record", document=waiting("new") | {"tags": tags})
+
+    found = [each["id"] for each in list_pushes(store, {"tags": tags})]
+
+    assert sorted(found) == ["new", "old"]
 
 
 def test_of_a_document_that_is_replaced_by_the_stored_one_no_blob_is_kept(memory: Store) -> None:
