@@ -49,7 +49,8 @@ def is_known(store: Store, id: str) -> bool:
 def find_user(store: Store, **by: str) -> dict[str, Any] | None:
     """Return the user who has the one thing that is given, one of `FOUND_BY`; None for nobody.
 
-    Names and addresses are compared in lower case; keys by their fingerprints or themselves.
+    Names are compared in lower case, addresses case-folded and in NFC, as they are claimed; keys by
+    their fingerprints or themselves.
     """
     found = _find(store, by)
     return _document(found) if found else None
@@ -61,6 +62,7 @@ def list_users(
     """Yield the users who have all fields of `query`, in the order they became known.
 
     In a log of several partitions that is the order in their own, and then that of their ids.
+    Names and addresses are compared in lower case.
     """
     wanted = user.lower(query or {})
     columns = {

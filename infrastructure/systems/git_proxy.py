@@ -188,7 +188,7 @@ class Sink:
         return users.find_user(self._store, username=username)
 
     def find_user_by_email(self, email: str) -> Json | None:
-        """Return a user by address, in any case."""
+        """Return a user by address, in any case: whoever has one that is claimed alike."""
         return users.find_user(self._store, email=email)
 
     def find_user_by_oidc(self, oidc_id: str) -> Json | None:

@@ -188,6 +188,28 @@ def test_an_address_is_found_however_it_is_spelled(store: Store) -> None:
         register(store, "2", {"email": "é@straße.de"})
 
 
+def test_an_address_in_a_listing_is_compared_in_lower_case_alone(store: Store) -> None:
+    register(store, "1", {"email": "é@straße.de"})
+
+    assert ids(store, {"email": "É@STRAßE.DE"}) == ["1"]
+    for spelled in ("é@strasse.de", "e\u0301@straße.de"):
+        assert ids(store, {"email": spelled}) == []
+
+
+def test_a_user_name_is_another_unless_it_is_the_same_in_lower_case(store: Store) -> None:
+    names = {"1": "é", "2": "e\u0301", "3": "straße", "4": "strasse"}
+    for id, name in names.items():
+        register(store, id, {"username": name})
+
+    for id, name in names.items():
+        assert (find_user(store, username=name) or {}).get("_id") == id
+        assert ids(store, {"username": name}) == [id]
+    for id, spelled in {"1": "É", "2": "E\u0301", "3": "STRAßE", "4": "STRASSE"}.items():
+        assert (find_user(store, username=spelled) or {}).get("_id") == id
+        with pytest.raises(Claimed):
+            register(store, "5", {"username": spelled})
+
+
 def test_git_accounts_are_looked_up_as_they_were_given(store: Store) -> None:
     register(store, "1", {"username": "ada", "gitAccount": "Ada-GH"})
     register(store, "2", {"username": "bo", "gitAccount": "none"})
