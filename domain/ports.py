@@ -199,7 +199,10 @@ class EventLog(Protocol):
         ...
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
-        """Return up to `limit` events behind position `after`, in order, without a hole."""
+        """Return up to `limit` events behind position `after`, in order, without a hole.
+
+        Fewer where those would have more than 16 MiB, and at least one that is there.
+        """
         ...
 
     def outcome(self, command_id: str) -> Appended | None:

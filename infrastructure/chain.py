@@ -100,6 +100,18 @@ def pages(log: EventLog, partition: int, after: int, until: int) -> Iterator[lis
         after = found[-1].position
 
 
+def read(log: EventLog, partition: int, after: int, number: int) -> list[Recorded]:
+    """Return that many events behind `after`, or all that are there, whatever their bytes."""
+    found: list[Recorded] = []
+    while len(found) < number:
+        some = log.page(partition, after, number - len(found))
+        if not some:
+            break
+        found += some
+        after = some[-1].position
+    return found
+
+
 class Walk:
     """Follows a partition from its first event, comparing with the seals that stand.
 

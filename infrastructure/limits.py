@@ -7,6 +7,9 @@ from refold.domain.errors import Refused
 PAYLOAD_BYTES: Final = 1 << 20
 """Bytes of an event with its metadata, unless REFOLD_PAYLOAD_BYTES says otherwise."""
 
+PAGE_BYTES: Final = 16 << 20
+"""Bytes of the events of a page of the log, unless it has only one."""
+
 MOST_PARTITIONS: Final = 256
 """Partitions of one log."""
 

@@ -132,7 +132,7 @@ class RefoldApplicationRecorder(RefoldAggregateRecorder, ApplicationRecorder):
             found += [
                 each for each in page if each.id <= until and (not topics or each.topic in topics)
             ]
-            if len(page) < wanted or page[-1].id >= until:
+            if not page or page[-1].id >= until:  # a page of large events is short
                 break
             after = page[-1].id
         return found[:limit]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from refold.domain.errors import BrokenLog
 from refold.domain.ports import EventLog, Recorded
 from refold.infrastructure import chain
 
@@ -45,8 +44,8 @@ class PageReader:
             return []
         before = 1 if after else 0
         page = chain.page(self._log, self.partition, after - before, until, PAGE + before)
-        if len(page) == before:
-            raise BrokenLog(self.partition, after + 1, until, "events are missing")
+        if len(page) == before:  # the log ends, or the next one is too large to come with it
+            page += chain.page(self._log, self.partition, after, until, PAGE)
         return page
 
     def __enter__(self) -> "PageReader":

@@ -28,6 +28,7 @@ from refold.domain.ports import (
     Tracked,
 )
 from refold.domain.positions import Positions
+from refold.infrastructure import lots
 from refold.infrastructure.appending.sorting import (
     Facts,
     Known,
@@ -135,7 +136,7 @@ class MemoryLog:
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
         with self._lock:
-            return self._events[partition][after : after + limit]
+            return lots.page(self._events[partition][after : after + limit])
 
     def outcome(self, command_id: str) -> Appended | None:
         with self._lock:

@@ -9,6 +9,7 @@ from typing import Final
 from refold.domain.errors import Refused
 from refold.domain.ports import Log, Recorded, Seal, ends
 from refold.domain.positions import Positions
+from refold.infrastructure import chain
 from refold.infrastructure.failpoints import reach
 
 PAGES_UNDER_WAY: Final = 2
@@ -72,7 +73,7 @@ class Delivery:
             self._differences.append(f"the logs differ from position {where} on")
 
     def _there(self, page: list[Recorded]) -> list[Recorded]:
-        return self._log.page(page[0].partition, page[0].position - 1, len(page))
+        return chain.read(self._log, page[0].partition, page[0].position - 1, len(page))
 
 
 def first_difference(page: Sequence[Recorded], there: Sequence[Recorded]) -> int:

@@ -8,7 +8,7 @@ source is sealed. A run that was broken off is found again at the target, event 
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import chain, islice
+from itertools import chain
 from math import inf
 from time import monotonic
 from typing import Final
@@ -17,8 +17,9 @@ from uuid import uuid4
 from refold.domain.errors import ForeignTarget, Refused
 from refold.domain.ports import Recorded, State
 from refold.domain.positions import Positions
+from refold.infrastructure import lots
 from refold.infrastructure.address import Memory
-from refold.infrastructure.chain import FamilyChains, Walk, page, pages
+from refold.infrastructure.chain import FamilyChains, Walk, page, pages, read
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.folder import Digest, digest
 from refold.infrastructure.moving import cutover
@@ -163,8 +164,7 @@ class _Renumbering:
         """Carry all events up to `until` in the order of their times."""
         carrier, total = self.carrier, until.total
         carrier.carry_keys()
-        events = self._merged(until)
-        while records := list(islice(events, PAGE)):
+        for records in lots.lots(self._merged(until), PAGE):
             self._check_page(records)
             carrier.over(records)
             for lot in self._renumbered(records):
@@ -207,11 +207,11 @@ class _Renumbering:
         """Append what the target lacks of a partition's events, and read all of them back."""
         first, walk = lot[0], self._walks[lot[0].partition]
         log = self.target.log
-        there = log.page(first.partition, first.position - 1, len(lot))
+        there = read(log, first.partition, first.position - 1, len(lot))
         if there == lot[: len(there)] and len(there) < len(lot):
             log.receive(lot[len(there) :])
             reach("renumbering: page carried")
-            there = log.page(first.partition, first.position - 1, len(lot))
+            there = read(log, first.partition, first.position - 1, len(lot))
         walk.over(there)
         self._families.over(there)
         if there != lot:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
+from operator import itemgetter
 from time import time_ns
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,7 @@ from refold.domain.ports import (
     Tracked,
 )
 from refold.domain.positions import Positions
+from refold.infrastructure import limits, lots
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.appending.exact import Exact, exact, outcomes
 from refold.infrastructure.appending.sorting import (
@@ -49,6 +51,11 @@ from refold.infrastructure.postgres.connection import (
 )
 from refold.infrastructure.postgres.prepared import Prepared
 from refold.infrastructure.statements import statements
+
+MOST_SIZES: Final = 100_000
+"""Events whose sizes are looked at for one page."""
+
+_DATA: Final = itemgetter(Recorded._fields.index("data"))
 
 T = TypeVar("T")
 
@@ -79,7 +86,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def _recorded(_: object) -> Callable[[Sequence[Any]], Recorded]:
-    return Recorded._make
+    return lots.record
 
 
 class PostgresLog:
@@ -89,6 +96,7 @@ class PostgresLog:
         """Open the log in `schema`, which is up to date. Raises `Unavailable`."""
         self._address = address
         self._silent_seconds = connecting.silent_seconds
+        self._largest = 0  # bytes of an event, where sizes were looked at last
         quoted = sql.Identifier(schema).as_bytes(None)
         self._sql = {
             name: text.replace(b"refold.", quoted + b".")
@@ -241,7 +249,21 @@ class PostgresLog:
         return self._records("read_family", family, family, family)
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
-        return self._records("read_page", partition, after, after + limit)
+        share = limits.PAGE_BYTES // max(limit, 1)
+        if self._largest <= share:
+            found = (share, share, partition, after, after + limit)
+            page = self._records("read_page_of_small", *found)
+            if all(map(_DATA, page)):
+                return page
+        return self._page_by_sizes(partition, after, min(limit, MOST_SIZES))
+
+    def _page_by_sizes(self, partition: int, after: int, limit: int) -> list[Recorded]:
+        sizes = self._read("read_sizes", partition, after, after + limit)
+        self._largest = max((size for _, size in sizes), default=0)
+        if not sizes:
+            return []
+        until, _ = sizes[lots.fitting(size for _, size in sizes) - 1]
+        return self._records("read_page", partition, after, until)
 
     def outcome(self, command_id: str) -> Appended | None:
         rows = self._read("read_commands", [command_id])

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -28,6 +28,7 @@ from refold.domain.ports import (
     Tracked,
 )
 from refold.domain.positions import Positions
+from refold.infrastructure import lots
 from refold.infrastructure.appending.exact import Exact, exact, outcomes
 from refold.infrastructure.appending.sorting import (
     Facts,
@@ -114,7 +115,10 @@ class SqliteLog:
         return self._records("read_family", family)
 
     def page(self, partition: int, after: int, limit: int) -> list[Recorded]:
-        return self._records("read_page", partition, after, limit)
+        with self._reading, available(self._path):
+            rows = self._reader.execute(_SQL["read_page"], (partition, after, limit))
+            with closing(rows):  # it may have more, and hold their snapshot
+                return lots.page(map(lots.record, rows))
 
     def outcome(self, command_id: str) -> Appended | None:
         for _, *place, _ in self._read("read_commands", json.dumps([command_id])):
@@ -253,7 +257,7 @@ class SqliteLog:
     # --- connections ----------------------------------------------------------------
 
     def _records(self, name: str, *parameters: object) -> list[Recorded]:
-        return list(map(Recorded._make, self._read(name, *parameters)))
+        return list(map(lots.record, self._read(name, *parameters)))
 
     def _read(self, name: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._reading, available(self._path):

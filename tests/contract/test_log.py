@@ -35,6 +35,7 @@ from refold.domain.ports import (
     Write,
 )
 from refold.domain.positions import Positions
+from refold.infrastructure import chain, limits
 from refold.infrastructure.open import open_store
 
 ADA, BOB = "user-ada", "user-bob"
@@ -623,6 +624,29 @@ def test_pages_go_on_behind_a_position(log: Log) -> None:
     assert [r.position for r in log.page(0, 3, 3)] == [4, 5, 6]
     assert [r.position for r in log.page(0, 6, 3)] == [7]
     assert log.page(0, 7, 3) == log.page(0, 99, 3) == log.page(0, 0, 0) == []
+
+
+def test_a_page_ends_where_its_events_have_enough_bytes(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES", 100)
+    sizes = [10, 40, 50, 1, 101, 100, 30, 80, *[2] * 60]
+    log.append([command("1", write(ADA, 0, *[b"x" * (size - 2) for size in sizes]))])
+
+    assert [len(log.page(0, after, 99)) for after in range(9)] == [3, 3, 2, 1, 1, 1, 1, 11, 50]
+    assert [len(log.page(0, after, 2)) for after in range(9)] == [2, 2, 2, 1, 1, 1, 1, 2, 2]
+    assert len(log.page(0, 4, 1)) == len(log.page(0, 4, 2**40)) == 1
+    assert log.page(0, 68, 9) == []
+
+
+def test_metadata_are_bytes_of_a_page(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES", 100)
+    event = NewEvent("file.changed", 1, b"{}", b"x" * 30)
+    log.append([Command("1", (Write(ADA, 0, (event,) * 7),))])
+
+    assert [len(log.page(0, after, 9)) for after in (0, 3, 6)] == [3, 3, 1]
+    assert chain.read(log, 0, 0, 7) == chain.read(log, 0, 0, 99) == log.stream(ADA)
+    assert [r.position for r in chain.read(log, 0, 2, 4)] == [3, 4, 5, 6]
 
 
 def test_what_is_not_there_is_empty(log: Log) -> None:

@@ -7,6 +7,7 @@ import pytest
 from refold.domain.errors import BrokenLog
 from refold.domain.ports import Recorded
 from refold.domain.positions import PARTITION
+from refold.infrastructure import limits
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.open import open_store
@@ -68,6 +69,17 @@ def test_a_page_that_could_not_be_read_ahead_is_read_again(
         again = positions(reader, 2, 4)
     assert (first, again) == ([1, 2], [2, 3, 4])
     assert asked == [0, 1, 1]
+
+
+def test_an_event_that_is_a_page_of_its_own_comes_with_the_one_before(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES", 1)
+    with PageReader(store.log, PARTITION) as reader:
+        found = [positions(reader, after, 3) for after in (0, 1, 2, 3)]
+        everything = [[each.position for each in page] for page in reader.pages(3)]
+    assert found == [[1], [1, 2], [2, 3], []]
+    assert everything == [[1], [2], [3]]
 
 
 def positions(reader: PageReader, after: int, until: int) -> list[int]:
