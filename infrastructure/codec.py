@@ -31,7 +31,7 @@ from refold.domain.errors import Refused, Undecodable, UnknownType
 from refold.domain.ports import Event, History, NewEvent, Past, Recorded
 from refold.domain.positions import Positions
 from refold.domain.sealing import MARK, PERSONAL, Erased, Sealed, marks
-from refold.domain.texts import canonical_json
+from refold.domain.texts import canonical_json, check_word
 from refold.infrastructure import originators
 from refold.infrastructure.limits import PAYLOAD_BYTES, PayloadTooLarge
 
@@ -260,7 +260,11 @@ class Codec:
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
-    """Return `metadata` as canonical JSON without what is absent; `origin` is called import."""
+    """Return `metadata` as canonical JSON without what is absent; `origin` is called import.
+
+    Raises `IllFormedText` for an actor who is not named as ids are; older logs may have one.
+    """
+    check_word("actor", metadata.actor)
     named: Json = {
         "actor": metadata.actor,
         "occurred_at": metadata.occurred_at,

@@ -66,7 +66,8 @@ def run(
     """Carry out the command called `name` with the fields in `data`.
 
     With `expected`, the version that the person saw, a `Conflict` is final. Raises `BadInput`
-    for an unknown name or a malformed field, and whatever the domain or the log refuses.
+    for an unknown name or a malformed field, `IllFormedText` for an id or actor that is not 1 to
+    256 characters without controls, and whatever the domain or the log refuses.
     """
     request = parse(name, data)
     check_word("command id", command_id)

@@ -57,6 +57,9 @@ def command(
 ) -> None:
     if lines == bool(name):
         raise typer.BadParameter("give either NAME or --lines")
+    if lines and not (command_id is None and expected is None):
+        option = "--expected" if command_id is None else "--command-id"
+        raise typer.BadParameter(f"{option} is for one command; a line has its own")
     with options.opened(store, config) as opened:
         try:
             if lines:
@@ -81,9 +84,8 @@ def _run_one(
     *,
     json: bool,
 ) -> None:
-    done = commands.run(
-        store, name, data, command_id=command_id or uuid4().hex, actor=actor, expected=expected
-    )
+    command_id = _or_new(command_id)
+    done = commands.run(store, name, data, command_id=command_id, actor=actor, expected=expected)
     if json:
         output.document(asdict(done))
     else:
@@ -118,13 +120,13 @@ def _answer(store: Store, text: bytes, number: int, actor: str) -> dict[str, Any
     command_id = None
     try:
         line = _line(_object(text, f"line {number}"), number)
-        command_id = line.command_id or uuid4().hex
+        command_id = _or_new(line.command_id)
         done = commands.run(
             store,
             line.name,
             line.data,
             command_id=command_id,
-            actor=line.actor or actor,
+            actor=actor if line.actor is None else line.actor,
             expected=line.expected,
         )
     except (Refused, Conflict, Unavailable) as failure:
@@ -132,6 +134,11 @@ def _answer(store: Store, text: bytes, number: int, actor: str) -> dict[str, Any
         error = {"error": type(failure).__name__, "message": str(failure)}
         return {"command_id": command_id, "outcome": outcome, **error}
     return {"command_id": command_id, **asdict(done)}
+
+
+def _or_new(command_id: str | None) -> str:
+    """Return the id that was given, be it empty, or a new one when none was."""
+    return uuid4().hex if command_id is None else command_id
 
 
 def _line(fields: Mapping[str, Any], number: int) -> _Line:

@@ -21,6 +21,7 @@ from refold.domain.errors import (
     WrongVaultKey,
 )
 from refold.domain.ports import Appended, Command, Event, Outcome
+from refold.domain.texts import check_word
 from refold.infrastructure import chain
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.codec import Metadata, Origin, decode_metadata, encode_metadata
@@ -108,6 +109,8 @@ class Importer:
         actor: str = "import",
         progress: Progress = quietly,
     ) -> None:
+        """Raise `IllFormedText` for an actor that no command could have."""
+        check_word("actor", actor)
         self._store, self._source, self._actor = store, source, actor
         self._progress = progress
         self._started = monotonic()

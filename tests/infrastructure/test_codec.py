@@ -31,6 +31,7 @@ from refold.domain.errors import Undecodable, UnknownType
 from refold.domain.file import Banned, Imported, Record
 from refold.domain.ports import History, NewEvent, Past, Recorded
 from refold.domain.sealing import Sealed, Text, marks
+from refold.domain.texts import LONGEST
 from refold.infrastructure.codec import (
     DEEPEST,
     EVENTS,
@@ -351,7 +352,12 @@ ORIGINS = st.builds(Origin, TEXTS, INTEGERS, TEXTS)
 OPTIONAL = st.none() | TEXTS
 
 
-@given(st.builds(Metadata, TEXTS, OPTIONAL, OPTIONAL, st.none() | ORIGINS))
+ACTORS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=1, max_size=LONGEST
+)
+
+
+@given(st.builds(Metadata, ACTORS, OPTIONAL, OPTIONAL, st.none() | ORIGINS))
 def test_metadata_comes_back_as_it_went(metadata: Metadata) -> None:
     assert decode_metadata(encode_metadata(metadata)) == metadata
 

@@ -523,6 +523,44 @@ def test_a_command_id_makes_asking_twice_harmless(refold: Refold, store: str) ->
     assert first.json["position"] == again.json["position"]
 
 
+@pytest.mark.parametrize("option", ["--command-id", "--actor"])
+@pytest.mark.parametrize(
+    "text", ["", "x" * 257, "a\nb", "\udcff"], ids=["empty", "long", "control", "half"]
+)
+def test_an_id_or_actor_that_is_none_is_refused(
+    refold: Refold, store: str, option: str, text: str
+) -> None:
+    register = json.dumps({"sha256": SHA, "cid": CID})
+
+    ran = refold("command", "file.register", "--store", store, option, text, stdin=register)
+
+    assert ran.code == 1
+    assert ran.sentence.startswith(option.removeprefix("--").replace("-", " "))
+    assert position(refold, store) == 202
+
+
+@pytest.mark.parametrize("name", ["command_id", "actor"])
+def test_an_id_or_actor_of_a_line_that_is_none_is_refused(
+    refold: Refold, store: str, name: str
+) -> None:
+    line = {"name": "file.register", "data": {"sha256": SHA, "cid": CID}, name: ""}
+
+    ran = refold("command", "--lines", "--store", store, stdin=json.dumps(line))
+
+    answer = json.loads(ran.out)
+    assert (answer["outcome"], answer["error"]) == ("refused", "IllFormedText")
+    assert answer["message"].startswith(name.replace("_", " "))
+    assert position(refold, store) == 202
+
+
+@pytest.mark.parametrize("option", ["--command-id", "--expected"])
+def test_what_is_of_one_command_is_not_for_lines(refold: Refold, store: str, option: str) -> None:
+    ran = refold("command", "--lines", option, "1", "--store", store)
+
+    assert ran.code == 2
+    assert f"{option} is for one command" in " ".join(ran.err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("expected", ["0", "7"])
 def test_a_stale_expectation_is_refused(refold: Refold, store: str, expected: str) -> None:
     ask(refold, store, "file.register", sha256=SHA, cid=CID)

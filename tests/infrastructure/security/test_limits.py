@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import pytest
 
+from refold.domain import file
 from refold.domain.errors import Refused
 from refold.domain.positions import Positions
 from refold.domain.texts import IllFormedText
-from refold.infrastructure.codec import NotStorable
+from refold.infrastructure.codec import Metadata, NotStorable, decode_metadata, encode_metadata
 from refold.infrastructure.commands import run
 from refold.infrastructure.legacy.pinshare.importing import import_pinshare
 from refold.infrastructure.limits import PageTooLarge, PayloadTooLarge, QueryTooLong
@@ -48,12 +49,10 @@ def repository(size: int, name: str = "r") -> dict[str, Any]:
 
 
 def test_metadata_counts(store: Store) -> None:
-    fields = {"sha256": SHA, "cid": CID}
+    metadata = encode_metadata(Metadata("ada", "x" * MIB))
 
-    with pytest.raises(PayloadTooLarge, match=r"an event file\.registered of 1048669 bytes"):
-        run(store, "file.register", fields, command_id="c", actor="a" * (MIB - 100))
-
-    assert store.advance.head() == Positions((0,))
+    with pytest.raises(PayloadTooLarge, match=r"an event file\.registered of \d{7} bytes"):
+        store.codec.encode(file.Registered(SHA, CID, "a.pdf", "pdf"), metadata)
 
 
 def test_another_limit_can_be_set(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +120,37 @@ def test_a_command_id_is_like_a_name(store: Store, command_id: str) -> None:
     longest = "é" * 256
     done = run(store, "file.register", {"sha256": SHA, "cid": CID}, command_id=longest, actor="a")
     assert done.position == 1
+
+
+NO_ACTORS: Final = ["", "x" * 257, "a\nb", "a\0b", "\x9f", "\udcff"]
+
+
+@pytest.mark.parametrize("actor", NO_ACTORS, ids=NO_ACTORS.index)
+def test_who_asks_is_like_a_name(store: Store, actor: str) -> None:
+    with pytest.raises(IllFormedText, match="actor"):
+        run(store, "file.register", {"sha256": SHA, "cid": CID}, command_id="c", actor=actor)
+    assert store.advance.head() == Positions((0,))
+
+    longest = "é" * 256
+    run(store, "file.register", {"sha256": SHA, "cid": CID}, command_id="c", actor=longest)
+    assert decode_metadata(store.log.page(0, 0, 1)[0].metadata).actor == longest
+
+
+@pytest.mark.parametrize("actor", NO_ACTORS, ids=NO_ACTORS.index)
+def test_an_import_for_nobody_is_refused_as_a_whole(
+    store: Store, tmp_path: Path, actor: str
+) -> None:
+    path = tmp_path / "metadata.json"
+    path.write_text(json.dumps({SHA: {"cid": CID}}))
+
+    with pytest.raises(IllFormedText, match="actor"):
+        import_pinshare(store, path, actor=actor)
+
+    assert store.advance.head() == Positions((0,))
+
+
+def test_an_actor_that_was_kept_before_is_read_as_it_is() -> None:
+    assert decode_metadata(b'{"actor":""}') == Metadata("")
 
 
 # --- queries ------------------------------------------------------------------------------
