@@ -185,6 +185,22 @@ def given_key(settings: Settings) -> GivenKey | None:
     return GivenKey(given.get_secret_value()) if given else None
 
 
+def check_key(place: Address, settings: Settings) -> None:
+    """Make sure that there is a key for a store at `place`, where it is yet to be made.
+
+    Of a store that is there, its vault tells. Raises `NoVaultKey` or `WrongVaultKey`, and
+    `Unavailable` when it cannot be reached.
+    """
+    try:
+        open_log(place).close()
+    except OlderSchema:
+        return
+    except NoSuchStore:
+        key = given_key(settings) or (NoKey() if isinstance(place, Postgres) else None)
+        if key:
+            key.make()
+
+
 def place_for_blobs(settings: Settings, beside: Path | None) -> Blobs | None:
     """Return the place of large contents that is named, or else the folder beside the store."""
     media = settings.media

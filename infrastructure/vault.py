@@ -83,6 +83,10 @@ class Vault:
         meant = unicodedata.normalize("NFC", value.casefold()).encode("utf-8", "surrogatepass")
         return hmac.new(secret, kind.encode() + b"\0" + meant, sha256).hexdigest()
 
+    def check(self) -> None:
+        """Make sure that texts can be sealed here. Raises `NoVaultKey` or `WrongVaultKey`."""
+        self._own()
+
     def take_over(self, other: "Vault") -> None:
         """Make sure that this vault opens what `other` has sealed, whose keys are to come here.
 

@@ -10,11 +10,14 @@ import typer
 
 from refold.infrastructure import config as configuration
 from refold.infrastructure.folding import workers
-from refold.infrastructure.legacy.decentcom.importing import import_decentcom
+from refold.infrastructure.legacy.decentcom import importing as decentcoms
+from refold.infrastructure.legacy.decentcom.source import read as read_decentcom
 from refold.infrastructure.legacy.eventsourcing.importing import import_eventsourcing
-from refold.infrastructure.legacy.git_proxy.importing import import_git_proxy
+from refold.infrastructure.legacy.git_proxy import importing as git_proxies
+from refold.infrastructure.legacy.git_proxy.reading import open_source
 from refold.infrastructure.legacy.importing import Report
-from refold.infrastructure.legacy.pinshare.importing import import_pinshare
+from refold.infrastructure.legacy.pinshare import importing as pinshare_files
+from refold.infrastructure.open import check_key, open_at
 from refold.infrastructure.progress import Progress
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
@@ -45,8 +48,9 @@ def pinshare(
 
     Example: refold import pinshare metadata.json --store sqlite:///files.db
     """
-    with _importing(store, config, number) as (opened, advance):
-        report = import_pinshare(opened, file, source=source, progress=advance)
+    records = pinshare_files.checked(file)
+    with _importing(store, config, number, is_sealed=False) as (opened, advance):
+        report = pinshare_files.import_checked(opened, records, source=source, progress=advance)
     _show(report, json=json)
 
 
@@ -76,10 +80,10 @@ def git_proxy(
     Example: refold import git-proxy .data/db --store sqlite:///proxy.db
     """
     connecting = configuration.read(store, config).storage.connecting
-    with _importing(store, config, number) as (opened, advance):
-        report = import_git_proxy(
-            opened, paths, source=source, connecting=connecting, progress=advance
-        )
+    checked = open_source(paths, connecting)
+    is_sealed = git_proxies.is_sealed(checked)
+    with _importing(store, config, number, is_sealed=is_sealed) as (opened, advance):
+        report = git_proxies.import_source(opened, checked, source=source, progress=advance)
     _show(report, json=json)
 
 
@@ -104,13 +108,13 @@ def decentcom(
 
     Example: refold import decentcom decentcom.db --media media --store sqlite:///chat.db
     """
-    with _importing(store, config, number) as (opened, advance):
-        report = import_decentcom(
-            opened,
-            file,
-            media,
-            source_name=source,
-            progress=advance,
+    with (
+        read_decentcom(file, media) as checked,
+        _importing(store, config, number, is_sealed=decentcoms.is_sealed(checked)) as into,
+    ):
+        opened, advance = into
+        report = decentcoms.import_source(
+            opened, checked, file.name, source_name=source, progress=advance
         )
     _show(report, json=json)
 
@@ -163,11 +167,18 @@ def eventsourcing(
 
 @contextmanager
 def _importing(
-    store: str | None, config: Path | None, processes: int | None
+    store: str | None, config: Path | None, processes: int | None, *, is_sealed: bool
 ) -> Iterator[tuple[Store, Progress]]:
-    """Give the store, its tables built by so many processes, and what shows how far it is."""
+    """Give the store, its tables built by so many processes, and what shows how far it is.
+
+    It is made last: the source was checked, and the key is at hand where something is to be sealed.
+    """
+    settings = configuration.read(store, config)
+    place = settings.address()
+    if is_sealed:
+        check_key(place, settings)
     with (
-        options.opened(store, config, create=True) as opened,
+        open_at(place, create=True, settings=settings) as opened,
         workers.helping(opened, processes),
         output.progress() as advance,
     ):

@@ -70,8 +70,10 @@ def connect(path: Path, cache: int = 2_000) -> sqlite3.Connection:
     `OpenToAll`, and `Unavailable` when there is no such file to be had, or it is no database.
     """
     with suppress(OSError):  # SQLite says which
-        _make(path)
         _check_closed(path)
+        if not path.exists():
+            _make(path)
+            _check_closed(path)  # another may have been faster
     try:
         connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -93,8 +95,6 @@ def _make(path: Path) -> None:
 
     Nothing of it is open once others see it: closing that would let go of SQLite's locks.
     """
-    if path.exists():
-        return
     handle, name = mkstemp(dir=path.parent, prefix=".refold-")
     os.close(handle)
     try:

@@ -353,7 +353,7 @@ OPTIONAL = st.none() | TEXTS
 
 
 ACTORS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=1, max_size=LONGEST
+    st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=LONGEST
 )
 
 

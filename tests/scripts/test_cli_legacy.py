@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -101,6 +102,92 @@ def test_what_is_not_there_is_one_sentence(refold: Refold, path: str, sentence: 
 
     assert ran.code == 1
     assert ran.sentence.startswith(sentence)
+
+
+NOWHERE, TEXT = Path("nowhere"), Path(__file__)
+DECENTCOM: Final = Path(__file__).parents[1] / "data" / "decentcom" / "decentcom.db.gz"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pinshare", "nowhere.json"),
+        ("pinshare", TEXT),
+        ("git-proxy", NOWHERE),
+        ("git-proxy", NOWHERE / "users.db"),
+        ("decentcom", NOWHERE),
+        ("decentcom", TEXT),
+        ("decentcom", DECENTCOM, "--media", NOWHERE),
+        ("eventsourcing", "sqlite:///nowhere"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_makes_no_store(
+    refold: Refold, tmp_path: Path, arguments: tuple[str | Path, ...]
+) -> None:
+    ran = refold("import", *arguments, "--store", STORE)
+
+    assert ran.code in (1, 4)
+    assert ran.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the vault's key --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [("git-proxy", NEDB), ("decentcom", DECENTCOM)], ids=str)
+def test_a_key_that_is_none_is_refused_before_a_store_is_made(
+    refold: Refold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: tuple[str, Path]
+) -> None:
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "zz")
+
+    ran = refold("import", *source, "--store", STORE)
+
+    assert ran.code == 1
+    assert ran.sentence == "REFOLD_VAULT_KEY is not 32 bytes in hex or base64"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_key_is_refused_before_a_store_is_made_on_postgresql(
+    refold: Refold, postgres_url: str
+) -> None:
+    ran = refold("import", "git-proxy", NEDB, "--store", postgres_url)
+    made = refold("status", "--store", postgres_url)
+    of_nobody = refold("import", "git-proxy", NEDB / "repos.db.gz", "--store", postgres_url)
+
+    assert ran.code == 1
+    assert ran.sentence.startswith("sealed fields need a key: set REFOLD_VAULT_KEY")
+    assert made.sentence.startswith("there is no store at")
+    assert of_nobody.code == 0
+
+
+def _give_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "77" * 32)
+    return "the vault's key does not open what this store has sealed"
+
+
+def _move_it_away(folder: Path, _: pytest.MonkeyPatch) -> str:
+    (folder / "proxy.db-vault-key").rename(folder / "elsewhere")
+    return "this store has sealed fields, and neither proxy.db-vault-key nor REFOLD_VAULT_KEY"
+
+
+@pytest.mark.parametrize("lose", [_give_another, _move_it_away])
+def test_an_import_without_the_right_key_changes_nothing(
+    refold: Refold,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lose: Callable[[Path, pytest.MonkeyPatch], str],
+) -> None:
+    refold("import", "git-proxy", NEDB / "users.db.gz", "--store", STORE)
+    before = refold("status", "--store", STORE, "--json").json["partitions"]
+    sentence = lose(tmp_path, monkeypatch)
+
+    for source in (("git-proxy", NEDB), ("decentcom", DECENTCOM)):
+        ran = refold("import", *source, "--store", STORE)
+
+        assert ran.code == 1
+        assert ran.sentence.startswith(sentence)
+    assert refold("status", "--store", STORE, "--json").json["partitions"] == before
 
 
 def test_a_git_proxy_database_that_is_down_is_unavailable_and_its_password_not_told(

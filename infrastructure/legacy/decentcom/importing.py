@@ -42,19 +42,43 @@ def import_decentcom(
     Rows whose bytes are missing, or are others than their hash says, are refused and named; without
     a folder all uploads are. Sessions that have expired are refused too. The rows of the chat are
     counted in `left_out`. Raises `BadInput` for a file that is damaged or no database of decentcom,
-    and `NoPlaceForBlobs` when there is a folder and the store has no place for what is in it.
+    and `NoPlaceForBlobs` when there is a folder and the store has no place for what is in it;
+    `NoVaultKey` and `WrongVaultKey` where there is something to seal. All of that is before
+    anything is written.
     """
-    blobs = store.blobs if folder else None
-    importer = Importer(store, source_name, actor=actor, progress=progress)
     with source.read(path, folder) as opened:
-        reading = _Reading(store, opened, path.name, blobs)
-        for rows in reading.tables():
-            importer.take(rows)  # one table after the other: devices need their users
-        for hash in opened.files_without_row() if folder else ():
-            if hash not in reading.attached:
-                importer.report.notes.append((f"file {hash}", "no row leads to it"))
-        importer.report.left_out = {table: rows for table, rows in opened.chat.items() if rows}
+        return import_source(
+            store, opened, path.name, source_name=source_name, actor=actor, progress=progress
+        )
+
+
+def import_source(
+    store: Store,
+    opened: source.Source,
+    file: str,
+    *,
+    source_name: str = "decentcom",
+    actor: str = "import",
+    progress: Progress = quietly,
+) -> Report:
+    """Import a database that was checked, and is called `file`; see `import_decentcom`."""
+    blobs = store.blobs if opened.has_media else None
+    importer = Importer(store, source_name, actor=actor, progress=progress)
+    if is_sealed(opened):
+        store.vault.check()
+    reading = _Reading(store, opened, file, blobs)
+    for rows in reading.tables():
+        importer.take(rows)  # one table after the other: devices need their users
+    for hash in opened.files_without_row() if opened.has_media else ():
+        if hash not in reading.attached:
+            importer.report.notes.append((f"file {hash}", "no row leads to it"))
+    importer.report.left_out = {table: rows for table, rows in opened.chat.items() if rows}
     return importer.finish()
+
+
+def is_sealed(opened: source.Source) -> bool:
+    """Tell whether there is anything in it that is sealed once it is imported."""
+    return any(opened.rows.get(each.table) for each in (records.User, records.Session))
 
 
 class _Reading:

@@ -86,6 +86,11 @@ class Source:
         self.unknown_columns = self._unknown_columns()
         self.generation = self._generation(tables)
 
+    @property
+    def has_media(self) -> bool:
+        """Tell whether a folder of media was given."""
+        return self._folder is not None
+
     def users(self) -> Iterator[User | Refusal]:
         return self._records(User.table, rows.user)
 

@@ -43,11 +43,35 @@ def import_git_proxy(
 
     What is new or differs from the last import of `source` replaces what was imported; decisions
     that were made here stay. A name, address, key or url that another holds is refused with the
-    record. Sessions that have expired are refused too: nobody could use them.
+    record. Sessions that have expired are refused too: nobody could use them. Raises `NoVaultKey`
+    and `WrongVaultKey` where there is something to seal, before anything is written.
     """
+    opened = open_source(paths, connecting)
+    return import_source(store, opened, source=source, actor=actor, progress=progress)
+
+
+def import_source(
+    store: Store,
+    opened: Source,
+    *,
+    source: str = "git-proxy",
+    actor: str = "import",
+    progress: Progress = quietly,
+) -> Report:
+    """Import a source that was checked; see `import_git_proxy`."""
     importer = Importer(store, source, actor=actor, progress=progress)
-    importer.take(_Reading(store, open_source(paths, connecting)))
+    if is_sealed(opened):
+        store.vault.check()
+    importer.take(_Reading(store, opened))
     return importer.finish()
+
+
+def is_sealed(source: Source) -> bool:
+    """Tell whether there is anything in it that is sealed once it is imported."""
+    return any(each.documents for each in source.surveys if each.collection in _SEALED)
+
+
+_SEALED: Final = ("users", "user_session")
 
 
 class _Reading:

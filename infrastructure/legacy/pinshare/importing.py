@@ -1,6 +1,7 @@
 """Imports PinShare's metadata.json."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,26 +27,41 @@ def import_pinshare(
     full blocks of the log are sealed and the tables folded at the end. Raises `BadInput` for a
     file that is truncated or something else, before anything is written.
     """
+    return import_checked(store, checked(path), source=source, actor=actor, progress=progress)
+
+
+def checked(path: Path) -> Iterator[Record | Refusal]:
+    """Check a metadata.json whole, then return what is to be imported. Raises `BadInput`."""
+    return map(partial(_taken, path.name), pinshare.read(path))
+
+
+def import_checked(
+    store: Store,
+    records: Iterable[Record | Refusal],
+    *,
+    source: str = "pinshare",
+    actor: str = "import",
+    progress: Progress = quietly,
+) -> Report:
+    """Import what `checked` returned; see `import_pinshare`."""
     importer = Importer(store, source, actor=actor, progress=progress)
-    importer.take(_records(path))
+    importer.take(records)
     return importer.finish()
 
 
-def _records(path: Path) -> Iterator[Record | Refusal]:
-    for entry in pinshare.read(path):
-        if entry.record is None:
-            yield Refusal(entry.key, path.name, entry.line, entry.refusal or "")
-        else:
-            request = _ImportFile(entry.key, entry.record)
-            yield Record(
-                entry.key,
-                path.name,
-                entry.line,
-                entry.digest,
-                entry.record.last_updated,
-                request,
-                entry.notes,
-            )
+def _taken(file: str, entry: pinshare.Entry) -> Record | Refusal:
+    if entry.record is None:
+        return Refusal(entry.key, file, entry.line, entry.refusal or "")
+    request = _ImportFile(entry.key, entry.record)
+    return Record(
+        entry.key,
+        file,
+        entry.line,
+        entry.digest,
+        entry.record.last_updated,
+        request,
+        entry.notes,
+    )
 
 
 class _ImportFile(NamedTuple):

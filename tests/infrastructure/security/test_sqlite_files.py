@@ -124,6 +124,15 @@ def test_a_link_to_a_folder_of_everybody_is_refused(tmp_path: Path) -> None:
         open_store(f"sqlite:///{tmp_path}/link.db")
 
 
+def test_nothing_is_made_in_a_folder_of_everybody(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+
+    with pytest.raises(OpenToAll):
+        open_store(f"sqlite:///{tmp_path}/store.db", create=True)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_like_tmp_may_hold_a_store(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
