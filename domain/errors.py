@@ -14,7 +14,7 @@
     │   ├── NewerSchema, OlderSchema, StaleProjection
     │   └── KeyParked, Undecodable, Unfoldable, UnknownType
     └── Unavailable    retry the same, with the same command id
-        └── NoSpace, NoSuchStore
+        └── DamagedTables, NoSpace, NoSuchStore
 
 The message of each is one sentence with the values in it; the attributes carry the facts.
 """
@@ -298,6 +298,18 @@ class NoSuchStore(Unavailable):
     def __init__(self, address: str) -> None:
         super().__init__(f"there is no store at {address}; create it with refold init")
         self.address = address
+
+
+class DamagedTables(Unavailable):
+    """The file of the query tables makes no sense; the log does not need it."""
+
+    def __init__(self, path: str, why: str, mend: str) -> None:
+        super().__init__(
+            f"the query tables in {path} are damaged: {why}; delete them, and they are folded"
+            f" again: {mend}"
+        )
+        self.path = path
+        self.mend = mend
 
 
 class NoSpace(Unavailable):

@@ -109,7 +109,8 @@ class _Examination:
         with _opened(self._place, self._settings, has_tables=has_tables) as store:
             self.positions = store.advance.head()
             can_open = self._check_vault(store)
-            self.findings += table_findings(store, self.positions, self.mends)
+            if not any(each.check == "tables" for each in self.findings):
+                self.findings += table_findings(store, self.positions, self.mends)
             self._check_log(store, checks, can_open=can_open)
 
     def _problem(self, check: str, what: str, mend: str) -> None:

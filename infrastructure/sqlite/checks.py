@@ -6,6 +6,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -13,11 +14,20 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from refold.domain.errors import NoSuchStore
+from refold.domain.errors import DamagedTables, NoSuchStore, Unavailable
 from refold.infrastructure import schema
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.checking.finding import Finding
-from refold.infrastructure.sqlite.connection import available, connect, unavailable
+from refold.infrastructure.checking.mends import sentence
+from refold.infrastructure.patience import Passing
+from refold.infrastructure.sqlite.connection import (
+    Told,
+    available,
+    connect,
+    damaged_tables,
+    tables_unavailable,
+    unavailable,
+)
 
 LOCK_SECONDS: Final = 2.0
 """A writer who does not come to an end within that time is told of."""
@@ -40,7 +50,7 @@ class SqliteChecks:
 
     def has_tables(self) -> bool:
         path = self._place.tables
-        if not path.exists():
+        if not path.exists() or self._fault_of_tables:
             return False
         with self._reading(path) as connection:
             return sa.inspect(connection).has_table("parked")
@@ -53,8 +63,11 @@ class SqliteChecks:
         with closing(connect(self._place.path)) as driver:
             yield from unsafe(driver)
         yield from self._open_to_others()
-        for path in (self._place.path, self._place.tables):
-            yield from self._lock(path)
+        yield from self._lock(self._place.path)
+        if fault := self._fault_of_tables:
+            yield fault
+        else:
+            yield from self._lock(self._place.tables)
 
     def is_locked(self) -> bool:
         return False  # readers never wait for writers
@@ -62,8 +75,30 @@ class SqliteChecks:
     def typed(self, sql: str) -> str:
         return shlex.join(["sqlite3", str(self._place.path), " ".join(sql.split())])
 
+    @cached_property
+    def _fault_of_tables(self) -> Finding | None:
+        """Look at all pages of the query tables, which nothing needs but themselves."""
+        path = self._place.tables
+        if not path.exists():
+            return None
+        try:
+            with self._reading(path, tables_unavailable) as connection:
+                told: str = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if told != "ok":
+                raise damaged_tables(path, " ".join(told.split()))
+        except DamagedTables as error:
+            mend = f"{error.mend} (while nobody uses the store; they are folded again)"
+            return Finding("tables", "problem", sentence(error), mend)
+        except Passing:
+            raise
+        except Unavailable as error:
+            return Finding(
+                "tables", "problem", sentence(error), shlex.join(["ls", "-ld", str(path)])
+            )
+        return None
+
     @contextmanager
-    def _reading(self, path: Path) -> Iterator[sa.Connection]:
+    def _reading(self, path: Path, told: Told = unavailable) -> Iterator[sa.Connection]:
         address = f"{path.absolute().as_uri()}?mode=rw"  # one that may write takes -wal away again
         engine = sa.create_engine(
             "sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=sa.NullPool
@@ -72,7 +107,7 @@ class SqliteChecks:
             with engine.connect() as connection:
                 yield connection
         except DatabaseError as error:
-            raise unavailable(path, error.orig) from error
+            raise told(path, error.orig) from error
 
     def _guards(self, triggers: dict[str, str]) -> Iterator[Finding]:
         path = resources.files("refold.migrations").joinpath("sqlite", "schema.sql")

@@ -4,6 +4,7 @@ import os
 import shlex
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from refold.domain.errors import Refused, Unavailable
+from refold.domain.errors import DamagedTables, Refused, Unavailable
 from refold.infrastructure.patience import Passing
 
 BUSY_SECONDS: Final = 30.0
@@ -62,12 +63,13 @@ class OpenToAll(Refused):
         )
 
 
-def connect(path: Path, cache: int = 2_000) -> sqlite3.Connection:
+def connect(path: Path, cache: int = 2_000, told: "Told | None" = None) -> sqlite3.Connection:
     """Return a connection in WAL mode that loses no commit, in the driver's autocommit mode.
 
     It may be used by any thread, one at a time. `cache` is how many kB of pages it holds at most,
     by default as many as SQLite would. A file that is made is for its owner alone. Raises
-    `OpenToAll`, and `Unavailable` when there is no such file to be had, or it is no database.
+    `OpenToAll`, and `Unavailable` when there is no such file to be had, or it is no database;
+    that is `told` of it.
     """
     with suppress(OSError):  # SQLite says which
         _check_closed(path)
@@ -86,7 +88,7 @@ def connect(path: Path, cache: int = 2_000) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete = ON")  # an erased key is to leave the file
         connection.set_authorizer(_authorize)
     except sqlite3.DatabaseError as error:
-        raise unavailable(path, error) from error
+        raise (told or unavailable)(path, error) from error
     return connection
 
 
@@ -198,10 +200,11 @@ class available:  # noqa: N801 - reads like contextlib.suppress; a generator tak
     What it says of a statement or a row comes out as it is: that would be a mistake of ours.
     """
 
-    __slots__ = ("_path",)
+    __slots__ = ("_path", "_told")
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, told: "Told | None" = None) -> None:
+        """`told` makes the error that is raised, by default `unavailable`."""
+        self._path, self._told = path, told or unavailable
 
     def __enter__(self) -> None:
         pass
@@ -214,7 +217,7 @@ class available:  # noqa: N801 - reads like contextlib.suppress; a generator tak
     ) -> None:
         said = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(said, sqlite3.DatabaseError) and _is_about_the_file(said):
-            raise unavailable(self._path, said) from error
+            raise self._told(self._path, said) from error
 
 
 def _is_about_the_file(error: BaseException) -> bool:
@@ -237,3 +240,24 @@ def unavailable(path: Path, error: BaseException | None) -> Unavailable:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     kind = Passing if is_passing(error) else Unavailable
     return kind(f"the SQLite file {path} cannot be used: {name}")
+
+
+def tables_unavailable(path: Path, error: BaseException | None) -> Unavailable:
+    """Return what is told of `error` where the file has query tables, which may be deleted."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        return damaged_tables(path, getattr(error, "sqlite_errorname", ""))
+    return unavailable(path, error)
+
+
+def damaged_tables(path: Path, why: str) -> DamagedTables:
+    """Return what is told of a file of query tables that is damaged, with what deletes it."""
+    real = path.resolve()
+    beside = [real.with_name(real.name + suffix) for suffix in ("-wal", "-shm")]
+    files = [path, *(file for file in beside if file.exists())]
+    return DamagedTables(str(path), why, shlex.join(["rm", *map(str, files)]))
+
+
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+Told = Callable[[Path, BaseException | None], Unavailable]
+"""Makes what the caller is told of a file and of the driver's error."""

@@ -17,7 +17,12 @@ from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import FIELDS_BY_RANK, PLACE, Hits, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.sqlite import match
-from refold.infrastructure.sqlite.connection import BUSY_SECONDS, available, connect
+from refold.infrastructure.sqlite.connection import (
+    BUSY_SECONDS,
+    available,
+    connect,
+    tables_unavailable,
+)
 from refold.projections.projection import Key, Row
 from refold.projections.query import Query
 from refold.projections.views import View
@@ -47,7 +52,7 @@ _NOW_US: Final = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 def tables_in(path: Path) -> Tables:
     """Return the query tables in the file at `path`."""
-    connecting = partial(connect, path)
+    connecting = partial(connect, path, told=tables_unavailable)
     return _tables(_engine(connecting), path)
 
 
@@ -87,7 +92,7 @@ class SqliteRows:
 
     @contextmanager
     def writing(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        with available(self._path), engine.begin() as connection:
+        with available(self._path, tables_unavailable), engine.begin() as connection:
             yield connection
 
     def make_way(self, engine: sa.Engine) -> None:
@@ -107,7 +112,10 @@ class SqliteRows:
 
     def _empty_wal(self, engine: sa.Engine) -> bool:
         """Write back what is in the write-ahead log, and empty it; tell whether that was done."""
-        with available(self._path), closing(engine.raw_connection()) as connection:
+        with (
+            available(self._path, tables_unavailable),
+            closing(engine.raw_connection()) as connection,
+        ):
             cursor = connection.cursor()
             cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # others may write beside this one
             cursor.execute("BEGIN IMMEDIATE")  # who saves a part is done
@@ -130,7 +138,7 @@ class SqliteRows:
     @contextmanager
     def reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with (
-            available(self._path),
+            available(self._path, tables_unavailable),
             engine.connect().execution_options(snapshot=True) as connection,
             connection.begin(),
         ):

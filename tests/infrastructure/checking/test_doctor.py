@@ -22,7 +22,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from refold.domain.errors import Unfoldable
+from refold.domain.errors import DamagedTables, Unfoldable
 from refold.domain.ports import Command, NewEvent, Write
 from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure import chain, commands
@@ -37,8 +37,9 @@ from refold.infrastructure.postgres.cluster import Cluster, throwaway
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.requests.request import Fields
 from refold.infrastructure.services import media
+from refold.infrastructure.services.files import list_files
 from refold.infrastructure.sqlite import checks as sqlite_checks
-from refold.infrastructure.sqlite.connection import connect
+from refold.infrastructure.sqlite.connection import connect, tables_unavailable
 from refold.infrastructure.store import Store
 from refold.projections import catalog, files
 from refold.scripts.cli import app
@@ -222,6 +223,94 @@ def test_a_registry_of_tables_that_is_missing_is_not_made_again(url: Url) -> Non
 
     assert (finding.check, finding.level) == ("tables", "warning")
     assert contents(url) == before
+
+
+def _its_beginning(tables: Path) -> None:
+    with tables.open("r+b") as file:
+        file.write(b"this is no database")
+
+
+def _all_of_it(tables: Path) -> None:
+    tables.write_bytes(b"this is no database" * 1_000)
+
+
+def _its_end(tables: Path) -> None:
+    with tables.open("r+b") as file:
+        file.truncate(5_000)
+
+
+def _its_middle(tables: Path) -> None:
+    with tables.open("r+b") as file:
+        file.seek(4_096)
+        file.write(b"\xa5" * 80_000)
+
+
+@pytest.mark.parametrize("damage", [_its_beginning, _all_of_it, _its_end, _its_middle])
+def test_a_file_of_tables_that_is_damaged_is_folded_again_by_what_is_told(
+    in_sqlite: Url, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    tables = tmp_path / "store.db-tables"
+    damage(tables)
+
+    report = examined(in_sqlite)
+
+    [finding] = report.findings
+    assert report.is_reachable
+    assert (finding.check, finding.level) == ("tables", "problem")
+    assert finding.what.startswith(f"the query tables in {tables} are damaged: ")
+    assert finding.mend.startswith(f"rm {tables} ")
+    subprocess.run(shlex.split(finding.mend.partition(" (")[0]), check=True)
+    with open_store(in_sqlite) as store:
+        store.folder.catch_up()
+    assert found(in_sqlite) == []
+
+
+def test_who_needs_damaged_tables_is_told_to_delete_them(in_sqlite: Url, tmp_path: Path) -> None:
+    tables = tmp_path / "store.db-tables"
+    with open_store(in_sqlite) as store:
+        _its_middle(tables)
+        with pytest.raises(DamagedTables) as read:
+            list_files(store)
+    _its_beginning(tables)
+    with pytest.raises(DamagedTables) as opened:
+        open_store(in_sqlite)
+
+    for raised, name in (read, "SQLITE_CORRUPT"), (opened, "SQLITE_NOTADB"):
+        sentence = f"the query tables in {tables} are damaged: {name}; delete them"
+        assert str(raised.value).startswith(sentence)
+        assert f"rm {tables}" in str(raised.value)
+
+
+def test_what_is_beside_damaged_tables_goes_with_them(tmp_path: Path) -> None:
+    tables = tmp_path / "my store.db-tables"
+    (tmp_path / "my store.db-tables-wal").touch()
+
+    told = tables_unavailable(tables, damaged())
+
+    assert isinstance(told, DamagedTables)
+    assert shlex.split(told.mend) == ["rm", str(tables), f"{tables}-wal"]
+
+
+def damaged() -> sqlite3.DatabaseError:
+    with closing(sqlite3.connect(":memory:")) as empty:
+        empty.deserialize(b"this is no database" * 1_000)
+        with pytest.raises(sqlite3.DatabaseError) as raised:
+            empty.execute("PRAGMA user_version")
+    return raised.value
+
+
+def test_a_file_of_tables_that_cannot_be_opened_is_no_fault_of_the_log(
+    in_sqlite: Url, tmp_path: Path
+) -> None:
+    tables = tmp_path / "store.db-tables"
+    tables.unlink()
+    tables.mkdir(mode=0o700)
+
+    finding = only(in_sqlite)
+
+    assert (finding.check, finding.level) == ("tables", "problem")
+    assert finding.what == f"the SQLite file {tables} cannot be used: SQLITE_CANTOPEN"
+    assert finding.mend == f"ls -ld {tables}"
 
 
 def test_nothing_unsealed_is_sealed_by_looking(in_sqlite: Url) -> None:
