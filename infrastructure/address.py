@@ -170,6 +170,8 @@ def _postgres(url: str, options: Mapping[str, str], connecting: Connecting) -> P
     schema = named.pop("schema", SCHEMA)
     if not schema.isidentifier() or not schema.isascii() or len(schema) > 50:
         raise BadInput("the schema of an address is at most 50 letters, digits and _")
+    if schema.startswith("pg_") or schema == "information_schema":
+        raise BadInput("the schema of an address is none of PostgreSQL's own, such as pg_…")
     query = f"?{urlencode(named, quote_via=quote)}" if named else ""
     return Postgres(f"postgresql://{parts.netloc}{parts.path}{query}", schema, connecting)
 

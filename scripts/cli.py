@@ -4,6 +4,7 @@
 """
 
 import logging
+import os
 import sys
 
 import typer
@@ -74,9 +75,32 @@ def main() -> None:
     """Run the command line; a failure is one sentence on stderr."""
     logging.getLogger("psycopg.pool").disabled = True  # it would tell of each try to reconnect
     try:
-        app()
+        _run()
+    except OSError as error:  # those of stores and files are failures
+        if not _has_lost_stdout():
+            raise
+        print(f"refold: stdout cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
     except Failure as failure:
         print(f"refold: {failure}", file=sys.stderr)
         if isinstance(failure, NoStoreNamed):
             sys.exit(2)
         sys.exit(4 if isinstance(failure, Unavailable) else 1)
+
+
+def _run() -> None:
+    """Run a task, and write all that it has printed."""
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
+
+
+def _has_lost_stdout() -> bool:
+    """Tell whether nothing can be printed any more; if so, nobody tries that again."""
+    try:
+        print(flush=True)  # what could not be written need not be in a buffer
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

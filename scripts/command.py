@@ -16,7 +16,7 @@ from refold.infrastructure import commands
 from refold.infrastructure.codec import canonical, parse
 from refold.infrastructure.requests.catalog import REQUESTS
 from refold.infrastructure.store import Store
-from refold.scripts import options, output
+from refold.scripts import options, output, stdin
 
 
 def _fields(name: str, model: type[BaseModel]) -> str:
@@ -65,7 +65,7 @@ def command(
             if lines:
                 _run_lines(opened, actor)
             else:
-                data = _object(sys.stdin.buffer.read(), "stdin")
+                data = _object(stdin.whole(), "stdin")
                 _run_one(opened, name or "", data, command_id, expected, actor, json=json)
         finally:
             opened.folder.catch_up()
@@ -93,7 +93,7 @@ def _run_one(
 
 
 def _run_lines(store: Store, actor: str) -> None:
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    for number, line in enumerate(stdin.lines(), 1):
         if line.strip():
             answer = _answer(store, line, number, actor)
             sys.stdout.buffer.write(canonical(answer) + b"\n")

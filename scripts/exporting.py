@@ -36,6 +36,8 @@ def pinshare(
 
     Example: refold export pinshare metadata.json --store sqlite:///files.db
     """
+    if file.is_dir():
+        raise BadInput(f"{file} cannot be written: it is a folder")
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         with (

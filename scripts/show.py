@@ -1,13 +1,12 @@
 """`refold show`: one thing, as the log has it now, or had it at a position or time."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from refold.infrastructure.services import files, pushes, repos, sessions, users
-from refold.scripts import as_of, options, output
+from refold.scripts import as_of, options, output, stdin
 
 app = typer.Typer(help="Show one thing, as the log has it now, or had it.", no_args_is_help=True)
 
@@ -68,8 +67,9 @@ def session(
     """
     if sid != "-":
         raise typer.BadParameter("the id of a session is read from stdin: refold show session -")
+    given = stdin.whole().decode("utf-8", "surrogateescape")
     with options.opened(store, config) as opened:
-        found = sessions.show_session(opened, sys.stdin.read().removesuffix("\n"))
+        found = sessions.show_session(opened, given.removesuffix("\n"))
     shown = asdict(found) if found else None
     if json:
         output.document(shown)

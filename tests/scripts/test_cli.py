@@ -441,6 +441,17 @@ def test_export_writes_the_file_that_was_imported(
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/", "folder"])
+def test_an_export_goes_into_no_folder(
+    refold: Refold, store: str, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+
+    ran = refold("export", "pinshare", folder, "--store", store)
+
+    assert (ran.code, ran.sentence) == (1, f"{folder} cannot be written: it is a folder")
+
+
 @pytest.mark.parametrize("task", ["copy", "move"])
 def test_copy_and_move_print_a_certificate(refold: Refold, store: str, task: str) -> None:
     ran = refold(task, store, "sqlite:///copy.db", "--json")
