@@ -1,11 +1,13 @@
 """Connections to PostgreSQL, and what the driver's errors mean."""
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -129,7 +131,7 @@ def check(address: str, connecting: Connecting) -> None:
     try:
         given = conninfo_to_dict(address)
     except psycopg.Error:
-        raise BadInput("the PostgreSQL address cannot be read") from None
+        raise _unreadable(address) from None
     defaults = {
         option.keyword.decode(): option.val.decode()
         for option in psycopg.pq.Conninfo.get_defaults()
@@ -147,6 +149,18 @@ def check(address: str, connecting: Connecting) -> None:
             f"PostgreSQL at {elsewhere} is not on this machine: set sslmode to verify-full, and"
             " sslrootcert, or insecure_tls = true (REFOLD_INSECURE_TLS=1) to go without"
         )
+
+
+def _unreadable(address: str) -> BadInput:
+    """Return what is told of an address that libpq does not take; no part of a secret is named."""
+    query = urlsplit(address).query
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    for name in dict(parse_qsl(query)).keys() - known:
+        if "@" not in unquote(query) and re.fullmatch(
+            "[a-z_]+", name
+        ):  # else it may be a password's end
+            return BadInput(f"the PostgreSQL address has a parameter that is not known: {name}")
+    return BadInput("the PostgreSQL address cannot be read")
 
 
 def is_here(host: str) -> bool:
@@ -198,6 +212,7 @@ def unavailable(address: str, error: BaseException | None) -> Unavailable:
     """Return what the caller is told of `error`: where, and SQLSTATE or the driver's class.
 
     It is `Passing` where it may help to try again; None is a connection that was not to be had.
+    Why there is none is told by one of `_REASONS`, never by the driver's text.
     """
     try:
         known = conninfo_to_dict(address)
@@ -205,6 +220,34 @@ def unavailable(address: str, error: BaseException | None) -> Unavailable:
         return Unavailable("the PostgreSQL address cannot be read")
     where = f"{known.get('host', 'localhost')}:{known.get('port', 5432)}/{known.get('dbname', '')}"
     state = getattr(error, "sqlstate", None)
-    reason = f"SQLSTATE {state}" if state else "there is no connection"
+    reason = f"SQLSTATE {state}" if state else _reason(error)
     kind = Passing if error is None or is_passing(error) else Unavailable
     return kind(f"PostgreSQL at {where} cannot be used: {reason}")
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return why a connection was not made; libpq tells no code of that, only a text."""
+    return next((why for why, said in _REASONS if said.search(str(error))), _UNKNOWN)
+
+
+_UNKNOWN: Final = "there is no connection"
+
+_REASONS: Final = tuple(
+    (why, re.compile("|".join(said)))
+    for why, *said in (
+        (
+            "authentication failed",
+            "authentication failed",
+            "no password supplied",
+            r"no pg_hba\.conf entry",
+            r"FATAL:\s+role .* does not exist",
+        ),
+        ("there is no such database", r"FATAL:\s+database .* does not exist"),
+        ("TLS failed", "SSL", "certificate"),
+        ("it timed out", "timeout", "timed out"),
+        ("its host is not known", "failed to resolve host", "could not translate host name"),
+        ("there is no socket of a server", "on socket .*No such file or directory"),
+        ("the connection was refused", "Connection refused"),
+    )
+)
+"""Reasons, the first that fits counts, and what is in the text then: several hosts may be tried."""

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
 from refold.domain.errors import BadInput, Failure, NoPlaceForBlobs, Unavailable
 from refold.infrastructure import config
@@ -664,10 +665,57 @@ def test_the_certificate_of_the_server_is_verified(here: Path, with_tls: tuple[s
         assert set(sessions) == {(True,)}
 
     opened(root)
-    with pytest.raises(Unavailable, match="there is no connection"):
+    with pytest.raises(Unavailable, match="cannot be used: TLS failed"):
         opened(here / "other.crt")
-    with pytest.raises(Unavailable, match="there is no connection"):
+    with pytest.raises(Unavailable, match="cannot be used: TLS failed"):
         opened(here / "none.crt")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"password": CANARY}, "authentication failed"),
+        ({"password": ""}, "authentication failed"),
+        ({"user": "nobody"}, "authentication failed"),
+        ({"dbname": "nowhere"}, "there is no such database"),
+        ({"dbname": f"x{CANARY}"}, "there is no such database"),
+        ({"port": "1"}, "the connection was refused"),
+        ({"sslmode": "require"}, "TLS failed"),
+        ({"host": "/nowhere"}, "there is no socket of a server"),
+        ({"host": "nowhere.invalid"}, "its host is not known"),
+    ],
+    ids=str,
+)
+def test_why_there_is_no_connection_is_told_without_a_secret(
+    postgres_url: str, change: dict[str, str], why: str
+) -> None:
+    url = make_url(postgres_url)
+    url = url.set(
+        password=change.get("password", url.password),
+        username=change.get("user", url.username),
+        database=change.get("dbname", url.database),
+        query={name: change[name] for name in change.keys() & {"host", "port", "sslmode"}},
+    )
+    place = parse(url.render_as_string(hide_password=False), {}, Connecting(insecure_tls=True))
+
+    with pytest.raises(Unavailable) as refused:
+        open_at(place)
+
+    assert str(refused.value).endswith(f" cannot be used: {why}")
+    assert change.get("dbname") or CANARY not in everything(refused.value)
+
+
+def test_a_parameter_that_is_not_known_is_named() -> None:
+    with pytest.raises(BadInput, match=r"has a parameter that is not known: foo$"):
+        open_store("postgresql://localhost/files?schema=c1&foo=bar")
+    with pytest.raises(BadInput, match=r"the PostgreSQL address cannot be read$"):
+        open_store("postgresql://ada:1234?secret=x@localhost/files")
+
+
+@pytest.mark.parametrize("schema", ["pg_x", "pg_catalog", "information_schema"])
+def test_a_schema_of_postgresql_itself_is_refused(schema: str) -> None:
+    with pytest.raises(BadInput, match="none of PostgreSQL's own"):
+        parse(f"postgresql://localhost/files?schema={schema}")
 
 
 # --- passwords --------------------------------------------------------------------------
@@ -1020,7 +1068,7 @@ def test_a_server_that_says_nothing_is_waited_for_as_long_as_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
 
-        with pytest.raises(Unavailable, match="there is no connection"):
+        with pytest.raises(Unavailable, match="it timed out"):
             open_store(
                 f"postgresql://127.0.0.1:{silent.getsockname()[1]}/files",
                 settings=pooled(connect_seconds=2),
