@@ -5,8 +5,11 @@ A list or object that is still larger than 64 KiB stands there empty, and its bl
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
+
+import msgspec
 
 from refold.infrastructure.codec import DEEPEST, NotStorable, canonical, parse
 
@@ -148,6 +151,9 @@ def _without_parts(whole: Any, small: Any, pointer: str, found: dict[str, bytes]
 
 def _fits(part: dict[str, Any] | list[Any]) -> bool:
     """Tell whether a part stays; what has no JSON does, and is refused where it is written."""
+    with suppress(TypeError, ValueError):
+        if len(msgspec.json.encode(part)) <= LARGEST // 2:  # most are, and this takes a tenth
+            return True
     try:
         return len(canonical(part)) <= LARGEST
     except NotStorable:
