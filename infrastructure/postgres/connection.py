@@ -25,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from refold.domain.errors import BadInput, Unavailable
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.patience import Passing
+from refold.infrastructure.postgres.silence import Asking, Connection
 
 UNAVAILABLE: Final = (
     psycopg.OperationalError,
@@ -80,7 +81,8 @@ def _connect(
 ) -> psycopg.Connection:
     check(address, connecting)
     try:
-        connection = psycopg.connect(address, autocommit=True, **parameters(address, connecting))
+        connection = Connection.connect(address, autocommit=True, **parameters(address, connecting))
+        watch(connection, address, connecting)
         configure(connection)
         connection.autocommit = autocommit
         return connection
@@ -90,10 +92,30 @@ def _connect(
 
 def parameters(address: str, connecting: Connecting) -> dict[str, Any]:
     """Return what a new connection is made with besides its address. Raises `NoPassword`."""
-    parameters: dict[str, Any] = {"connect_timeout": connecting.connect_seconds}
-    if connecting.password_command and "password" not in conninfo_to_dict(address):
+    given, silent = conninfo_to_dict(address), connecting.silent_seconds
+    parameters: dict[str, Any] = {
+        "tcp_user_timeout": max(1_000, round(1_000 * silent)),
+        "keepalives_idle": max(1, round(silent / 2)),
+        "keepalives_interval": max(1, round(silent / 6)),
+        "keepalives_count": 3,
+    }
+    parameters = {name: value for name, value in parameters.items() if name not in given}
+    parameters["connect_timeout"] = connecting.connect_seconds
+    if connecting.password_command and "password" not in given:
         parameters["password"] = _password(connecting)
     return parameters
+
+
+def watch(connection: Connection, address: str, connecting: Connecting) -> None:
+    """Let a connection be given up when nothing is heard of the server for too long."""
+
+    def ask() -> Asking:
+        other = Asking.connect(address, autocommit=True, **parameters(address, connecting))
+        other.seconds = connecting.connect_seconds
+        return other
+
+    connection.ask = ask
+    connection.silent_seconds = connecting.silent_seconds
 
 
 def _password(connecting: Connecting) -> str:

@@ -44,10 +44,12 @@ from refold.infrastructure.appending.sorting import (
     sort,
 )
 from refold.infrastructure.patience import patiently
+from refold.infrastructure.postgres import silence
 from refold.infrastructure.postgres.connection import (
     available,
     configure_for_store,
     parameters,
+    watch,
 )
 from refold.infrastructure.postgres.prepared import Prepared
 from refold.infrastructure.statements import statements
@@ -60,7 +62,7 @@ _DATA: Final = itemgetter(Recorded._fields.index("data"))
 T = TypeVar("T")
 
 
-class Connection(psycopg.Connection[tuple[Any, ...]]):
+class Connection(silence.Connection):
     """A connection that keeps its cursors: making one takes a good part of a query's time."""
 
     @cached_property
@@ -80,9 +82,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def number(self, statement: Prepared, parameters: Sequence[object]) -> int | None:
         """Return what comes of a statement, which is prepared when it is first run here."""
         if statement not in self._ready:
-            statement.prepare(self.pgconn)
+            statement.prepare(self)
             self._ready.add(statement)
-        return statement.run(self.pgconn, parameters)
+        return statement.run(self, parameters)
 
 
 def _recorded(_: object) -> Callable[[Sequence[Any]], Recorded]:
@@ -116,7 +118,7 @@ class PostgresLog:
                 "prepare_threshold": 0,
                 **parameters(address, connecting),
             },
-            configure=_configure,
+            configure=lambda connection: _configure(connection, address, connecting),
             open=True,
         )
         try:
@@ -454,11 +456,12 @@ _TAKEN: Final = frozenset({"events_stream_version", "events_command_id"})
 """What an append violates when another was faster, or when it is not the first with its id."""
 
 
-def _configure(connection: psycopg.Connection) -> None:
+def _configure(connection: Connection, address: str, connecting: Connecting) -> None:
     """Set up a connection whose statements look up what they are asked for by an index.
 
     A plan that was made while a table was small is kept while it grows, and would read all of it.
     """
+    watch(connection, address, connecting)
     configure_for_store(connection)
     connection.execute("SET enable_seqscan TO off")
     connection.execute("SET jit TO off")  # what has to read a whole table looks expensive now

@@ -1,5 +1,7 @@
 """A proxy before PostgreSQL that cuts a connection where it hurts: around the commit.
 
+It can fall silent, too: connections stand, and nothing comes through any more.
+
 It reads the frontend protocol, version 3: a message is a letter, a length and a body. Connections
 through it must not be encrypted (`sslmode=disable&gssencmode=disable`).
 """
@@ -9,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +28,13 @@ class Cut(Enum):
     APPEND_UNANSWERED = "after the fast append, before its reply reached the client"
 
 
+class Silence(Enum):
+    """What is held back while all connections stand."""
+
+    REQUESTS = "before the server got anything more"
+    ANSWERS = "after the server got all, before its answers reached the client"
+
+
 _AT_COMMIT: Final = (Cut.COMMIT_LOST, Cut.COMMIT_UNANSWERED)
 
 
@@ -38,6 +47,9 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = Lock()
         self._next: Cut | None = None
+        self._passing = {each: Event() for each in Silence}
+        self.speak()
+        self._sessions: list[_Session] = []
         self.struck: Counter[Cut] = Counter()
         login = parts.netloc.rpartition("@")[0]
         here = f"{login}@127.0.0.1:{self._listener.getsockname()[1]}"
@@ -62,15 +74,31 @@ class Proxy:
         with self._lock:
             self.struck[cut] += 1
 
+    def fall_silent(self, silence: Silence) -> None:
+        """Hold back from now on, on all connections, those to come included."""
+        self._passing[silence].clear()
+
+    def speak(self) -> None:
+        """Hold back nothing any more."""
+        for passing in self._passing.values():
+            passing.set()
+
+    def wait(self, silence: Silence) -> None:
+        """Return once what is asked for is not held back."""
+        self._passing[silence].wait()
+
     def close(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and cut those that clients have left behind."""
         self._listener.close()
+        for session in self._sessions:
+            session.cut()
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
-                _Session(self, client, socket.create_connection(self._server))
+                server = socket.create_connection(self._server)
+                self._sessions.append(_Session(self, client, server))
 
 
 class _Session:
@@ -91,16 +119,19 @@ class _Session:
             with suppress(OSError, EOFError):
                 work()
         finally:
-            self._cut()
+            self.cut()
 
     def _towards_server(self) -> None:
-        self._server.sendall(_startup(self._client))
+        startup = _startup(self._client)
+        self._proxy.wait(Silence.REQUESTS)
+        self._server.sendall(startup)
         for kind, body, message in _messages(self._client):
             cut = self._due(kind, body)
             if cut in (Cut.COMMIT_LOST, Cut.APPEND_LOST):
                 self._proxy.count(cut)
                 return
             self._swallowing = self._swallowing or cut
+            self._proxy.wait(Silence.REQUESTS)
             self._server.sendall(message)
 
     def _due(self, kind: bytes, body: bytes) -> Cut | None:
@@ -120,6 +151,7 @@ class _Session:
     def _towards_client(self) -> None:
         completed = False
         for kind, _, message in _messages(self._server):
+            self._proxy.wait(Silence.ANSWERS)
             if self._swallowing is None:
                 self._client.sendall(message)
                 continue
@@ -129,7 +161,8 @@ class _Session:
                     self._proxy.count(self._swallowing)
                 return
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Close both ends."""
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -166,4 +199,5 @@ def proxy(server: str) -> Iterator[Proxy]:
     try:
         yield running
     finally:
+        running.speak()
         running.close()

@@ -30,12 +30,12 @@ def connection(postgres: str) -> Iterator[psycopg.Connection]:
 
 def test_parameters_arrive_as_the_driver_sends_them(connection: psycopg.Connection) -> None:
     statement = Prepared(QUERY)
-    statement.prepare(connection.pgconn)
+    statement.prepare(connection)
 
     @given(ROW)
     def check(row: tuple[object, ...]) -> None:
         [expected] = connection.execute(QUERY, row, binary=True).fetchone() or [None]
-        assert statement.run(connection.pgconn, row) == expected
+        assert statement.run(connection, row) == expected
 
     check()
 
@@ -53,31 +53,31 @@ def test_the_answer_is_a_number_or_nothing(
     connection: psycopg.Connection, query: bytes, number: int | None
 ) -> None:
     statement = Prepared(query)
-    statement.prepare(connection.pgconn)
+    statement.prepare(connection)
 
     given = number if number is not None else 7
-    assert statement.run(connection.pgconn, [given]) == number
+    assert statement.run(connection, [given]) == number
 
 
 def test_what_the_server_refuses_is_the_drivers_error(connection: psycopg.Connection) -> None:
     statement = Prepared(b"SELECT 1 / %b::int")
-    statement.prepare(connection.pgconn)
+    statement.prepare(connection)
 
     with pytest.raises(psycopg.errors.DivisionByZero):
-        statement.run(connection.pgconn, [0])
+        statement.run(connection, [0])
     with pytest.raises(psycopg.errors.UndefinedTable):
-        Prepared(b"SELECT 1 FROM nowhere").prepare(connection.pgconn)
-    assert statement.run(connection.pgconn, [1]) == 1
+        Prepared(b"SELECT 1 FROM nowhere").prepare(connection)
+    assert statement.run(connection, [1]) == 1
 
 
 def test_a_connection_that_is_lost_is_an_operational_error(postgres: str) -> None:
     statement = Prepared(b"SELECT %b::int")
     with psycopg.connect(postgres, autocommit=True) as lost:
-        statement.prepare(lost.pgconn)
+        statement.prepare(lost)
         with psycopg.connect(postgres, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [lost.info.backend_pid])
 
         with pytest.raises(psycopg.OperationalError):
-            statement.run(lost.pgconn, [1])
+            statement.run(lost, [1])
         with pytest.raises(psycopg.OperationalError):
-            statement.run(lost.pgconn, [1])
+            statement.run(lost, [1])
