@@ -66,12 +66,23 @@ class File:
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(file, line)
+                _write_whole(file, line)
                 os.fsync(file)
             finally:
                 os.close(file)
         except OSError as error:
             raise Unavailable(f"{self.path} cannot be written: {error.strerror}") from error
+
+
+def _write_whole(file: int, line: bytes) -> None:
+    """Write a line behind all of a file, or nothing. Raises `OSError`."""
+    size = os.fstat(file).st_size
+    try:
+        while line:
+            line = line[os.write(file, line) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def place(name: str, settings: Settings) -> Place:

@@ -1,5 +1,7 @@
 """Anchors outside of a store tell when its newest events are gone, or others are in their place."""
 
+import resource
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -64,6 +66,27 @@ def append(store: Store, number: int) -> None:
             for each in range(first, first + number)
         ]
     )
+
+
+def test_an_anchor_for_which_there_is_no_room_leaves_those_before_as_they_were(
+    url: str, file: File
+) -> None:
+    with open_store(url, create=True) as store:
+        append(store, 2)
+        anchors.add(store, file)
+        size = file.path.stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+        try:
+            with pytest.raises(Unavailable, match="cannot be written"):
+                file.append(b"", b"x" * 100 + b"\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+
+        assert file.path.stat().st_size == size
+        assert anchors.check(store, file) == []
 
 
 def test_a_log_fits_its_anchors_as_long_as_events_are_only_added(url: str, file: File) -> None:
