@@ -29,11 +29,11 @@ _OWN: Final = "~vault"
 
 
 class Vault:
-    """Seals and opens for one store."""
+    """Seals and opens for one store; `holder` is where its own key is."""
 
     def __init__(self, log: Log, holder: KeyHolder) -> None:
         self._log = log
-        self._holder = holder
+        self.holder = holder
         self._opened: tuple[bytes, bytes] | None = None
 
     def sealing(self, stream: str, command_id: str) -> "Sealing":
@@ -94,7 +94,7 @@ class Vault:
         where it is not the one that is given here.
         """
         own, _ = other._own()
-        if self._holder.make(own) != own:
+        if self.holder.make(own) != own:
             raise WrongVaultKey("the two stores have different vault keys")
 
     def _own(self) -> tuple[bytes, bytes]:
@@ -105,10 +105,10 @@ class Vault:
         if self._opened is None:
             if not self._log.keys([_OWN]):
                 self._check_open()
-                wrapped = _encrypt(self._holder.make(), os.urandom(KEY_BYTES), _wrapping(_OWN))
+                wrapped = _encrypt(self.holder.make(), os.urandom(KEY_BYTES), _wrapping(_OWN))
                 self._log.merge_keys([Key(_OWN, wrapped)])
             [kept] = self._log.keys([_OWN])
-            own = self._holder.read()
+            own = self.holder.read()
             self._opened = own, _decrypt(own, kept.wrapped or b"", _wrapping(_OWN))
         return self._opened
 

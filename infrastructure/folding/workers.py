@@ -1,8 +1,8 @@
 """Processes that fold together, each with the store open for itself.
 
-A worker is this module run as a program. It takes pickles on its stdin, an address and then jobs,
-and answers each job on its stdout with None or with an error. It ends with its stdin: none
-outlives the process that it works for.
+A worker is this module run as a program. It takes pickles on its stdin, an address with what holds
+the vault's key and then jobs, and answers each job on its stdout with None or with an error. It
+ends with its stdin: none outlives the process that it works for.
 """
 
 import pickle
@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from os import cpu_count
 from queue import SimpleQueue
-from typing import IO, Final, cast
+from typing import IO, Final, NamedTuple, cast
 
 from refold.domain.errors import Unavailable
 from refold.infrastructure.address import Address, Memory
@@ -21,9 +21,17 @@ from refold.infrastructure.folding.building import CatchUp, Job, Piece
 from refold.infrastructure.garbage import without_collection
 from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
+from refold.infrastructure.vault_key import KeyHolder
 
 ENOUGH: Final = 1_000
 """Events that were appended while others were folded, and are worth another round."""
+
+
+class Place(NamedTuple):
+    """Where a store is, and what holds the key of its vault."""
+
+    address: Address
+    key: KeyHolder
 
 
 class ProcessWorkers:
@@ -32,10 +40,10 @@ class ProcessWorkers:
     Starting one takes most of a second, in which this process has begun.
     """
 
-    def __init__(self, address: Address, number: int) -> None:
+    def __init__(self, place: Place, number: int) -> None:
         """`number`, at least 2, counts this process too."""
         self.number = number
-        self._address = address
+        self._place = place
         self._started: list[_Worker] = []
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
 
@@ -71,7 +79,7 @@ class ProcessWorkers:
 
     def _start(self, number: int) -> None:
         while len(self._started) < number:
-            self._started.append(_Worker(self._address))
+            self._started.append(_Worker(self._place))
             self._idle.put(self._started[-1])
 
     def _do(self, job: Job) -> None:
@@ -90,7 +98,7 @@ class ProcessWorkers:
 class _Worker:
     """A process, and the pipes to and from it."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, place: Place) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - this module itself
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
@@ -99,7 +107,7 @@ class _Worker:
         )
         self._jobs = cast("IO[bytes]", self._process.stdin)
         self._answers = cast("IO[bytes]", self._process.stdout)
-        self._send(address)
+        self._send(place)
 
     def do(self, job: Job) -> None:
         try:
@@ -118,7 +126,7 @@ class _Worker:
             self._jobs.close()
         self._answers.close()
 
-    def _send(self, message: Address | Job) -> None:
+    def _send(self, message: Place | Job) -> None:
         pickle.dump(message, self._jobs)
         self._jobs.flush()
 
@@ -133,7 +141,7 @@ def helping(store: Store, number: int | None = None) -> Iterator[None]:
     if number < 2 or isinstance(store.address, Memory):
         yield
         return
-    store.workers = workers = ProcessWorkers(store.address, number)
+    store.workers = workers = ProcessWorkers(Place(store.address, store.vault.holder), number)
     try:
         yield
     finally:
@@ -144,7 +152,7 @@ def helping(store: Store, number: int | None = None) -> Iterator[None]:
 def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
     """Answer jobs until there are no more."""
     ended = suppress(EOFError, BrokenPipeError)  # who it works for, somehow
-    with ended, open_at(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
+    with ended, _opened(pickle.load(jobs)) as store:  # noqa: S301 - from our parent
         while True:
             job = pickle.load(jobs)  # noqa: S301
             error = None
@@ -154,6 +162,12 @@ def _work(jobs: IO[bytes], answers: IO[bytes]) -> None:
                 error = raised
             pickle.dump(error, answers)
             answers.flush()
+
+
+def _opened(place: Place) -> Store:
+    store = open_at(place.address)
+    store.vault.holder = place.key
+    return store
 
 
 def _do(store: Store, job: Job) -> None:

@@ -52,7 +52,8 @@ class Prepared:
 
 
 def _answer(connection: psycopg.Connection[Any]) -> PGresult:
-    return connection.wait(generators.execute(connection.pgconn))[-1]
+    results: list[PGresult] = connection.wait(generators.execute(connection.pgconn))
+    return results[-1]
 
 
 def _check(result: PGresult) -> None:

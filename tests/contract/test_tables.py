@@ -5,17 +5,21 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
 from threading import Barrier, Event
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from refold.domain import file, streams, tag_vote
 from refold.domain.errors import LogWentBack, Refused, StaleProjection, UnknownType
 from refold.domain.ports import Recorded
 from refold.domain.positions import PARTITION, Positions
+from refold.infrastructure import config
+from refold.infrastructure.commands import run
 from refold.infrastructure.folding import building, pages, workers
 from refold.infrastructure.folding.folder import Digest, fold_family
 from refold.infrastructure.folding.generations import CURRENT
@@ -24,7 +28,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.progress import Progress
 from refold.infrastructure.reading import reading
 from refold.infrastructure.store import Store
-from refold.projections import catalog, file_counts, file_tags, files, tag_votes
+from refold.projections import catalog, file_counts, file_tags, files, tag_votes, users
 from refold.projections.projection import Projection
 from refold.tests.contract.query_tables import (
     append,
@@ -341,6 +345,25 @@ def test_workers_build_the_same_tables(
 
         assert digests(store) == GOLDEN
         assert {total for what, _, total in done if what == "fold"} == {3}
+
+
+def test_workers_have_the_key_that_was_given_in_code(
+    new_kept_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REFOLD_VAULT_KEY", raising=False)
+    settings = replace(config.of_environment(), vault_key=SecretStr("5a" * 32))
+    with (
+        open_store(new_kept_url(), create=True, settings=settings) as store,
+        workers.helping(store, 3),
+    ):
+        profile = {"username": "ada", "email": "ada@example.org"}
+        arguments = {"id": "1", "profile": profile, "password_hash": "$2b$10$hash"}
+        run(store, "user.register", arguments, command_id="1", actor="ada")
+
+        assert store.workers
+        store.workers.begin(building.CatchUp()).result()
+
+        assert store.folder.digest(users)[0] == at(1)
 
 
 def test_an_event_that_no_worker_can_read_stops_the_build(
