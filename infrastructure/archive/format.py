@@ -9,9 +9,10 @@ Each line is JSON, and each line here that closes a frame tells what the frame i
     {"keys": {"count": 3, "sha256": …}}
     {"end": {"position": 1000, "chain": …}}
 
-A block ends at a multiple of 1 000, or where a page of the log or a copy ended. A SHA-256 is of the lines before it in
-the frame, a chain that of `refold.infrastructure.chain`. Bytes that are not JSON on one line stand
-as base64, in `data_base64` and `metadata_base64`. Whoever finishes an archive writes an end.
+A block ends at a multiple of 1 000, or where a page of the log or a copy ended. A SHA-256 is of
+the lines before it in the frame, a chain that of `refold.infrastructure.chain`. Bytes that are not
+JSON on one line stand as base64, in `data_base64` and `metadata_base64`. Whoever finishes an
+archive writes an end.
 """
 
 import re

@@ -55,7 +55,7 @@ class Prepared:
 
 
 def _answer(connection: psycopg.Connection[Any]) -> PGresult:
-    """Return what the server says. At first it is waited for without the driver: in half the time."""
+    """Return what the server says; at first it is waited for without the driver, for its cost."""
     server, results = connection.pgconn, list[PGresult]()
     readable = poll()
     readable.register(server.socket, POLLIN)
