@@ -13,9 +13,9 @@ def doctor(
     """Check a store and say of each thing that is wrong how to mend it. Changes nothing.
 
     Looked at are the schema, the guards of the log, holes, seals, claims, the keys of sealed
-    fields, large contents, how far each query table is and what stops it, locks, and unsafe
-    settings. Exit code 1 when there is a problem, 4 when the log cannot be reached; warnings alone
-    are 0.
+    fields, large contents, how far each query table is and what stops it, whether a copy or move
+    that fills the store has come to its end, locks, and unsafe settings. Exit code 1 when there is
+    a problem, 4 when the log cannot be reached; warnings alone are 0.
 
     Example: refold doctor --store sqlite:///files.db
     """

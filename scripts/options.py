@@ -1,5 +1,6 @@
 """Options that many tasks share, and the store that they name."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from refold.domain.errors import Filling
+from refold.domain.ports import State
 from refold.infrastructure import config
 from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
@@ -75,6 +78,14 @@ def opened(
     """Return the store that the options, the environment or refold.toml name."""
     settings = config.read(address, file)
     return open_at(settings.address(), create=create, settings=settings, partitions=partitions)
+
+
+def opened_to_read(address: str | None, file: Path | None) -> Store:
+    """Return the store that is named; say on stderr when not all that it is to have is there."""
+    store = opened(address, file)
+    if store.log.heads()[0].state is State.FILLING:
+        print(f"not all of it is here yet: {Filling()}", file=sys.stderr)
+    return store
 
 
 class Both(NamedTuple):

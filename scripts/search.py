@@ -31,7 +31,7 @@ def search(
     Example: refold search 'paper -draft' --store sqlite:///files.db
     """
     after: After = "now" if when is None else None
-    with options.opened(store, config) as opened, as_of.at(opened, when, files) as seen:
+    with options.opened_to_read(store, config) as opened, as_of.at(opened, when, files) as seen:
         found = find(seen, query, after=after, limit=limit, offset=offset)
     if json:
         output.document(

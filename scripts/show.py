@@ -28,7 +28,7 @@ def file(
 
     Example: refold show file 2cf24dba… --store sqlite:///files.db --json
     """
-    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+    with options.opened_to_read(store, config) as opened, as_of.at(opened, when) as seen:
         shown = asdict(files.show_file(seen, sha256))
     if json:
         output.document(shown)
@@ -50,7 +50,7 @@ def push(
 
     Example: refold show push 0000…__beef… --store sqlite:///pushes.db
     """
-    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+    with options.opened_to_read(store, config) as opened, as_of.at(opened, when) as seen:
         output.document(pushes.show_push(seen, id))
 
 
@@ -68,7 +68,7 @@ def session(
     if sid != "-":
         raise typer.BadParameter("the id of a session is read from stdin: refold show session -")
     given = stdin.whole().decode("utf-8", "surrogateescape")
-    with options.opened(store, config) as opened:
+    with options.opened_to_read(store, config) as opened:
         found = sessions.show_session(opened, given.removesuffix("\n"))
     shown = asdict(found) if found else None
     if json:
@@ -92,7 +92,7 @@ def user(
 
     Example: refold show user ada --store sqlite:///users.db
     """
-    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+    with options.opened_to_read(store, config) as opened, as_of.at(opened, when) as seen:
         found = users.show_user(seen, id) or users.find_user(seen, username=id)
         output.document(found)
 
@@ -108,5 +108,5 @@ def repo(
 
     Example: refold show repo SxkJ3Vwozv4n5SfL --store sqlite:///repos.db
     """
-    with options.opened(store, config) as opened, as_of.at(opened, when) as seen:
+    with options.opened_to_read(store, config) as opened, as_of.at(opened, when) as seen:
         output.document(repos.show_repo(seen, id))

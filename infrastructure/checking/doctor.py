@@ -3,6 +3,7 @@
 It only reads: it folds nothing, seals nothing and makes nothing. The log is walked over once.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,7 @@ from refold.domain.errors import (
     Unavailable,
     WrongVaultKey,
 )
-from refold.domain.ports import Claim, Key, Recorded
+from refold.domain.ports import Claim, Key, Recorded, State
 from refold.domain.positions import NOWHERE, Positions
 from refold.infrastructure import chain, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
@@ -108,6 +109,7 @@ class _Examination:
             has_tables = checks.has_tables()
         with _opened(self._place, self._settings, has_tables=has_tables) as store:
             self.positions = store.advance.head()
+            self._check_state(store)
             can_open = self._check_vault(store)
             if not any(each.check == "tables" for each in self.findings):
                 self.findings += table_findings(store, self.positions, self.mends)
@@ -128,6 +130,24 @@ class _Examination:
             what = f"the store has schema {found}, this refold works with {schema.NEWEST}"
             self._problem("schema", what, self.mends.make)
         return found == schema.NEWEST
+
+    def _check_state(self, store: Store) -> None:
+        """Tell of a store that takes no commands why that is so."""
+        state, other = store.log.heads()[0].state, store.log.heads()[0].successor
+        match state:
+            case State.OPEN:
+                return
+            case State.FILLING if other is None:
+                what = "a copy fills this store and has not come to its end: it takes no commands"
+                self._problem("state", what, self.mends.finish_copy)
+                return
+            case State.FILLING:
+                what = f"a move from {other} fills this store: it takes no commands yet"
+                mend = self.mends.finish_move(other)
+            case State.SEALED:
+                what = f"this store has moved to {other} and takes no commands"
+                mend = f"refold doctor --store {shlex.quote(other or 'ADDRESS')}"
+        self.findings.append(Finding("state", "warning", what, mend))
 
     # --- the vault ------------------------------------------------------------------
 

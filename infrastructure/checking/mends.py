@@ -20,6 +20,11 @@ class Mends:
         self._quoted = shlex.quote(place.public)
 
     @property
+    def address(self) -> str:
+        """Return the address as it is typed."""
+        return self._quoted
+
+    @property
     def at(self) -> str:
         """Return the option that names the store."""
         return f" --store {self._quoted}"
@@ -45,6 +50,15 @@ class Mends:
     def from_another(self) -> str:
         """Return what brings the blobs of a copy here."""
         return f"refold copy COPY {self._quoted}"
+
+    @property
+    def finish_copy(self) -> str:
+        """Return what brings a copy to its end that was broken off."""
+        return f"refold copy SOURCE {self._quoted}"
+
+    def finish_move(self, source: str) -> str:
+        """Return what brings a move from `source` to its end."""
+        return f"refold cutover {shlex.quote(source)} {self._quoted} (or --abort)"
 
     @property
     def list_blobs(self) -> str:

@@ -111,10 +111,16 @@ def _is_time(text: str) -> bool:
 
 
 class Seeker:
-    """Tells which of some values stand in texts, whatever their case, as they are or in JSON."""
+    """Tells which of some values stand in texts, whatever their case, as they are or in JSON.
+
+    What is the same text as a user name counts as that, which stays where the log has it.
+    """
 
     def __init__(self, values: Collection[Value]) -> None:
-        self.values: Sequence[Value] = sorted(set(values))
+        names = {value.text.lower() for value in values if value.what == NAME}
+        self.values: Sequence[Value] = sorted(
+            {value for value in values if value.what == NAME or value.text.lower() not in names}
+        )
         self._forms = [(value, _forms(value.text.lower())) for value in self.values]
 
     def find(self, found_in: Iterable[str]) -> frozenset[Value]:

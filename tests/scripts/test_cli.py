@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 
+from refold.domain.ports import State
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.heads import head
 from refold.infrastructure.open import open_store
@@ -508,6 +509,21 @@ def assert_certificate(document: dict[str, Any]) -> None:
     names = ("missing", "damaged", "orphaned")
     assert [document["blobs"].pop(name) for name in names] == [[], [], []]
     assert document["blobs"] == {"count": 0, "bytes": 0, "sent": 0}
+
+
+def test_who_reads_a_store_that_is_being_filled_is_told_so(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    with open_store(store) as opened:
+        opened.log.change_state(State.FILLING)
+
+    for ran in (
+        refold("search", "python3", "--store", store, "--json"),
+        refold("show", "user", "nobody", "--store", store),
+    ):
+        assert ran.code == 0
+        assert ran.err.startswith("not all of it is here yet: this store is being filled by a copy")
+    assert refold("doctor", "--store", store).code == 1
 
 
 # --- commands ---------------------------------------------------------------------

@@ -13,7 +13,9 @@ import pytest
 from rich.console import Console
 
 from refold.domain.errors import UnknownType
+from refold.domain.file import TagAdded
 from refold.domain.ports import Command, NewEvent, Write
+from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.open import open_store
 from refold.projections import file_tags
 from refold.scripts import output
@@ -77,10 +79,11 @@ def test_explain_tells_what_each_event_changed(refold: Refold, store: str) -> No
 
 def test_no_escape_sequence_reaches_a_terminal(refold: Refold, store: str) -> None:
     red = "\x1b[31m"
-    said = json.dumps({"sha256": SHA, "tag": "maths"})
-    assert refold("command", "file.add_tag", "--actor", red, stdin=said).code == 0
+    tagged = EVENTS.encode(TagAdded("maths", 1), json.dumps({"actor": red}).encode())
     event = NewEvent(f"file.{red}", 1, b"{}", b"{}")
     with open_store(store) as opened:
+        opened.log.append([Command("older", (Write(f"file-{SHA}", None, (tagged,)),))])
+        opened.folder.catch_up()
         opened.log.append([Command("red", (Write(f"file-{SHA}", None, (event,)),))])
     by_hand(store, f"INSERT INTO tag_votes_1 VALUES ('x', '{red}', 'eve', 1, 9)")
 

@@ -144,3 +144,14 @@ def told(said: str | Ran) -> list[str]:
     """What is told of Ada."""
     text = str(said).lower()
     return [secret for secret in SECRETS if secret.lower() in text]
+
+
+def test_an_account_of_the_same_name_elsewhere_is_nothing_else_that_is_left(
+    refold: Refold,
+) -> None:
+    data = Path(__file__).parents[1] / "data" / "git-proxy" / "small" / "nedb"
+    refold("import", "git-proxy", data, "--store", "sqlite:///proxy.db")
+
+    erased = refold("erase", "user", "tueda", "--store", "sqlite:///proxy.db", "--json")
+
+    assert (erased.code, erased.json["found"]) == (0, [])

@@ -23,12 +23,13 @@ import pytest
 from typer.testing import CliRunner
 
 from refold.domain.errors import DamagedTables, Unfoldable
-from refold.domain.ports import Command, NewEvent, Write
+from refold.domain.ports import Command, NewEvent, State, Write
 from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure import chain, commands
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.checking.doctor import Report, examine
 from refold.infrastructure.checking.finding import Finding
+from refold.infrastructure.checking.mends import Mends
 from refold.infrastructure.claiming import CLAIMING
 from refold.infrastructure.config import of_environment
 from refold.infrastructure.open import open_store
@@ -321,6 +322,38 @@ def test_nothing_unsealed_is_sealed_by_looking(in_sqlite: Url) -> None:
     assert found(in_sqlite) == []
     with open_store(in_sqlite) as store:
         assert [each.position for each in store.log.seals(PARTITION)] == [4, 8]
+
+
+# --- the state ----------------------------------------------------------------------------
+
+
+def test_a_copy_that_was_broken_off_is_a_problem(url: Url) -> None:
+    with open_store(url) as store:
+        store.log.change_state(State.FILLING)
+
+    finding = only(url)
+
+    assert (finding.check, finding.level) == ("state", "problem")
+    assert (
+        finding.what == "a copy fills this store and has not come to its end: it takes no commands"
+    )
+    assert finding.mend == f"refold copy SOURCE {Mends(of_environment().address(url)).address}"
+
+
+def test_a_move_under_way_is_a_warning_at_both_ends(url: Url) -> None:
+    other = "sqlite:////other.db"
+    with open_store(url) as store:
+        store.log.change_state(State.FILLING, successor=other)
+    filling = only(url)
+    with open_store(url) as store:
+        store.log.change_state(State.SEALED, successor=other)
+    moved = only(url)
+
+    assert (filling.check, filling.level, moved.check, moved.level) == ("state", "warning") * 2
+    assert filling.what == f"a move from {other} fills this store: it takes no commands yet"
+    assert filling.mend.startswith(f"refold cutover {other} ")
+    assert moved.what == f"this store has moved to {other} and takes no commands"
+    assert moved.mend == f"refold doctor --store {other}"
 
 
 # --- the log ------------------------------------------------------------------------------

@@ -48,6 +48,15 @@ def test_short_texts_are_sought_as_a_whole_and_long_ones_anywhere(
     assert Seeker([LONG, SHORT]).find(["before", text, "behind"]) == found
 
 
+def test_what_is_the_same_as_a_user_name_counts_as_that() -> None:
+    same, other = Value("profile field", "ADA"), Value("profile field", "ada l.")
+
+    seeker = Seeker([same, SHORT, other])
+
+    assert seeker.find(["ada"]) == {SHORT}
+    assert seeker.counts() == {"profile field": 1, "user name": 1}
+
+
 @pytest.mark.parametrize(
     "text", ["nul\0 and \ud800", "line\nbreak", "x" * 9_000 + "y", "back\\slash \\"]
 )
