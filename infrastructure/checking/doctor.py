@@ -143,7 +143,7 @@ class _Examination:
                 return
             case State.FILLING:
                 what = f"a move from {other} fills this store: it takes no commands yet"
-                mend = self.mends.finish_move(other)
+                mend = self.mends.finish_move(other or "SOURCE")
             case State.SEALED:
                 what = f"this store has moved to {other} and takes no commands"
                 mend = f"refold doctor --store {shlex.quote(other or 'ADDRESS')}"
