@@ -9,7 +9,7 @@ from refold.domain.errors import BrokenLog, EndsElsewhere, ForeignTarget, Moved,
 from refold.domain.ports import Claim, Key, Recorded, Seal, State
 from refold.domain.positions import PARTITION, Positions
 from refold.domain.sealing import MARK, Sealed, marks
-from refold.infrastructure import chain
+from refold.infrastructure import chain, limits, lots
 from refold.infrastructure.address import Archive
 from refold.infrastructure.archive import verifying
 from refold.infrastructure.archive.reading import Reading, events, opened
@@ -245,7 +245,7 @@ class _Filling:
                         raise BrokenLog(PARTITION, 1, until, "the archive was replaced meanwhile")
                     yield page
                     return
-                if len(page) >= chain.PAGE:
+                if len(page) >= chain.PAGE or lots.size(page) >= limits.PAGE_BYTES:
                     yield page
                     page = []
 

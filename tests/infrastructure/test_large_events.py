@@ -37,11 +37,14 @@ def test_a_store_is_verified_in_little_memory(url: str) -> None:
     assert peak("verify", url) < MEGABYTES
 
 
-def test_an_archive_is_written_and_verified_in_little_memory(url: str, tmp_path: Path) -> None:
+def test_an_archive_is_written_verified_and_brought_back_in_little_memory(
+    url: str, tmp_path: Path
+) -> None:
     archive = f"archive:{tmp_path / 'archive'}"
 
     assert peak("copy", url, archive) < MEGABYTES
     assert peak("verify", archive) < MEGABYTES
+    assert peak("copy", archive, f"sqlite:///{tmp_path / 'back'}") < 1.5 * MEGABYTES  # of 2.3
 
 
 def test_tables_are_built_in_parts_in_little_memory(url: str) -> None:
