@@ -12,6 +12,7 @@ PARTITION: Final = 0
 """The partition of a log that has only one."""
 
 _POSITION: Final = re.compile(r"\d{1,19}", re.ASCII)
+_TOO_LONG: Final = re.compile(r"\d{20,}", re.ASCII)
 _PLACE: Final = re.compile(r"(\d{1,4}):(\d{1,19})", re.ASCII)
 
 
@@ -39,8 +40,10 @@ class Positions:
     def read(cls, text: str, partitions: int) -> "Positions | None":
         """Return what a person wrote, such as `123` or `0:123,1:456`; None for anything else.
 
-        Raises `BadInput` where that names other partitions than there are.
+        Raises `BadInput` where that names other partitions than there are, or no log is so long.
         """
+        if _TOO_LONG.fullmatch(text):
+            raise BadInput(f"a position has at most 19 digits, not {len(text)}")
         if _POSITION.fullmatch(text) and partitions == 1:
             return cls((int(text),))
         places = [_PLACE.fullmatch(each) for each in text.split(",")]

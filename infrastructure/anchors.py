@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from refold.domain import times
-from refold.domain.errors import BadInput, BrokenLog, Unavailable
+from refold.domain.errors import BadInput, BrokenLog, Refused, Unavailable
 from refold.infrastructure import chain
 from refold.infrastructure.config import Settings
 from refold.infrastructure.limits import MOST_PARTITIONS
@@ -41,7 +41,7 @@ class Place(Protocol):
         ...
 
     def append(self, before: bytes, line: bytes) -> None:
-        """Add a line behind `before`, which is what was read. Raises `Unavailable`."""
+        """Add a line behind `before`, which is what was read. Raises `Refused` or `Unavailable`."""
         ...
 
 
@@ -71,7 +71,7 @@ class File:
             finally:
                 os.close(file)
         except OSError as error:
-            raise Unavailable(f"{self.path} cannot be written: {error.strerror}") from error
+            raise Refused(f"{self.path} cannot be written: {error.strerror}") from error
 
 
 def _write_whole(file: int, line: bytes) -> None:

@@ -51,13 +51,13 @@ def as_of(
 def positions_at(store: Store, when: str) -> Positions:
     """Return the positions that `when` names, or the last ones that were recorded by that time.
 
-    Before the first event they are 0. A time is RFC 3339. Raises `Refused` for a position behind
+    Before the first event they are 0. A time is RFC 3339. Raises `Refused` for a position beyond
     the end of the log, `BadInput` for what is neither.
     """
     head = store.advance.head()
     if given := Positions.read(when, len(head.each)):
         if not head.covers(given):
-            raise Refused(f"position {given} is behind the end of the log at {head}")
+            raise Refused(f"position {given} is beyond the end of the log at {head}")
         return given
     try:
         at = times.micros(when)

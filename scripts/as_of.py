@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from refold.domain import times
+from refold.domain.errors import BadInput
 from refold.domain.positions import Positions
 from refold.infrastructure import past
 from refold.infrastructure.store import Store
@@ -70,7 +71,7 @@ def as_of(
     if json and into is None:
         raise typer.BadParameter("--json is for --into; rows are written as --format says")
     with options.opened(store, config) as opened:
-        positions = past.positions_at(opened, when)
+        positions = _positions(opened, when)
         with at(opened, positions, projection) as then:
             if into is None:
                 print(f"{table} as of {_place(then, positions)}", file=sys.stderr)
@@ -108,13 +109,21 @@ def _recorded_at(then: Store, positions: Positions) -> str | None:
     return times.text(max(last)) if last else None
 
 
+def _positions(store: Store, when: str) -> Positions:
+    """Return the positions that are meant; what names none at all is a mistake in the usage."""
+    try:
+        return past.positions_at(store, when)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 @contextmanager
 def at(store: Store, when: str | Positions | None, *wanted: Projection) -> Iterator[Store]:
     """Give `store` as it stood at positions or a time, or, without any, as it is."""
     if when is None:
         yield store
         return
-    positions = past.positions_at(store, when) if isinstance(when, str) else when
+    positions = _positions(store, when) if isinstance(when, str) else when
     with ExitStack() as stack:
         with output.progress() as advance:
             then = stack.enter_context(past.as_of(store, positions, *wanted, progress=advance))

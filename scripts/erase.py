@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from refold.domain.errors import BadInput
 from refold.infrastructure.address import Archive
 from refold.infrastructure.erasing import erasing, person
 from refold.infrastructure.erasing.certificate import Certificate
@@ -52,7 +53,7 @@ def user(
     Example: refold erase user ada --archive backup.zst --certificate ada.json
     """
     if certificate and not certificate.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder for {certificate}")
+        raise BadInput(f"the certificate cannot be kept in {certificate}: there is no such folder")
     with options.opened(store, config) as opened:
         who = person.find_by_id(opened, name) if by_id else person.find(opened, name)
         if dry_run:

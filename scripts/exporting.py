@@ -91,6 +91,7 @@ def csv(
 
     Example: refold export csv file_tags --store sqlite:///files.db > file_tags.csv
     """
+    options.projections([table])
     with options.opened(store, config) as opened:
         write_csv(opened, table, sys.stdout)
         _tell_parked(opened, table)
@@ -106,6 +107,7 @@ def jsonl(
 
     Example: refold export jsonl users --store sqlite:///proxy.db | head
     """
+    options.projections([table])
     with options.opened(store, config) as opened:
         write_jsonl(opened, table, sys.stdout)
         _tell_parked(opened, table)

@@ -26,7 +26,7 @@ def search(
     --as-of, files are folded from the first event into memory, and the answer is that of then.
 
     A file that is parked is found by what it was before its fold broke off, and marked; how many
-    there are is told, whether found or not.
+    there are is told, whether found or not. Before a query that begins with - stands --.
 
     Example: refold search 'paper -draft' --store sqlite:///files.db
     """

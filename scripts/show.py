@@ -45,6 +45,7 @@ def push(
     when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
+    _json: options.AsJson = False,  # it is one document in any case
 ) -> None:
     """Show a push as git-proxy's document, in JSON, with all its steps and decisions.
 
@@ -85,6 +86,7 @@ def user(
     when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
+    _json: options.AsJson = False,  # it is one document in any case
 ) -> None:
     """Show a user as git-proxy's record, in JSON, or null; never with a password.
 
@@ -103,6 +105,7 @@ def repo(
     when: as_of.When = None,
     store: options.Address = None,
     config: options.Config = None,
+    _json: options.AsJson = False,  # it is one document in any case
 ) -> None:
     """Show a repository as git-proxy's record, with its users, in JSON, or null.
 

@@ -133,20 +133,21 @@ class _Examination:
 
     def _check_state(self, store: Store) -> None:
         """Tell of a store that takes no commands why that is so."""
-        state, other = store.log.heads()[0].state, store.log.heads()[0].successor
-        match state:
-            case State.OPEN:
-                return
-            case State.FILLING if other is None:
-                what = "a copy fills this store and has not come to its end: it takes no commands"
-                self._problem("state", what, self.mends.finish_copy)
-                return
-            case State.FILLING:
-                what = f"a move from {other} fills this store: it takes no commands yet"
-                mend = self.mends.finish_move(other or "SOURCE")
-            case State.SEALED:
-                what = f"this store has moved to {other} and takes no commands"
-                mend = f"refold doctor --store {shlex.quote(other or 'ADDRESS')}"
+        head = store.log.heads()[0]
+        other = head.successor
+        if head.state is State.OPEN:
+            return
+        if head.state is State.FILLING and other is None:
+            what = "a copy fills this store and has not come to its end: it takes no commands"
+            self._problem("state", what, self.mends.finish_copy)
+            return
+        other = other or "an unknown address"
+        if head.state is State.FILLING:
+            what = f"a move from {other} fills this store: it takes no commands yet"
+            mend = self.mends.finish_move(other)
+        else:
+            what = f"this store has moved to {other} and takes no commands"
+            mend = f"refold doctor --store {shlex.quote(other)}"
         self.findings.append(Finding("state", "warning", what, mend))
 
     # --- the vault ------------------------------------------------------------------

@@ -141,7 +141,7 @@ class Folder:
     def _head(self, until: Positions | None) -> Positions:
         head = self._advance.head()
         if until and not head.covers(until):
-            raise Refused(f"position {until} is behind the end of the log at {head}")
+            raise Refused(f"position {until} is beyond the end of the log at {head}")
         return head
 
     def _check(self, stops: Stops, wanted: Collection[Projection] | None) -> None:

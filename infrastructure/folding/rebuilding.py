@@ -272,11 +272,22 @@ class Rebuilder:
         left = self._left(connection, shadows)
         for shadow in shadows:
             if shadow not in left:
-                raise NoSuchGeneration(
-                    f"generation {shadow.number} of table {shadow.projection.NAME} is not there any"
-                    " more, or not whole: another rebuild has begun anew, switched or dropped it"
-                )
+                raise self._lost(connection, shadow)
         return left
+
+    def _lost(self, connection: sa.Connection, shadow: Generation) -> NoSuchGeneration:
+        """Return what is told of a new generation that another rebuild has taken."""
+        which = f"generation {shadow.number} of table {shadow.projection.NAME}"
+        for each in self._tables.generations(connection):
+            is_it = (each.projection.NAME, each.number) == (shadow.projection.NAME, shadow.number)
+            if is_it and each.state != BUILDING:
+                return NoSuchGeneration(
+                    f"another rebuild has switched to {which} meanwhile: there is nothing to do"
+                )
+        return NoSuchGeneration(
+            f"{which} is not there any more, or not whole: another rebuild has begun anew or"
+            " dropped it"
+        )
 
     # --- positions ------------------------------------------------------------------
 

@@ -278,7 +278,7 @@ def test_a_time_names_the_last_position_of_each_partition(parted: Store) -> None
     assert positions_at(parted, "0:3,1:0,2:1") == Positions((3, 0, 1))
     with pytest.raises(BadInput, match="has to name each partition of this log once"):
         positions_at(parted, "3")
-    with pytest.raises(Refused, match="position 0:3,1:4,2:1 is behind the end of the log at 0:3,"):
+    with pytest.raises(Refused, match="position 0:3,1:4,2:1 is beyond the end of the log at 0:3,"):
         positions_at(parted, "0:3,1:4,2:1")
 
 

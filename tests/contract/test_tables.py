@@ -102,7 +102,7 @@ def test_a_position_answers_with_what_is_in_the_log_up_to_there_at_least(store: 
 def test_a_position_behind_the_end_of_the_log_is_refused(store: Store) -> None:
     position = register(store, "one")
 
-    with pytest.raises(Refused, match=f"{position + 1} is behind the end of the log"):
+    with pytest.raises(Refused, match=f"{position + 1} is beyond the end of the log"):
         found(store, at(position + 1))
 
 

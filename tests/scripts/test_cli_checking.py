@@ -265,19 +265,23 @@ def test_as_of_tells_on_a_terminal_how_far_it_is(
 
 
 @pytest.mark.parametrize(
-    ("when", "sentence"),
+    ("when", "code", "sentence"),
     [
-        ("6", "position 6 is behind the end of the log at 5"),
-        ("x", "'x' is neither a position nor a time such as 2025-08-05T20:44:29.123Z"),
+        ("6", 1, "position 6 is beyond the end of the log at 5"),
+        ("9" * 19, 1, f"position {'9' * 19} is beyond the end of the log at 5"),
+        ("9" * 5_000, 2, "a position has at most 19 digits, not 5000"),
+        ("x", 2, "'x' is neither a position nor a time such as 2025-08-05T20:44:29.123Z"),
     ],
+    ids=["beyond", "long", "longer", "none"],
 )
 def test_as_of_refuses_what_is_no_past(
-    refold: Refold, store: str, when: str, sentence: str
+    refold: Refold, store: str, when: str, code: int, sentence: str
 ) -> None:
     for asked in (["as-of", "files"], ["show", "file", SHA, "--as-of"], ["search", "x", "--as-of"]):
         refused = refold(*asked, when)
 
-        assert (refused.code, refused.sentence) == (1, sentence)
+        assert (refused.code, refused.out) == (code, "")
+        assert sentence in " ".join(refused.err.replace("│", " ").split())
 
 
 def test_show_and_search_answer_as_of_a_position(refold: Refold, store: str) -> None:

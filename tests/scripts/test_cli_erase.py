@@ -134,7 +134,7 @@ def test_nobody_is_erased_whom_nobody_knows(refold: Refold, store: str) -> None:
     of_id = refold("erase", "user", SECRETS[0], "--id")
     nowhere = refold("erase", "user", SECRETS[0], "--certificate", "no/such/folder/x.json")
 
-    assert (nobody.code, of_id.code, nowhere.code) == (1, 1, 2)
+    assert (nobody.code, of_id.code, nowhere.code) == (1, 1, 1)
     assert nobody.sentence == of_id.sentence
     assert "nobody of that name or id" in nobody.sentence
     assert refold("show", "user", "1").json["username"] == SECRETS[0]
@@ -155,3 +155,13 @@ def test_an_account_of_the_same_name_elsewhere_is_nothing_else_that_is_left(
     erased = refold("erase", "user", "tueda", "--store", "sqlite:///proxy.db", "--json")
 
     assert (erased.code, erased.json["found"]) == (0, [])
+
+
+def test_a_certificate_that_cannot_be_kept_is_refused_before_anybody_is_erased(
+    refold: Refold, store: str
+) -> None:
+    ran = refold("erase", "user", SECRETS[0], "--certificate", "nowhere/ada.json")
+
+    assert ran.code == 1
+    assert ran.sentence.endswith("nowhere/ada.json: there is no such folder")
+    assert refold("show", "user", "1").json["username"] == SECRETS[0]

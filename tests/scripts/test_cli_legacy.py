@@ -373,9 +373,10 @@ def test_a_table_that_there_is_not_is_one_sentence_with_those_that_there_are(
     for form in ("csv", "jsonl"):
         ran = refold("export", form, "nothing", "--store", filled)
 
-        assert ran.code == 1
-        assert ran.sentence.startswith("there is no table 'nothing'; there are ")
-        assert "repo_permissions" in ran.sentence
+        said = " ".join(ran.err.replace("│", " ").split())
+        assert (ran.code, ran.out) == (2, "")
+        assert "there is no table nothing; there are " in said
+        assert "repo_permissions" in said
 
 
 def test_a_reader_that_has_seen_enough_ends_an_export_without_a_word(
@@ -401,3 +402,16 @@ def test_a_reader_that_has_seen_enough_ends_an_export_without_a_word(
 
 def lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.split("\n") if line]
+
+
+@pytest.mark.parametrize("thing", ["user", "push", "repo"])
+def test_what_is_shown_as_json_takes_the_option_for_it(
+    refold: Refold, filled: str, thing: str
+) -> None:
+    plain, asked = (
+        refold("show", thing, *form, "--store", filled, "--", "nothing")
+        for form in ((), ("--json",))
+    )
+
+    assert (plain.code, plain.out, plain.err) == (asked.code, asked.out, asked.err)
+    assert asked.code < 2

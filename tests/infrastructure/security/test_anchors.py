@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from refold.domain.errors import BadInput, Unavailable
+from refold.domain.errors import BadInput, Refused, Unavailable
 from refold.domain.ports import Command, NewEvent, Write
 from refold.domain.positions import Positions
 from refold.infrastructure import anchors, chain
@@ -191,8 +191,8 @@ def test_a_line_that_was_cut_off_is_refused_before_another_is_added(url: str, fi
     assert file.path.read_bytes() == cut
 
 
-def test_a_file_that_cannot_be_written_is_unavailable(url: str, tmp_path: Path) -> None:
-    with open_store(url, create=True) as store, pytest.raises(Unavailable, match="No such file"):
+def test_a_file_that_cannot_be_written_is_refused(url: str, tmp_path: Path) -> None:
+    with open_store(url, create=True) as store, pytest.raises(Refused, match="No such file"):
         anchors.add(store, File(tmp_path / "not" / "there"))
 
 
