@@ -85,7 +85,7 @@ def _rebuild(
     started, pause = monotonic(), None
     with workers.helping(store, processes), output.progress() as advance:
         shadows = store.rebuilder.fill(chosen, advance)
-    compared = store.rebuilder.compare(shadows, samples)
+    compared = store.rebuilder.compare(shadows, samples, digests=json)
     unsure = _unsure(store, compared)
     if not json:
         show(compared)
@@ -224,7 +224,8 @@ def document(compared: Comparison) -> dict[str, Any]:
         "position": compared.positions.document(),
         "rows": compared.rows,
         "parked": compared.parked,
-        "equal_to_live": compared.is_equal,
+        "digest": compared.digest.hex if compared.digest else None,
+        "equal_to_previous": compared.is_equal,
         "why_not_compared": compared.why or None,
         "difference": asdict(found) if found is not None else None,
     }

@@ -4,9 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 
-import msgspec
 import sqlalchemy as sa
 
 from refold.domain import streams
@@ -15,6 +13,7 @@ from refold.domain.ports import Event
 from refold.domain.positions import Positions
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import UNREADABLE, Advance, Stops
+from refold.infrastructure.folding.digests import Digest, digest
 from refold.infrastructure.folding.generations import BUILDING, CURRENT, Generation
 from refold.infrastructure.folding.pages import PageReader
 from refold.infrastructure.folding.rebuilding import Rebuilder
@@ -24,14 +23,6 @@ from refold.infrastructure.folding.tables import Refolded, Tables
 from refold.infrastructure.patience import patiently
 from refold.infrastructure.progress import Progress, quietly
 from refold.projections.projection import Folded, Key, Parked, Projection, Row, fold
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What a table holds: the number of its rows and the SHA-256 over all of them."""
-
-    rows: int
-    hex: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,16 +294,3 @@ def fold_family(
         projection.NAME: {key: row for key, row in rows.items() if row is not None}
         for projection, rows, _ in tables
     }
-
-
-def digest(rows: Iterable[Row]) -> Digest:
-    """Return the digest of rows that come in the order of their keys; equal on all engines.
-
-    It is the SHA-256 of JSON lines: a row is an array of its declared columns, in order, in UTF-8
-    without white space, and ends with a newline.
-    """
-    total, count = sha256(), 0
-    for row in rows:
-        total.update(msgspec.json.encode(row) + b"\n")
-        count += 1
-    return Digest(count, total.hexdigest())

@@ -13,6 +13,7 @@ from refold.infrastructure.failpoints import reach
 from refold.infrastructure.folding.advancing import Advance
 from refold.infrastructure.folding.building import Builder
 from refold.infrastructure.folding.difference import Difference, difference
+from refold.infrastructure.folding.digests import Digest, digest
 from refold.infrastructure.folding.generations import (
     BUILDING,
     CURRENT,
@@ -40,7 +41,8 @@ class Comparison:
     """A new generation beside the live one, which both stand at `positions`.
 
     `difference` is None where there is nothing that it can be compared with, and `why` says so.
-    `parked` counts the rows that could not be folded.
+    `parked` counts the rows that could not be folded. `digest` is that of the rows, if it was
+    asked for.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Comparison:
     parked: int
     difference: Difference | None
     why: str = ""
+    digest: Digest | None = None
 
     @property
     def is_equal(self) -> bool | None:
@@ -135,11 +138,17 @@ class Rebuilder:
                 self._tables.rows.create_indexes(connection, generation)
 
     def compare(
-        self, shadows: Sequence[Generation], samples: int = 0, *, folds_live: bool = True
+        self,
+        shadows: Sequence[Generation],
+        samples: int = 0,
+        *,
+        folds_live: bool = True,
+        digests: bool = False,
     ) -> list[Comparison]:
         """Compare what `fill` made with the live tables, at one position; nobody waits meanwhile.
 
-        Up to so many `samples` of added, removed and changed rows each are given. Appends,
+        Up to so many `samples` of added, removed and changed rows each are given, and `digests` of
+        the new tables, for which all their rows are read. Appends,
         readers and folders go on: the rows are compared in a snapshot that all of them reached.
         Unless it `folds_live` tables, they are compared where they stand. Raises
         `NoSuchGeneration` when another rebuild has switched or dropped one of `shadows`.
@@ -148,7 +157,7 @@ class Rebuilder:
             self._level(shadows, folds_live=folds_live)
             with self._tables.reading() as connection:  # others may have gone on since
                 compared = [
-                    self._compared(connection, shadow, samples)
+                    self._compared(connection, shadow, samples, digests=digests)
                     for shadow in self._whole(connection, shadows)
                 ]
             if None not in compared:
@@ -341,7 +350,7 @@ class Rebuilder:
         return self._advance.standing(connection, [generation])[0].positions
 
     def _compared(
-        self, connection: sa.Connection, shadow: Generation, samples: int
+        self, connection: sa.Connection, shadow: Generation, samples: int, *, digests: bool
     ) -> Comparison | None:
         """Compare a new generation with the live one; None when they stand elsewhere by now."""
         live = self._tables.current(connection).get(shadow.projection.NAME)
@@ -351,7 +360,8 @@ class Rebuilder:
         name = shadow.projection.NAME
 
         def comparison(difference: Difference | None, why: str = "") -> Comparison:
-            return Comparison(name, shadow.number, there, rows, parked, difference, why)
+            told = digest(self._tables.rows.scan(connection, shadow)) if digests else None
+            return Comparison(name, shadow.number, there, rows, parked, difference, why, told)
 
         if live is None:
             return comparison(None, "there is no live table")

@@ -11,7 +11,7 @@ from refold.domain.ports import Key, Tracked
 from refold.domain.positions import NOWHERE, Positions
 from refold.domain.texts import canonical_json
 from refold.infrastructure.blobs.inventory import BlobProof
-from refold.infrastructure.folding.folder import Digest
+from refold.infrastructure.folding.digests import Digest
 from refold.infrastructure.vault import digest
 from refold.projections import catalog
 

@@ -11,7 +11,7 @@ from refold.domain.errors import Unavailable
 from refold.domain.ports import Recorded
 from refold.domain.positions import Positions
 from refold.infrastructure.chain import pages
-from refold.infrastructure.folding.folder import Digest, digest
+from refold.infrastructure.folding.digests import Digest, digest
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import TableProof

@@ -21,7 +21,7 @@ from refold.infrastructure import lots
 from refold.infrastructure.address import Memory
 from refold.infrastructure.chain import FamilyChains, Walk, page, pages, read
 from refold.infrastructure.failpoints import reach
-from refold.infrastructure.folding.folder import Digest, digest
+from refold.infrastructure.folding.digests import Digest, digest
 from refold.infrastructure.moving import cutover
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate, End, Renumbered, TableProof

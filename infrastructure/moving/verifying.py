@@ -11,7 +11,7 @@ from refold.domain.positions import NOWHERE, Positions
 from refold.infrastructure.blobs.inventory import BlobProof, inventory
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
-from refold.infrastructure.folding.folder import Digest
+from refold.infrastructure.folding.digests import Digest
 from refold.infrastructure.moving.certificate import (
     Certificate,
     End,

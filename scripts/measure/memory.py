@@ -31,7 +31,7 @@ def differing(printed: dict[str, Any]) -> list[str]:
     return [
         f"table {table['name']} differs from the live one"
         for table in printed["tables"]
-        if not table["equal_to_live"]
+        if not table["equal_to_previous"]
     ]
 
 

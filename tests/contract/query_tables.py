@@ -10,7 +10,8 @@ from refold.domain import file, removal_vote, tag_vote
 from refold.domain.ports import Appended, Command, Recorded, State, Write
 from refold.domain.positions import Positions
 from refold.infrastructure.codec import Metadata, encode_metadata
-from refold.infrastructure.folding.folder import Digest, Folder
+from refold.infrastructure.folding.digests import Digest
+from refold.infrastructure.folding.folder import Folder
 from refold.infrastructure.reading import After, reading
 from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store

@@ -21,7 +21,8 @@ from refold.domain.positions import PARTITION, Positions
 from refold.infrastructure import config
 from refold.infrastructure.commands import run
 from refold.infrastructure.folding import building, pages, workers
-from refold.infrastructure.folding.folder import Digest, fold_family
+from refold.infrastructure.folding.digests import Digest
+from refold.infrastructure.folding.folder import fold_family
 from refold.infrastructure.folding.generations import CURRENT
 from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store

@@ -281,14 +281,17 @@ def test_status_tells_what_was_never_folded(refold: Refold, store: str, tmp_path
 def test_rebuild_compares_and_switches(refold: Refold, store: str) -> None:
     document = refold("rebuild", "--store", store, "--json").json
     one = refold("rebuild", "files", "--store", store, "--json").json
+    verified = refold("verify", store, "--json").json
+    digests = {each["name"]: each["digest"] for each in verified["tables"]}
 
     assert document.keys() == {"tables", "switched", "pause_seconds", "seconds"}
     assert (one["switched"], one["pause_seconds"] >= 0) == (True, True)
     assert sorted(each["name"] for each in document["tables"]) == TABLES
     assert [(each["name"], each["generation"]) for each in one["tables"]] == [("files", 3)]
     for each in document["tables"] + one["tables"]:
-        assert (each["equal_to_live"], each["why_not_compared"]) == (True, None)
+        assert (each["equal_to_previous"], each["why_not_compared"]) == (True, None)
         assert (each["position"], each["parked"]) == (202, 0)
+        assert each["digest"] == digests[each["name"]]
         assert not any(each["difference"].values())
 
 
@@ -309,7 +312,7 @@ def test_a_rebuild_that_finds_other_rows_says_which(
     assert lines[6] == "beside the live ones; to put them in place: refold rebuild files"
     assert (beside.code, ran.code, len(lines)) == (3, 3, 7)
     [table] = ran.json["tables"]
-    assert (table["equal_to_live"], table["difference"]["changed"]) == (False, 201)
+    assert (table["equal_to_previous"], table["difference"]["changed"]) == (False, 201)
     assert [sample["after"] for sample in table["difference"]["samples"]] == [{"ban_set": 0}]
 
 
@@ -335,7 +338,7 @@ def test_a_table_that_should_be_comparable_and_is_not_fails_a_rebuild(
     assert lines[1].rstrip().endswith("not compared")
     assert lines[2] == "files: not compared: the live table was folded from another log"
     [table] = switched.json["tables"]
-    assert (table["equal_to_live"], switched.json["switched"]) == (None, True)
+    assert (table["equal_to_previous"], switched.json["switched"]) == (None, True)
 
 
 def test_a_first_build_has_nothing_to_compare_with_and_is_well(
@@ -384,7 +387,7 @@ def test_a_rehearsal_tells_what_would_change(refold: Refold, store: str, tmp_pat
 
     assert (same.code, same.out.splitlines()[-1]) == (0, "nothing would change")
     assert (other.code, other.json["changes_nothing"]) == (3, False)
-    [changed] = [each for each in other.json["tables"] if not each["equal_to_live"]]
+    [changed] = [each for each in other.json["tables"] if not each["equal_to_previous"]]
     assert (changed["name"], changed["difference"]["added"]) == ("file_tags", 423)
     assert (other.json["unreadable"], other.json["unfoldable"]) == ([], [])
     assert generations == {1}

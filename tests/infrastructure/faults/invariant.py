@@ -7,7 +7,7 @@ from typing import Final
 
 from refold.domain.ports import Recorded
 from refold.infrastructure.chain import pages
-from refold.infrastructure.folding.folder import Digest
+from refold.infrastructure.folding.digests import Digest
 from refold.infrastructure.moving.verifying import verify
 from refold.infrastructure.sqlite.rows import tables_in_memory
 from refold.infrastructure.store import Store

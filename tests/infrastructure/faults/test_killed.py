@@ -91,7 +91,7 @@ def test_a_rebuild_killed_anywhere_goes_on_and_ends_equal(
     assert ended == [straight, straight]
     for report in map(json.loads, reports):
         assert report["switched"]
-        assert all(each["equal_to_live"] for each in report["tables"])
+        assert all(each["equal_to_previous"] for each in report["tables"])
 
 
 def test_a_daemon_killed_anywhere_goes_on_and_applies_nothing_twice(

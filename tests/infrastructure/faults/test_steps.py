@@ -163,7 +163,7 @@ def test_a_rebuild_killed_inside_its_parts_goes_on_and_ends_equal(
         assert built == [(live + 1, 0.5), (live + 1, 1)]
         assert _generation(store) == live + 1
         assert (again.code, again.document["switched"]) == (0, True), again.stderr
-        assert [each["equal_to_live"] for each in again.document["tables"]] == [True]
+        assert [each["equal_to_previous"] for each in again.document["tables"]] == [True]
         check(store, acknowledged)
 
 
@@ -183,7 +183,7 @@ def test_a_rebuild_killed_around_the_switch_leaves_one_table_or_the_other(
 
         assert stands[0] == stands[1] < stands[2] < _generation(store)
         assert (again.code, again.document["switched"]) == (0, True), again.stderr
-        assert [each["equal_to_live"] for each in again.document["tables"]] == [True]
+        assert [each["equal_to_previous"] for each in again.document["tables"]] == [True]
         check(store, acknowledged)
 
 
