@@ -6,6 +6,8 @@
 import logging
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -38,14 +40,35 @@ from refold.scripts import (
 
 app = typer.Typer(
     name="refold",
-    help="An event-sourced store: an append-only log, query tables folded from it, and moves that"
-    " are proven. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 differences found, 4 store"
-    " unavailable.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"refold {version('refold')}")
+        raise typer.Exit
+
+
+@app.callback(
+    help="An event-sourced store: an append-only log, query tables folded from it, and moves that"
+    " are proven. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 differences found, 4 store"
+    " unavailable."
+)
+def _refold(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(init.init)
 app.command()(status.status)
 app.command()(doctor.doctor)

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,6 +105,10 @@ def test_the_help_says_what_exit_codes_mean(refold: Refold) -> None:
     text = " ".join(refold("--help").out.split())
 
     assert "0 done, 1 refused or failed, 2 usage, 3 differences found, 4 store unavailable" in text
+
+
+def test_the_version_is_that_of_the_package(refold: Refold) -> None:
+    assert refold("--version").out == f"refold {version('refold')}\n"
 
 
 def test_every_command_of_a_store_is_named_in_the_help(refold: Refold) -> None:
