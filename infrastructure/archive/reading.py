@@ -110,7 +110,7 @@ class Reading:
 
     Behind each block, `position`, `chain`, `types` and `blobs` tell of all blocks up to it. `size`
     is where the last whole frame ends, `keys` those of the last section of keys, which begins at
-    `keys_at`, `finished` whether an end was the last frame, and `was_finished` whether any was one.
+    `keys_at`, and `finished` whether an end was the last frame.
     """
 
     def __init__(self, place: Archive, file: BinaryIO) -> None:
@@ -132,7 +132,7 @@ class Reading:
         self.keys: list[Key] | None = None
         self.keys_at = 0
         self.size = first.end
-        self.finished = self.was_finished = False
+        self.finished = False
 
     def skip(self, size: int, position: int, chain: bytes) -> None:
         """Go on where a frame ends at `size`, behind a position whose chain is known."""
@@ -158,7 +158,6 @@ class Reading:
             ):
                 raise self._broken(f"the archive was up to position {frame.closing.end.position}")
             self.finished = frame.closing.end is not None
-            self.was_finished |= self.finished
             self.size = frame.end
         if not self.finished:
             raise Unfinished(*self._next_block(), _CUT_OFF)

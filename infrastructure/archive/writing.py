@@ -65,8 +65,7 @@ def write(
     """Bring an archive to where `source` stands now, and read back what was added.
 
     Makes the file, for its owner alone, if there is none. What an unfinished run left of a block
-    is cut off, and so is what cannot be read behind an end of the archive. An archive with keys is
-    replaced by one with those of now: erased ones leave it.
+    is cut off. An archive with keys is replaced by one with those of now: erased ones leave it.
 
     Raises `ForeignTarget` for an archive of another history or one that goes on further,
     `Refused` when it has keys and is to have none, `Filling` when the source is unfinished,
@@ -176,20 +175,11 @@ def _sync_folder(path: Path) -> None:
 
 
 def _scan(place: Archive, file: BinaryIO) -> Reading:
-    """Return what stands in an archive: blocks that are whole, whatever an unfinished run left.
-
-    Behind an end that may be anything: where power fails, a file has its length before its bytes.
-    """
+    """Return what stands in an archive: blocks that are whole, whatever an unfinished run left."""
     found = Reading(place, file)
-    try:
+    with suppress(Unfinished):
         for _ in found.blocks():
             pass
-    except Unfinished:
-        pass
-    except BrokenLog:
-        if not found.was_finished:
-            raise
-        found.finished = False
     return found
 
 

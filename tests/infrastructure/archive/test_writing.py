@@ -27,34 +27,6 @@ from refold.tests.infrastructure.archive.conftest import do, everything
 from refold.tests.infrastructure.faults.events import many
 
 
-@pytest.mark.parametrize("left", [bytes(4_096), b"garbage", bytes(9) + b"garbage"])
-def test_what_a_power_failure_left_behind_the_end_is_told_and_written_again(
-    source: Store, archive_of_source: Archive, left: bytes
-) -> None:
-    with archive_of_source.path.open("ab") as file:
-        file.write(left)
-    do(source, "file.register", sha256="cd" * 32, cid="bafy2", name="later.pdf")
-
-    assert verify(archive_of_source).bad is not None
-    writing.write(source, archive_of_source)
-
-    assert verify(archive_of_source).ok
-    assert events_of(archive_of_source) == everything(source)
-
-
-def test_damage_with_no_end_before_it_is_not_written_over(
-    source: Store, archive_of_source: Archive
-) -> None:
-    damaged = bytearray(archive_of_source.path.read_bytes())
-    damaged[-100] ^= 1
-    archive_of_source.path.write_bytes(damaged[:-50] + bytes(50))
-
-    with pytest.raises(BrokenLog):
-        writing.write(source, archive_of_source)
-
-    assert archive_of_source.path.read_bytes() == damaged[:-50] + bytes(50)
-
-
 def test_an_archive_has_every_event_and_the_chain_of_the_store(
     source: Store, place: Archive
 ) -> None:
