@@ -122,7 +122,8 @@ def _run() -> None:
 def _has_lost_stdout() -> bool:
     """Tell whether nothing can be printed any more; if so, nobody tries that again."""
     try:
-        print(flush=True)  # what could not be written need not be in a buffer
+        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"")
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

@@ -1,6 +1,6 @@
 """`refold move` and `cutover`: bring a store to another place for good, with proof."""
 
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from refold.domain.errors import NoSuchStore, Unavailable
+from refold.infrastructure import config
 from refold.infrastructure.address import parse
 from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.moving import cutover, renumbering
+from refold.infrastructure.open import open_log
 from refold.infrastructure.store import Store
 from refold.scripts import certificates, options, output, signals
 
@@ -152,16 +154,19 @@ def _check_begun(both: options.Both) -> None:
             raise cutover.no_move(there.address.public, parse(both.target).public) from None
 
 
+def _check_lost(source: Store, both: options.Both, address: str) -> None:
+    """Look for the log alone: query tables that are damaged are no lost store."""
+    place = config.read(both.target, both.target_config).address()
+    with suppress(Unavailable), closing(open_log(place)) as log:
+        cutover.check_lost(source, log, address)
+
+
 def _abort(both: options.Both, *, lost: bool, dry_run: bool, json: bool) -> None:
     address = parse(both.target).public
     with options.opened(both.source, both.source_config) as there:
         if lost:
             cutover.check_sealed(there, address)
-            with (
-                suppress(Unavailable),
-                options.opened(both.target, both.target_config) as here,
-            ):
-                cutover.check_lost(there, here)
+            _check_lost(there, both, address)
         if dry_run:
             if json:
                 output.document({"would_abort": True})

@@ -126,6 +126,7 @@ class _Filling:
         self._claiming: set[str] = set()
         self._claims: Sequence[Claim] = ()
         self._tables: Sequence[TableProof] = ()
+        self._has_keys = False
         self._blobs = inventory(target, progress)
         self.differences: list[str] = []
 
@@ -162,7 +163,8 @@ class _Filling:
 
         def begin(there: Positions) -> None:
             self._close(there)
-            self._carry_keys(keys)
+            if not self._has_keys:
+                self._carry_keys(keys)
 
         Delivery(self._target.log, begin, self.differences).deliver(self._pages())
         if not self.differences:
@@ -170,6 +172,7 @@ class _Filling:
 
     def _carry_keys(self, keys: Sequence[Key]) -> None:
         """Bring keys to the target, which has to be able to open them; erased ones win there."""
+        self._has_keys = True
         log = self._target.log
         before = {key.subject: key.wrapped for key in log.keys()}
         if any(before.get(key.subject, b"") not in (None, key.wrapped) for key in keys):
@@ -231,13 +234,14 @@ class _Filling:
             self._progress("copy", page[-1].position, self._report.position)
 
     def _read(self) -> Iterator[list[Recorded]]:
-        until, page = self._report.position, list[Recorded]()
+        until, page, size = self._report.position, list[Recorded](), 0
         if not until:
             return
         with opened(self._place) as file:
             reading = Reading(self._place, file)
             for block in events(reading):
                 page += block
+                size += lots.size(block)
                 if reading.position % chain.GRID == 0:
                     self._seals.append(Seal(PARTITION, reading.position, reading.chain))
                 if reading.position >= until:
@@ -245,9 +249,9 @@ class _Filling:
                         raise BrokenLog(PARTITION, 1, until, "the archive was replaced meanwhile")
                     yield page
                     return
-                if len(page) >= chain.PAGE or lots.size(page) >= limits.PAGE_BYTES:
+                if len(page) >= chain.PAGE or size >= limits.PAGE_BYTES:
                     yield page
-                    page = []
+                    page, size = [], 0
 
     # --- the target -------------------------------------------------------------------
 

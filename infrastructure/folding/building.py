@@ -208,8 +208,8 @@ class Builder:
                 if (generation.projection.NAME, generation.number) in part.generations
             ]
         files = (_file(part.folder, part.number, after) for after in part.starts)
-        lots = (lot for file in files for lot in _spooled(file))
-        self._fold(part.plan, part.number, generations, lots)
+        pages = (lot for file in files for lot in _spooled(file))
+        self._fold(part.plan, part.number, generations, pages)
 
     def _fold(
         self,

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final
 
 from refold.domain.errors import ForeignTarget, Moved, Refused
-from refold.domain.ports import State
+from refold.domain.ports import Log, State, ends
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Memory
 from refold.infrastructure.failpoints import reach
@@ -151,12 +151,18 @@ def reopen(source: Store, address: str) -> None:
     source.log.change_state(State.OPEN, expected=(State.SEALED, address))
 
 
-def check_lost(source: Store, target: Store) -> None:
-    """Raise `Refused` where the target of a move from `source` is not lost, but there."""
-    address = target.address.public
-    if target.log.identity().log_id == source.log.identity().log_id:
-        where = f"{address} is there, at position {head(target).positions}"
-        if head(target).state is State.OPEN:
+def check_lost(source: Store, target: Log, address: str) -> None:
+    """Raise `Refused` where `target`, to which `source` moved at `address`, is not lost, but there.
+
+    A log that was numbered anew has an id of its own, and the same commands.
+    """
+    partitions = range(source.log.partitions)
+    firsts = (event for each in partitions for event in source.log.page(each, 0, 1))
+    is_same = target.identity().log_id == source.log.identity().log_id
+    if is_same or any(target.outcome(event.command_id) for event in firsts):
+        heads = target.heads()
+        where = f"{address} is there, at position {ends(heads)}"
+        if heads[0].state is State.OPEN:
             raise Refused(f"{where}, and takes commands: move it back instead")
         raise Refused(f"{where}: --abort without --target-is-lost calls the move off")
 

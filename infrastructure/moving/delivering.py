@@ -53,6 +53,8 @@ class Delivery:
                 return False
             self._ends = self._ends.with_one(partition, page[0].position - 1 + len(there))
             self._close(self._ends)
+            if self._differences:
+                return False
             try:
                 self._log.receive(page[len(there) :])
             except Refused:

@@ -175,14 +175,17 @@ def check(address: str, connecting: Connecting) -> None:
 
 def _unreadable(address: str) -> BadInput:
     """Return what is told of an address that libpq does not take; no part of a secret is named."""
-    query = urlsplit(address).query
+    unreadable = BadInput("the PostgreSQL address cannot be read")
+    try:
+        query = urlsplit(address).query
+    except ValueError:
+        return unreadable
     known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     for name in dict(parse_qsl(query)).keys() - known:
-        if "@" not in unquote(query) and re.fullmatch(
-            "[a-z_]+", name
-        ):  # else it may be a password's end
+        may_be_secret = "@" in unquote(query)  # a password's end
+        if not may_be_secret and re.fullmatch("[a-z_]+", name):
             return BadInput(f"the PostgreSQL address has a parameter that is not known: {name}")
-    return BadInput("the PostgreSQL address cannot be read")
+    return unreadable
 
 
 def is_here(host: str) -> bool:

@@ -18,7 +18,8 @@ LAST_LOOK_SECONDS: Final = 0.2
 """How long an answer may take that was on its way when the server was asked."""
 
 _INTERVAL: Final = 0.1
-_AT_WORK: Final = b"SELECT state <> 'idle' FROM pg_stat_activity WHERE pid = %s"
+_AT_WORK: Final = b"SELECT state NOT LIKE 'idle%%' FROM pg_stat_activity WHERE pid = %s"
+"""A transaction that waits for its next statement is idle, too."""
 
 T = TypeVar("T")
 
@@ -37,16 +38,18 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """Wait as the driver does. Raises `OperationalError` when nothing is heard."""
         if timeout is not None or self.silent_seconds is None:
             return super().wait(gen, interval, timeout)
-        seconds = self.silent_seconds
+        is_last_look, heard = False, list[object]()
         while True:
             try:
+                seconds = LAST_LOOK_SECONDS if is_last_look else self.silent_seconds
                 return super().wait(gen, interval, seconds)
             except psycopg.errors._WaitTimeout as error:
-                if seconds == LAST_LOOK_SECONDS:
+                if is_last_look and not heard:
                     self.pgconn.finish()
                     raise OperationalError("the server is silent") from error
-            seconds = self.silent_seconds if self._is_at_work() else LAST_LOOK_SECONDS
-            gen = _resumed(gen)
+            is_last_look = not heard and not self._is_at_work()
+            heard.clear()
+            gen = _resumed(gen, heard)
 
     def _is_at_work(self) -> bool:
         try:
@@ -67,11 +70,16 @@ class Asking(psycopg.Connection[tuple[Any, ...]]):
         return super().wait(gen, interval, self.seconds if timeout is None else timeout)
 
 
-def _resumed(gen: PQGen[T]) -> PQGen[T]:
-    """Return what goes on with a wait that was given up: it begins with nothing being ready."""
+def _resumed(gen: PQGen[T], heard: list[object]) -> PQGen[T]:
+    """Return what goes on with a wait that was given up: it begins with nothing being ready.
+
+    What is ready later is added to `heard`: a long answer may be on its way for long.
+    """
     state = gen.send(waiting.READY_NONE)
     while True:
         ready = yield state
+        if ready:
+            heard.append(ready)
         try:
             state = gen.send(ready)
         except StopIteration as done:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -19,7 +20,7 @@ from refold.infrastructure.legacy.git_proxy.documents import (
     document,
 )
 from refold.infrastructure.legacy.importing import Refusal
-from refold.infrastructure.postgres.connection import available, connect
+from refold.infrastructure.postgres.connection import available, check, connect
 
 SCHEMES: Final = ("postgresql://", "postgres://")
 
@@ -33,9 +34,11 @@ class Tables:
     """
 
     def __init__(self, url: str, connecting: Connecting) -> None:
-        self._url, self._connecting = url, connecting
+        """A `password_command` is that of a store, and is not asked."""
+        self._url, self._connecting = url, replace(connecting, password_command=())
+        check(url, self._connecting)
         self._place = Postgres(url, SCHEMA).public
-        with available(url), connect(url, connecting, autocommit=True) as connection:
+        with available(url), connect(url, self._connecting, autocommit=True) as connection:
             self.surveys = tuple(self._surveys(connection))
         if not self.surveys:
             raise BadInput(f"{self._place} holds none of git-proxy's tables")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from threading import Event, Lock, Thread
+from time import sleep
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -39,7 +40,10 @@ _AT_COMMIT: Final = (Cut.COMMIT_LOST, Cut.COMMIT_UNANSWERED)
 
 
 class Proxy:
-    """Listens on loopback. `struck` counts the cuts that were really made, by kind."""
+    """Listens on loopback. `struck` counts the cuts that were really made, by kind.
+
+    Before each message of the server it waits for `pause_seconds`, and no more where that is 0.
+    """
 
     def __init__(self, server: str) -> None:
         parts = urlsplit(server)
@@ -51,6 +55,7 @@ class Proxy:
         self.speak()
         self._sessions: list[_Session] = []
         self.struck: Counter[Cut] = Counter()
+        self.pause_seconds = 0.0
         login = parts.netloc.rpartition("@")[0]
         here = f"{login}@127.0.0.1:{self._listener.getsockname()[1]}"
         query = "sslmode=disable&gssencmode=disable"
@@ -151,6 +156,8 @@ class _Session:
     def _towards_client(self) -> None:
         completed = False
         for kind, _, message in _messages(self._server):
+            if self._proxy.pause_seconds:
+                sleep(self._proxy.pause_seconds)
             self._proxy.wait(Silence.ANSWERS)
             if self._swallowing is None:
                 self._client.sendall(message)

@@ -16,9 +16,10 @@ from refold.domain.ports import Appended
 from refold.infrastructure import chain
 from refold.infrastructure.address import Connecting, parse
 from refold.infrastructure.open import open_at, open_store
+from refold.infrastructure.postgres.silence import Asking
 from refold.infrastructure.store import Store
 from refold.tests.infrastructure.faults.events import command
-from refold.tests.infrastructure.faults.proxy import Silence, proxy
+from refold.tests.infrastructure.faults.proxy import Proxy, Silence, proxy
 
 CONNECTING: Final = Connecting(connect_seconds=2, silent_seconds=1.0)
 THREADS: Final = 3
@@ -63,6 +64,47 @@ def test_reads_and_tables_are_told_in_time(postgres_url: str, silence: Silence) 
         assert monotonic() - began < IN_TIME
         silent.speak()
         assert store.log.heads()[0].position == 0
+
+
+@pytest.fixture
+def asked_elsewhere(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is asked whether it is at work by another way than that which is silent."""
+    connect = Asking.connect
+    monkeypatch.setattr(Asking, "connect", lambda _, **given: connect(postgres_url, **given))
+
+
+@pytest.mark.usefixtures("asked_elsewhere")
+def test_a_transaction_is_told_in_time(postgres_url: str) -> None:
+    open_store(postgres_url, create=True).close()
+    with proxy(postgres_url) as silent, _through(silent.url) as store:
+        store.folder.catch_up()
+        began = monotonic()
+        with pytest.raises(Unavailable):
+            _read_twice(store, silent)
+
+        assert monotonic() - began < IN_TIME
+        silent.speak()
+
+
+def _read_twice(store: Store, silent: Proxy) -> None:
+    with store.tables.reading() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        silent.fall_silent(Silence.REQUESTS)
+        connection.exec_driver_sql("SELECT 1")
+
+
+@pytest.mark.usefixtures("asked_elsewhere")
+def test_an_answer_that_comes_slowly_is_waited_for(postgres_url: str) -> None:
+    with open_store(postgres_url, create=True) as store:
+        for number in range(30):
+            _append(store, f"{number}")
+    with proxy(postgres_url) as slow, _through(slow.url) as store:
+        began = monotonic()
+        slow.pause_seconds = 0.1
+        page = store.log.page(0, 0, 99)
+
+        assert monotonic() - began > 2 * CONNECTING.silent_seconds
+        assert len(page) == 30
 
 
 def test_a_server_that_is_at_work_is_waited_for(postgres_url: str) -> None:
