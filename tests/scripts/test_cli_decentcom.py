@@ -160,7 +160,7 @@ def test_no_token_and_no_key_is_in_any_output_or_file(
         refold("import", "decentcom", path, *more)
         for more in ([], ["--json"], ["--media", str(tmp_path / "media")])
     ]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("canary-token-live\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"canary-token-live\n")))
     ran += [refold("show", "session", "-", "--json"), refold("rebuild"), refold("status")]
     path.unlink()
 

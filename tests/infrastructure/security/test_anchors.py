@@ -79,7 +79,7 @@ def test_an_anchor_for_which_there_is_no_room_leaves_those_before_as_they_were(
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
         try:
-            with pytest.raises(Unavailable, match="cannot be written"):
+            with pytest.raises(Refused, match="cannot be written"):
                 file.append(b"", b"x" * 100 + b"\n")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
