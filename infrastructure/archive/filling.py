@@ -5,7 +5,7 @@ from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
 from refold.domain import streams
-from refold.domain.errors import BrokenLog, EndsElsewhere, ForeignTarget, Moved, Refused
+from refold.domain.errors import BrokenLog, ForeignTarget, Moved, Refused
 from refold.domain.ports import Claim, Key, Recorded, Seal, State
 from refold.domain.positions import PARTITION, Positions
 from refold.domain.sealing import MARK, Sealed, marks
@@ -19,7 +19,7 @@ from refold.infrastructure.claiming import CLAIMING, evolve, held
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.moving.certificate import Certificate, End, TableProof, VaultProof
 from refold.infrastructure.moving.delivering import Delivery, differing_seal
-from refold.infrastructure.moving.heads import head
+from refold.infrastructure.moving.heads import head, open_filled
 from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -197,7 +197,7 @@ class _Filling:
         if not self.differences:
             self._target.log.add_seals(self._seals)
             if head(self._target).state is not State.OPEN:
-                self._open()
+                open_filled(self._target, None, self._end)
         self._blobs.add(sorted(self._report.blobs))
         self.differences += self._blobs.proof().differences
 
@@ -259,16 +259,6 @@ class _Filling:
     def _end(self) -> Positions:
         return Positions((self._report.position,))
 
-    def _open(self) -> None:
-        """Let the target take commands. Raises `ForeignTarget` where another has filled it."""
-        try:
-            self._target.log.change_state(State.OPEN, expected=(State.FILLING, None), at=self._end)
-        except EndsElsewhere:
-            raise self._was_filled_further() from None
-
-    def _was_filled_further(self) -> ForeignTarget:
-        return ForeignTarget(f"{self._target.address.public} was filled further meanwhile")
-
     def _close(self, there: Positions) -> None:
         """Close the target for all but this run, and give it the name of the archive's history.
 
@@ -295,7 +285,7 @@ class _Filling:
         if head(self._target).state is not State.FILLING:
             self.differences.append("the claims differ")
         elif not self._target.log.replace_claims(self._claims, trackings, self._end):
-            raise self._was_filled_further()
+            raise ForeignTarget(f"{self._target.address.public} was filled further meanwhile")
 
     def _folded_claims(self) -> list[Claim]:
         target, names, found = self._target, sorted(self._claiming), list[Claim]()

@@ -13,7 +13,6 @@ from contextlib import suppress
 from refold.domain.errors import (
     BlobDiffers,
     BrokenLog,
-    EndsElsewhere,
     ForeignTarget,
     NoSuchBlob,
 )
@@ -25,7 +24,7 @@ from refold.infrastructure.chain import Walk, pages
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.moving.certificate import TrackingProof, VaultProof
 from refold.infrastructure.moving.delivering import Delivery, differing_seal
-from refold.infrastructure.moving.heads import LogHead, head, sealed_up_to
+from refold.infrastructure.moving.heads import LogHead, head, open_filled, sealed_up_to
 from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 
@@ -267,12 +266,7 @@ class Carrier:
 
     def open(self) -> None:
         """Let the target take commands. Raises `ForeignTarget` where another has filled it."""
-        if self._claims_at is not None:
-            expected = State.FILLING, self._holder
-            with suppress(EndsElsewhere):
-                self.target.log.change_state(State.OPEN, expected=expected, at=self._claims_at)
-                return
-        raise ForeignTarget(f"{self.target.address.public} was filled further meanwhile")
+        open_filled(self.target, self._holder, self._claims_at)
 
     def _remove_blobs(self) -> None:
         """Remove what events say was removed, unless one behind them needs it, or a newer one."""

@@ -1,8 +1,9 @@
 """Where the logs of two stores stand, and whether one may be copied to the other."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
-from refold.domain.errors import Filling, ForeignTarget, Moved, Refused
+from refold.domain.errors import EndsElsewhere, Filling, ForeignTarget, Moved, Refused
 from refold.domain.ports import State, ends
 from refold.domain.positions import Positions
 from refold.infrastructure import chain
@@ -22,6 +23,18 @@ def head(store: Store) -> LogHead:
     heads = store.log.heads()
     positions = ends(heads)
     return LogHead(positions, heads[0].state, heads[0].successor)
+
+
+def open_filled(target: Store, holder: str | None, at: Positions | None) -> None:
+    """Let a target that was filled for `holder` take commands, if its log ends `at` positions.
+
+    Raises `ForeignTarget` where it does not, or nobody knows where: another has filled it.
+    """
+    if at is not None:
+        with suppress(EndsElsewhere):
+            target.log.change_state(State.OPEN, expected=(State.FILLING, holder), at=at)
+            return
+    raise ForeignTarget(f"{target.address.public} was filled further meanwhile")
 
 
 def sealed_up_to(store: Store) -> Positions:
