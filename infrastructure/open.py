@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from refold.domain.errors import BadInput, NoSuchStore, OlderSchema
+from refold.domain.errors import BadInput, NoPlaceForBlobs, NoSuchStore, OlderSchema
 from refold.domain.ports import Blobs, Log
 from refold.infrastructure import config, schema
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
@@ -199,6 +199,12 @@ def check_key(place: Address, settings: Settings) -> None:
         key = given_key(settings) or (NoKey() if isinstance(place, Postgres) else None)
         if key:
             key.make()
+
+
+def check_blobs(place: Address, settings: Settings) -> None:
+    """Raise `NoPlaceForBlobs` unless a store at `place` has a place for large contents."""
+    if isinstance(place, Postgres) and not place_for_blobs(settings, None):
+        raise NoPlaceForBlobs
 
 
 def place_for_blobs(settings: Settings, beside: Path | None) -> Blobs | None:

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from refold.domain.errors import BadInput
 from refold.infrastructure.address import Archive
 from refold.infrastructure.erasing import erasing, person
 from refold.infrastructure.erasing.certificate import Certificate
@@ -52,8 +51,7 @@ def user(
 
     Example: refold erase user ada --archive backup.zst --certificate ada.json
     """
-    if certificate and not certificate.absolute().parent.is_dir():
-        raise BadInput(f"the certificate cannot be kept in {certificate}: there is no such folder")
+    keeping.check_place(certificate)
     with options.opened(store, config) as opened:
         who = person.find_by_id(opened, name) if by_id else person.find(opened, name)
         if dry_run:

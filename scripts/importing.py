@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from refold.infrastructure import config as configuration
+from refold.infrastructure.address import parse
 from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.decentcom import importing as decentcoms
 from refold.infrastructure.legacy.decentcom.source import read as read_decentcom
@@ -17,7 +19,7 @@ from refold.infrastructure.legacy.git_proxy import importing as git_proxies
 from refold.infrastructure.legacy.git_proxy.reading import open_source
 from refold.infrastructure.legacy.importing import Report
 from refold.infrastructure.legacy.pinshare import importing as pinshare_files
-from refold.infrastructure.open import check_key, open_at
+from refold.infrastructure.open import check_blobs, check_key, open_at
 from refold.infrastructure.progress import Progress
 from refold.infrastructure.store import Store
 from refold.scripts import options, output
@@ -110,9 +112,14 @@ def decentcom(
     """
     with (
         read_decentcom(file, media) as checked,
-        _importing(store, config, number, is_sealed=decentcoms.is_sealed(checked)) as into,
+        _importing(
+            store,
+            config,
+            number,
+            is_sealed=decentcoms.is_sealed(checked),
+            has_media=checked.has_media,
+        ) as (opened, advance),
     ):
-        opened, advance = into
         report = decentcoms.import_source(
             opened, checked, file.name, source_name=source, progress=advance
         )
@@ -142,7 +149,8 @@ def eventsourcing(
 
     Each application, by the names of the tables, has a store below the address: a file in a folder,
     or a schema. Again, only what is new is imported. Notification ids become positions without a
-    hole, and trackings follow them.
+    hole, and trackings follow them. What the configuration says of the store's server, such as its
+    password, is not said of this one: see PGPASSWORD and PGPASSFILE.
 
     Example: refold import eventsourcing postgresql:///shop --store sqlite:///stores
     """
@@ -150,7 +158,7 @@ def eventsourcing(
     with output.progress() as advance:
         imported = import_eventsourcing(
             settings.address(),
-            settings.address(url),
+            parse(url, {}, replace(settings.storage.connecting, password_command=())),
             has_schema="schema" in parse_qs(urlsplit(url).query),
             named=application,
             text_ids=text_ids,
@@ -167,16 +175,24 @@ def eventsourcing(
 
 @contextmanager
 def _importing(
-    store: str | None, config: Path | None, processes: int | None, *, is_sealed: bool
+    store: str | None,
+    config: Path | None,
+    processes: int | None,
+    *,
+    is_sealed: bool,
+    has_media: bool = False,
 ) -> Iterator[tuple[Store, Progress]]:
     """Give the store, its tables built by so many processes, and what shows how far it is.
 
-    It is made last: the source was checked, and the key is at hand where something is to be sealed.
+    It is made last: the source was checked, the key is at hand where something is to be sealed,
+    and there is a place for media, if it has some.
     """
     settings = configuration.read(store, config)
     place = settings.address()
     if is_sealed:
         check_key(place, settings)
+    if has_media:
+        check_blobs(place, settings)
     with (
         open_at(place, create=True, settings=settings) as opened,
         workers.helping(opened, processes),

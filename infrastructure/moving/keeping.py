@@ -1,5 +1,6 @@
 """Certificates as files: kept, signed if that is wanted, and checked against a store later."""
 
+import errno
 import json
 import os
 from base64 import b64decode, b64encode
@@ -37,6 +38,25 @@ def check_key(key: Path | None) -> None:
         _private(key)
 
 
+def check_place(path: Path | None) -> None:
+    """Raise `BadInput` where no certificate could be kept in `path`, if there is one to be."""
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part = _part(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise BadInput(f"the certificate cannot be kept in {path}: {error.strerror}") from error
+
+
+def _part(path: Path) -> Path:
+    """Return the file that a certificate is written to before it is in its place."""
+    return path.with_name(path.name + ".part")
+
+
 class AnyCertificate(Protocol):
     """A certificate of any sort."""
 
@@ -54,7 +74,7 @@ def write(path: Path, certificate: AnyCertificate, key: Path | None = None) -> N
     document = certificate.document()
     if key:
         document[_SIGNATURE] = b64encode(_private(key).sign(_signed(document))).decode()
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     try:
         with part.open("w", encoding="utf-8") as file:
             file.write(json.dumps(document, indent=2) + "\n")

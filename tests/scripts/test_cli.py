@@ -495,6 +495,20 @@ def test_verify_prints_what_one_store_says_of_itself(refold: Refold, store: str)
     assert refold("verify", store).out.endswith("ok\n")
 
 
+@pytest.mark.parametrize("task", ["copy", "move"])
+@pytest.mark.parametrize("path", ["nowhere/c.json", "."])
+def test_a_certificate_that_cannot_be_kept_is_refused_before_a_target_is_made(
+    refold: Refold, store: str, tmp_path: Path, task: str, path: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+
+    ran = refold(task, store, "sqlite:///target.db", "--certificate", path)
+
+    assert ran.code == 1
+    assert ran.sentence.startswith(f"the certificate cannot be kept in {path}: ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def assert_certificate(document: dict[str, Any]) -> None:
     assert document.keys() >= {
         "equal",

@@ -157,11 +157,19 @@ def test_an_account_of_the_same_name_elsewhere_is_nothing_else_that_is_left(
     assert (erased.code, erased.json["found"]) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("nowhere/ada.json", "No such file or directory"),
+        (".", "Is a directory"),
+        (f"{'a' * 250}.json", "File name too long"),
+    ],
+)
 def test_a_certificate_that_cannot_be_kept_is_refused_before_anybody_is_erased(
-    refold: Refold, store: str
+    refold: Refold, store: str, path: str, why: str
 ) -> None:
-    ran = refold("erase", "user", SECRETS[0], "--certificate", "nowhere/ada.json")
+    ran = refold("erase", "user", SECRETS[0], "--certificate", path)
 
     assert ran.code == 1
-    assert ran.sentence.endswith("nowhere/ada.json: there is no such folder")
+    assert ran.sentence == f"the certificate cannot be kept in {path}: {why}"
     assert refold("show", "user", "1").json["username"] == SECRETS[0]

@@ -72,6 +72,19 @@ def test_what_holds_no_events_is_refused(refold: Refold, tmp_path: Path) -> None
     assert ran.sentence.endswith("holds no events of the eventsourcing library")
 
 
+def test_the_password_of_the_store_is_not_that_of_another_server(
+    refold: Refold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFOLD_PASSWORD_COMMAND", "touch asked")
+
+    ran = refold(
+        "import", "eventsourcing", "postgresql://localhost:1/shop", "--store", "sqlite:///all"
+    )
+
+    assert ran.code == 4
+    assert not (tmp_path / "asked").exists()
+
+
 def test_tables_are_in_public_unless_the_address_names_a_schema(
     refold: Refold, postgres_url: str
 ) -> None:
