@@ -5,6 +5,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 
 from refold.domain.ports import Recorded
 from refold.infrastructure.postgres.cluster import throwaway
+from refold.tests.addresses import in_schema
 from refold.tests.s3_server import S3Server
 
 for profile, examples in {"dev": 16, "night": 5000}.items():
@@ -35,13 +37,36 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres: str) -> Iterator[str]:
-    """The url of an empty database of the test's own."""
+    """The url of an empty database of the test's own: see `schema_url` for what is made faster."""
+    with _database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres: str) -> Iterator[str]:
+    """The url of a database for all tests that need no more of it than a schema of their own."""
+    with _database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def schema_url(shared_database: str) -> Iterator[str]:
+    """The url of no store yet, in a database where others are."""
+    name = f"t_{secrets.token_hex(6)}"
+    yield in_schema(shared_database, name)
+    with psycopg.connect(shared_database, autocommit=True) as server:
+        server.execute("SET lock_timeout TO '10s'")  # a test that leaves a connection fails
+        server.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(name)))
+
+
+@contextmanager
+def _database(server: str) -> Iterator[str]:
     name = f"refold_test_{secrets.token_hex(6)}"
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
-    yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,14 @@ class Generation:
         """Tell whether the projection that fills this table is the one at hand."""
         return self.fingerprint == fingerprint(self.projection)
 
+    def indexes(self) -> list[sa.Index]:
+        """Return the indexes beside the key that its projection declares."""
+        table = self.table
+        return [
+            sa.Index(f"{table.name}_{'_'.join(columns)}", *(table.c[each] for each in columns))
+            for columns in self.projection.INDEXES
+        ]
+
     def check_version(self) -> None:
         """Raise `StaleProjection` when another version of the projection fills this table."""
         if not self.is_of_this_version:

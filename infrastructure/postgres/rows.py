@@ -17,6 +17,7 @@ from psycopg.errors import (
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
@@ -119,10 +120,9 @@ class PostgresRows:
 
     def create(self, connection: sa.Connection, generation: Generation) -> None:
         for table in _tables(generation):
-            table.create(connection)
-            connection.exec_driver_sql(
-                f"ALTER TABLE {self._quoted(table.name)} SET (toast_tuple_target = {WIDEST_INLINE})"
-            )
+            table.dialect_options["postgresql"]["with"] = {"toast_tuple_target": WIDEST_INLINE}
+            connection.execute(CreateTable(table))
+            self._describe(connection, "TABLE", table.name, table.comment, _comments(table))
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         for table in _tables(generation):
@@ -130,19 +130,17 @@ class PostgresRows:
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
-        for columns in generation.projection.INDEXES:
-            name = f"{table.name}_{'_'.join(columns)}"
-            sa.Index(name, *(table.c[column] for column in columns)).create(
-                connection, checkfirst=True
-            )
+        for index in generation.indexes():
+            connection.execute(CreateIndex(index, if_not_exists=True))
         if generation.projection.SEARCH:
             search = _search(table)
-            sa.Index(
+            index = sa.Index(
                 f"{search.name}_{WORDS}",
                 search.c[WORDS],
                 postgresql_using="gin",
                 postgresql_with={"fastupdate": "off"},  # or each block reads all that is pending
-            ).create(connection, checkfirst=True)
+            )
+            connection.execute(CreateIndex(index, if_not_exists=True))
             connection.exec_driver_sql(f"ANALYZE {self._quoted(search.name)} ({PLACE})")
         connection.exec_driver_sql(f"ANALYZE {self._quoted(table.name)}")
 
@@ -183,7 +181,8 @@ class PostgresRows:
             f"CREATE OR REPLACE VIEW {view} AS"
             f" SELECT {', '.join(names)} FROM {self._quoted(table.name)}"
         )
-        self._describe(connection, name, table.comment, {c.name: c.comment for c in table.columns})
+        self._describe(connection, "VIEW", name, table.comment, _comments(table))
+        self.let_read(connection, name)
 
     def view(self, connection: sa.Connection, view: View) -> None:
         """Replace the view, with its comments; the grants on it stay if its columns do."""
@@ -198,23 +197,24 @@ class PostgresRows:
                 raise
             connection.exec_driver_sql(f"DROP VIEW {self._quoted(view.name)} CASCADE")
             connection.exec_driver_sql(f"CREATE VIEW {shown}")
-        self._describe(connection, view.name, view.comment, view.columns)
+        self._describe(connection, "VIEW", view.name, view.comment, view.columns)
+        self.let_read(connection, view.name)
 
-    def _describe(  # and let analysts read it
+    def _describe(
         self,
         connection: sa.Connection,
-        view: str,
+        kind: str,
+        name: str,
         comment: str | None,
         columns: Mapping[str, str | None],
     ) -> None:
-        quoted = self._quoted(view)
-        for what, said in [
-            (f"VIEW {quoted}", comment),
-            *((f"COLUMN {quoted}.{name}", said) for name, said in columns.items()),
-        ]:
-            literal = (said or "").replace("'", "''").replace("%", "%%")
-            connection.exec_driver_sql(f"COMMENT ON {what} IS '{literal}'")
-        self.let_read(connection, view)
+        """Say what a table or a view is, and its columns: in one text, with one answer."""
+        quoted = self._quoted(name)
+        said = {f"{kind} {quoted}": comment}
+        said |= {f"COLUMN {quoted}.{column}": each for column, each in columns.items()}
+        literals = {what: (each or "").replace("'", "''") for what, each in said.items()}
+        text = "; ".join(f"COMMENT ON {what} IS '{each}'" for what, each in literals.items())
+        connection.connection.cursor().execute(text)
 
     def let_read(self, connection: sa.Connection, name: str) -> None:
         """Grant it to analysts, where they may use the schema."""
@@ -334,6 +334,10 @@ class PostgresRows:
 
     def _quoted(self, name: str) -> str:
         return f'"{self._schema}"."{name}"'
+
+
+def _comments(table: sa.Table) -> dict[str, str | None]:
+    return {column.name: column.comment for column in table.columns}
 
 
 def _tables(generation: Generation) -> list[sa.Table]:

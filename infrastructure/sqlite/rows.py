@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 import sqlalchemy as sa
 from sqlalchemy.event import listens_for
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.schema import CreateIndex
 
 from refold.infrastructure.folding.generations import Generation
 from refold.infrastructure.folding.rows import FIELDS_BY_RANK, PLACE, Hits, search_name
@@ -158,11 +159,8 @@ class SqliteRows:
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
-        for columns in generation.projection.INDEXES:
-            name = f"{table.name}_{'_'.join(columns)}"
-            sa.Index(name, *(table.c[column] for column in columns)).create(
-                connection, checkfirst=True
-            )
+        for index in generation.indexes():
+            connection.execute(CreateIndex(index, if_not_exists=True))
         if generation.projection.SEARCH:
             name = search_name(table)
             connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('optimize')")

@@ -13,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.ports import Log
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
+from refold.tests.addresses import in_schema
 from refold.tests.contract.two_stores import register
 
 
@@ -64,16 +65,14 @@ def log(new_log: Callable[[], Log]) -> Log:
 
 
 @pytest.fixture
-def new_url_at(contract_database: str, tmp_path: Path) -> Callable[[str], str]:
+def new_url_at(shared_database: str, tmp_path: Path) -> Callable[[str], str]:
     """Makes addresses of an engine where no store is yet."""
 
     def new(engine: str) -> str:
         name = f"t_{secrets.token_hex(6)}"
         if engine != "postgres":
             return f"sqlite:///{tmp_path / name}"
-        parts = urlsplit(contract_database)
-        query = "&".join(filter(None, (parts.query, f"schema={name}")))
-        return parts._replace(query=query).geturl()
+        return in_schema(shared_database, name)
 
     return new
 
@@ -120,23 +119,12 @@ def third(engines: tuple[str, str], new_at: Callable[[str], Store]) -> Store:
 
 @pytest.fixture
 def settings_of_stores(
-    contract_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shared_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A vault key, a place for blobs, and a password for who goes along to another store."""
-    monkeypatch.setenv("PGPASSWORD", urlsplit(contract_database).password or "")
+    monkeypatch.setenv("PGPASSWORD", urlsplit(shared_database).password or "")
     monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-
-
-@pytest.fixture(scope="session")
-def contract_database(postgres: str) -> Iterator[str]:
-    """The url of one database for all contract tests: a schema is made faster than a database."""
-    name = f"refold_contract_{secrets.token_hex(6)}"
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
-    yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 def _new_url(
@@ -147,12 +135,9 @@ def _new_url(
         case "sqlite":
             return f"sqlite:///{tmp_path / name}"
         case "postgres":
-            database: str = request.getfixturevalue("contract_database")
+            database: str = request.getfixturevalue("shared_database")
             cleanup.callback(_drop, database, name)
-            parts = urlsplit(database)
-            return parts._replace(
-                query="&".join(filter(None, (parts.query, f"schema={name}")))
-            ).geturl()
+            return in_schema(database, name)
         case _:
             return "memory:"
 

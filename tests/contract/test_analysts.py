@@ -74,17 +74,17 @@ def test_the_queries_of_the_page_give_the_same_on_every_engine(
 
 
 @pytest.fixture
-def place(contract_database: str) -> Iterator[str]:
+def place(shared_database: str) -> Iterator[str]:
     """A store of its own in PostgreSQL, with the role of analysts."""
     name = f"t_{secrets.token_hex(6)}"
-    url = f"{contract_database}?schema={name}"
+    url = f"{shared_database}?schema={name}"
     with open_store(url, create=True) as store:
         store.folder.catch_up()
         assert isinstance(store.address, Postgres)
         make_roles(store.address)
         make_roles(store.address)
     yield url
-    with psycopg.connect(contract_database, autocommit=True) as server:
+    with psycopg.connect(shared_database, autocommit=True) as server:
         server.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))
 
 

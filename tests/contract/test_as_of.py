@@ -445,12 +445,12 @@ def test_a_table_that_cannot_be_kept_whole_is_not_kept(tagged: Store) -> None:
         assert not sa.inspect(connection).has_table("tags_then", schema(tagged))
 
 
-def test_analysts_may_read_a_table_that_is_kept(contract_database: str) -> None:
+def test_analysts_may_read_a_table_that_is_kept(shared_database: str) -> None:
     place = f"t_{token_hex(6)}"
-    with psycopg.connect(contract_database, autocommit=True) as server:
+    with psycopg.connect(shared_database, autocommit=True) as server:
         with suppress(DuplicateObject):
             server.execute(f"CREATE ROLE {ANALYST} NOLOGIN".encode())
-        with open_store(f"{contract_database}?schema={place}", create=True) as store:
+        with open_store(f"{shared_database}?schema={place}", create=True) as store:
             take(store, BEGINNING)
             with as_of(store, at(3), file_tags, files) as then:
                 keep(store, then, files, "before")

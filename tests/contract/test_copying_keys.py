@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -27,6 +26,7 @@ from refold.infrastructure.sqlite.connection import connect
 from refold.infrastructure.store import Store
 from refold.infrastructure.vault import digest
 from refold.scripts import cli
+from refold.tests.addresses import in_schema
 
 Carry = Callable[[Store, Store], Certificate]
 Open = Callable[..., Store]
@@ -42,9 +42,9 @@ def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=[("sqlite", "postgres"), ("postgres", "sqlite")], ids="-".join)
-def urls(request: pytest.FixtureRequest, contract_database: str, tmp_path: Path) -> list[str]:
+def urls(request: pytest.FixtureRequest, shared_database: str, tmp_path: Path) -> list[str]:
     """Where the source and the target are."""
-    return [_new_url(engine, contract_database, tmp_path) for engine in request.param]
+    return [_new_url(engine, shared_database, tmp_path) for engine in request.param]
 
 
 @pytest.fixture
@@ -171,10 +171,10 @@ def test_a_target_with_another_key_is_refused_until_it_has_the_right_one(
 
 
 def test_a_target_without_a_key_is_refused_until_it_has_one(
-    contract_database: str, tmp_path: Path, opened: Open
+    shared_database: str, tmp_path: Path, opened: Open
 ) -> None:
     source = opened(f"sqlite:///{tmp_path / 'source'}")
-    url = _new_url("postgres", contract_database, tmp_path)
+    url = _new_url("postgres", shared_database, tmp_path)
     put(source, "lives", "its body")
 
     with pytest.raises(NoVaultKey, match="set REFOLD_VAULT_KEY"):
@@ -297,6 +297,4 @@ def _new_url(engine: str, database: str, folder: Path) -> str:
     name = f"t_{secrets.token_hex(6)}"
     if engine == "sqlite":
         return f"sqlite:///{folder / name}"
-    parts = urlsplit(database)
-    query = "&".join(filter(None, (parts.query, f"schema={name}")))
-    return parts._replace(query=query).geturl()
+    return in_schema(database, name)

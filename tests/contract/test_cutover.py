@@ -29,9 +29,9 @@ from refold.tests.contract.two_stores import states
 
 
 @pytest.fixture(autouse=True)
-def password(contract_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def password(shared_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that stores tell have no password: a client that goes along has it from here."""
-    monkeypatch.setenv("PGPASSWORD", urlsplit(contract_database).password or "")
+    monkeypatch.setenv("PGPASSWORD", urlsplit(shared_database).password or "")
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
 
 

@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from random import Random
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -18,6 +17,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
+from refold.tests.addresses import in_schema
 
 KINDS = {  # name, tags, type: the oldest first
     "1": ("notes.txt", (), "quantum"),
@@ -144,9 +144,7 @@ def test_there_are_others_only_beyond_the_most(
 
 
 @pytest.fixture(scope="module")
-def alike(
-    contract_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Store]]:
+def alike(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Store]]:
     """The same files in SQLite, in PostgreSQL, and in one that reads no table without its index."""
     random = Random("files")  # noqa: S311
     files = [some_file(random, f"{n}") for n in range(40)]
@@ -155,8 +153,8 @@ def alike(
             cleanup.enter_context(open_store(url, create=True))
             for url in (
                 f"sqlite:///{tmp_path_factory.mktemp('search') / 'store'}",
-                in_schema(contract_database, f"t_{secrets.token_hex(6)}"),
-                in_schema(contract_database, f"Order_{secrets.token_hex(6)}"),  # to be quoted
+                in_schema(shared_database, f"t_{secrets.token_hex(6)}"),
+                in_schema(shared_database, f"Order_{secrets.token_hex(6)}"),  # to be quoted
             )
         ]
         for store in stores:
@@ -244,8 +242,3 @@ def append(store: Store, events: Iterable[tuple[str, object]]) -> None:
 
 def keys(hits: Hits) -> list[str]:
     return [key for key, _ in hits.rows]
-
-
-def in_schema(database: str, schema: str) -> str:
-    parts = urlsplit(database)
-    return parts._replace(query="&".join(filter(None, (parts.query, f"schema={schema}")))).geturl()

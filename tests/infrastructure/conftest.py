@@ -7,13 +7,14 @@ import pytest
 
 from refold.infrastructure.open import open_store
 from refold.infrastructure.store import Store
-from refold.tests.infrastructure.addresses import new_url
+from refold.tests.addresses import new_url
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a store of each engine."""
+    """The address of a store of each engine, which has a key and a place for blobs."""
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
     return new_url(request, tmp_path, request.param)
 
 

@@ -13,7 +13,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.services.users import list_users
 from refold.infrastructure.store import Store
 from refold.projections import users
-from refold.tests.infrastructure.addresses import new_url
+from refold.tests.addresses import new_url
 from refold.tests.infrastructure.faults import forks
 from refold.tests.infrastructure.faults.processes import refold
 

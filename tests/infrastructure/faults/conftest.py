@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.infrastructure.open import open_store
-from refold.tests.infrastructure.addresses import new_url
 from refold.tests.infrastructure.faults import processes
 
 
@@ -44,6 +43,13 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
+def own_url(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -> str:
+    """Return the address of no store yet; who is killed there may hold locks for a moment."""
+    if engine == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store, once on SQLite and once on PostgreSQL.
@@ -51,6 +57,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     A test may ask for `postgres-3`: one of three partitions.
     """
     engine, _, partitions = request.param.partition("-")
-    place = new_url(request, tmp_path, engine)
+    place = own_url(request, tmp_path, engine)
     open_store(place, create=True, partitions=int(partitions or 1)).close()
     return place

@@ -19,8 +19,8 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.projections import files
-from refold.tests.infrastructure.addresses import new_url
 from refold.tests.infrastructure.faults import forks
+from refold.tests.infrastructure.faults.conftest import own_url
 from refold.tests.infrastructure.faults.events import many
 from refold.tests.infrastructure.faults.invariant import check, whole_log
 from refold.tests.infrastructure.faults.processes import refold
@@ -55,7 +55,7 @@ def killed_at(tmp_path: Path, record_property: Record) -> Killed:
 @pytest.fixture
 def elsewhere(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An address on the other engine, where no store is yet."""
-    return new_url(request, tmp_path, "postgres" if url.startswith("sqlite") else "sqlite")
+    return own_url(request, tmp_path, "postgres" if url.startswith("sqlite") else "sqlite")
 
 
 STEPS: Final = {  # of a move, and what the source and the target are when it ends there

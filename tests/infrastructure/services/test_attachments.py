@@ -1,10 +1,9 @@
 """Attachments end to end: created, attached all or none, listed, and refused by name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -26,7 +25,6 @@ from refold.domain.uploads import InvalidId
 from refold.infrastructure import commands
 from refold.infrastructure.appending.group_commit import GroupCommit
 from refold.infrastructure.commands import Done
-from refold.infrastructure.open import open_store
 from refold.infrastructure.services import media
 from refold.infrastructure.services.attachments import (
     Attachment,
@@ -40,19 +38,6 @@ from refold.infrastructure.store import Store
 HELLO = b"hello"
 HASH = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 NUMBERS = count()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
-    url = f"sqlite:///{tmp_path}/store.db" if request.param == "sqlite" else "memory:"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
-    with open_store(url, create=True) as store:
-        yield store
 
 
 # --- creating -------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Pushes end to end: what git-proxy stored comes back, is listed, and is decided about."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -36,23 +35,6 @@ ATTESTATION = {"reviewer": {"username": "carol"}, "answers": []}
 REJECTION = {"reviewer": {"username": "dan"}, "reason": "no"}
 TIME = "2026-08-02T10:00:00.000Z"
 NUMBERS = count()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
-    match request.param:
-        case "sqlite":
-            url = f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            url = request.getfixturevalue("postgres_url")
-        case _:
-            url = "memory:"
-    with open_store(url, create=True) as store:
-        yield store
 
 
 # --- documents --------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Repositories end to end: records come back as they were given, are found, and name who may."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from time import sleep
@@ -36,20 +36,6 @@ NOBODY: dict[str, list[str]] = {"canPush": [], "canAuthorise": []}
 NO_ACTIVITY = {"pending": 0, "approved": 0, "canceled": 0, "rejected": 0, "error": 0}
 ID = "SxkJ3Vwozv4n5SfL"
 NUMBERS = count()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    match request.param:
-        case "sqlite":
-            url = f"sqlite:///{request.getfixturevalue('tmp_path')}/store.db"
-        case "postgres":
-            url = request.getfixturevalue("postgres_url")
-        case _:
-            url = "memory:"
-    with open_store(url, create=True) as store:
-        yield store
 
 
 # --- records ----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -47,7 +47,7 @@ from refold.infrastructure.services.users import (
 from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, users
 from refold.projections.projection import Projection
-from refold.tests.infrastructure.addresses import new_url
+from refold.tests.addresses import new_url
 from refold.tests.infrastructure.test_canaries import found, tables_of
 
 SAMPLE = Path(__file__).parents[2] / "data" / "git-proxy" / "small" / "mongo" / "users.json"
@@ -62,13 +62,6 @@ NUMBERS = count()
 def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key for stores that cannot make one themselves."""
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    with open_store(new_url(request, tmp_path, request.param), create=True) as store:
-        yield store
 
 
 # --- documents --------------------------------------------------------------------
@@ -733,7 +726,12 @@ def test_who_changes_and_who_erases_at_once_both_get_an_answer(store: Store) -> 
 def test_a_profile_is_in_no_file_of_the_log_and_after_an_erasure_in_none_at_all(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str
 ) -> None:
-    url = new_url(request, tmp_path, engine)
+    own_database = engine == "postgres"  # all of it is looked at
+    url = (
+        request.getfixturevalue("postgres_url")
+        if own_database
+        else f"sqlite:///{tmp_path}/store.db"
+    )
     canaries = [f"canary-{what}-{secrets.token_hex(8)}" for what in ("name", "mail", "odd", "hash")]
     name, mail, odd, hash = canaries
     with open_store(url, create=True) as store:

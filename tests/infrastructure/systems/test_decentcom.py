@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -51,19 +50,6 @@ ODD_IDS = ["", "01HV", "nul\0", "half \ud800", "x" * 9_000, "a/b%-~"]
 def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key for stores that cannot make one themselves."""
     monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
-    url = f"sqlite:///{tmp_path}/store.db" if request.param == "sqlite" else "memory:"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
-    with open_store(url, create=True) as store:
-        yield store
 
 
 @pytest.fixture

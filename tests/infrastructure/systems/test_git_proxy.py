@@ -1,7 +1,7 @@
 """git-proxy's Sink on every engine: what its own tests say, and what its backends get wrong."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -79,24 +79,6 @@ OTHER_KEY: Final[Json] = {
     "fingerprint": "SHA256:mbbrcTerOuTKYMLMxzV4ja2dTWBoKl8PFd5PlVdSZsM",
 }
 MALFORMED: Final = ["", "\0", "\ud800", "x" * 5_000, "not an ObjectId", "66b1f0a2c3d4e5f601234567"]
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    """An empty store, one of each engine."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
-    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
-    match request.param:
-        case "sqlite":
-            url = f"sqlite:///{tmp_path}/store.db"
-        case "postgres":
-            url = request.getfixturevalue("postgres_url")
-        case _:
-            url = "memory:"
-    with open_store(url, create=True) as store:
-        yield store
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.services.files import list_files, search
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.pinshare import MetadataStore
-from refold.tests.infrastructure.addresses import new_url
+from refold.tests.addresses import new_url
 
 TESTS: Final = Path(__file__).parents[2]
 SMALL: Final = TESTS.parent / "scripts" / "demo-data" / "metadata.small.json"
