@@ -203,6 +203,14 @@ class Storage(BaseSettings):
         """
         return address.parse(url, {**self._options(), **(options or {})}, self.connecting)
 
+    def elsewhere(self, url: str) -> Address:
+        """Return the address `url` of no store of refold: these keys secure it, and say no more.
+
+        Raises `BadInput`.
+        """
+        connecting = replace(self.connecting, password_command=())
+        return address.parse(url, self._tls(), connecting)
+
     @property
     def connecting(self) -> Connecting:
         """Return how connections to PostgreSQL are made."""
@@ -217,6 +225,12 @@ class Storage(BaseSettings):
             "password": self.password and self.password.get_secret_value(),
             "dbname": self.database,
             "schema": self.schema_,
+        }
+        return {name: str(value) for name, value in options.items() if value} | self._tls()
+
+    def _tls(self) -> dict[str, str]:
+        """Return what libpq is told of how a connection is secured."""
+        options = {
             "sslmode": self.sslmode,
             "sslrootcert": self.sslrootcert,
             "sslcert": self.sslcert,

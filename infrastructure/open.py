@@ -203,7 +203,7 @@ def check_key(place: Address, settings: Settings) -> None:
 
 def check_blobs(place: Address, settings: Settings) -> None:
     """Raise `NoPlaceForBlobs` unless a store at `place` has a place for large contents."""
-    if isinstance(place, Postgres) and not place_for_blobs(settings, None):
+    if isinstance(place, Postgres) and place_for_blobs(settings, None) is None:
         raise NoPlaceForBlobs
 
 

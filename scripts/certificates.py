@@ -31,14 +31,17 @@ Key = Annotated[
 ]
 
 
-def check_options(target: str, certificate: Path | None, sign_with: Path | None) -> None:
+def check_options(
+    source: str, target: str, certificate: Path | None, sign_with: Path | None
+) -> None:
     """Refuse a key that cannot sign, a certificate that cannot be kept, and a key for none.
 
     That of a target which is no SQLite file is kept where --certificate says, or not at all.
     """
     keeping.check_key(sign_with)
-    keeping.check_place(certificate)
-    if sign_with and not certificate and (archive(target) or not isinstance(parse(target), Sqlite)):
+    places = [archive(url) or parse(url) for url in (source, target)]
+    keeping.check_place(certificate, *places)
+    if sign_with and not certificate and not isinstance(places[-1], Sqlite):
         raise typer.BadParameter(f"--sign-with needs --certificate: {target} keeps none by itself")
 
 

@@ -43,7 +43,7 @@ def copy(
     _check_options(source, target, with_keys=with_keys, of_source=without_keys or damaged)
     if (archive(source) and source_config) or (archive(target) and target_config):
         raise typer.BadParameter("an archive has no refold.toml: it is a file by itself")
-    certificates.check_options(target, certificate, sign_with)
+    certificates.check_options(source, target, certificate, sign_with)
     if place := archive(target):
         written = archiving.write(source, source_config, place, with_keys=with_keys)
         if certificate:

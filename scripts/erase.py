@@ -51,14 +51,14 @@ def user(
 
     Example: refold erase user ada --archive backup.zst --certificate ada.json
     """
-    keeping.check_place(certificate)
+    places = [Archive(path) for path in archive or ()]
     with options.opened(store, config) as opened:
+        keeping.check_place(certificate, opened.address, *places)
         who = person.find_by_id(opened, name) if by_id else person.find(opened, name)
         if dry_run:
             _tell_plan(opened, who, json=json)
             return
         with output.progress() as advance:
-            places = [Archive(path) for path in archive or ()]
             made = erasing.erase(opened, who, places, actor=actor, progress=advance)
     if json:
         output.document(made.document())

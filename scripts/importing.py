@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
@@ -10,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from refold.infrastructure import config as configuration
-from refold.infrastructure.address import parse
 from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.decentcom import importing as decentcoms
 from refold.infrastructure.legacy.decentcom.source import read as read_decentcom
@@ -149,8 +147,8 @@ def eventsourcing(
 
     Each application, by the names of the tables, has a store below the address: a file in a folder,
     or a schema. Again, only what is new is imported. Notification ids become positions without a
-    hole, and trackings follow them. What the configuration says of the store's server, such as its
-    password, is not said of this one: see PGPASSWORD and PGPASSFILE.
+    hole, and trackings follow them. Who connects to the store, and with which password, is not said
+    of this server: see PGUSER, PGPASSWORD and PGPASSFILE. How connections are secured is.
 
     Example: refold import eventsourcing postgresql:///shop --store sqlite:///stores
     """
@@ -158,7 +156,7 @@ def eventsourcing(
     with output.progress() as advance:
         imported = import_eventsourcing(
             settings.address(),
-            parse(url, {}, replace(settings.storage.connecting, password_command=())),
+            settings.storage.elsewhere(url),
             has_schema="schema" in parse_qs(urlsplit(url).query),
             named=application,
             text_ids=text_ids,
@@ -185,7 +183,7 @@ def _importing(
     """Give the store, its tables built by so many processes, and what shows how far it is.
 
     It is made last: the source was checked, the key is at hand where something is to be sealed,
-    and there is a place for media, if it has some.
+    and there is a place for media, if they are to be imported.
     """
     settings = configuration.read(store, config)
     place = settings.address()

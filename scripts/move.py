@@ -55,7 +55,7 @@ def move(
     """
     both = options.Both(source, source_config, target, target_config)
     if not follow:
-        certificates.check_options(target, certificate, sign_with)
+        certificates.check_options(source, target, certificate, sign_with)
         _move(both, certificate, sign_with, partitions, json=json)
         return
     if partitions:
@@ -140,7 +140,7 @@ def cut_over(
     if abort:
         _abort(both, lost=lost, dry_run=dry_run, json=json)
     else:
-        certificates.check_options(target, certificate, sign_with)
+        certificates.check_options(source, target, certificate, sign_with)
         _check_begun(both)
         _move(both, certificate, sign_with, json=json)
 

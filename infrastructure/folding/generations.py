@@ -33,7 +33,7 @@ class Generation:
         return self.fingerprint == fingerprint(self.projection)
 
     def indexes(self) -> list[sa.Index]:
-        """Return the indexes beside the key that its projection declares."""
+        """Return the indexes beside the key that its projection declares; `table` has them, too."""
         table = self.table
         return [
             sa.Index(f"{table.name}_{'_'.join(columns)}", *(table.c[each] for each in columns))

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from refold.domain.errors import BadInput, BrokenLog, Refused
 from refold.domain.positions import Positions
 from refold.domain.texts import canonical_json
+from refold.infrastructure.address import Address, Archive, Sqlite
 from refold.infrastructure.blobs.inventory import inventory
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import FamilyChains, Walk, pages
@@ -38,18 +39,40 @@ def check_key(key: Path | None) -> None:
         _private(key)
 
 
-def check_place(path: Path | None) -> None:
-    """Raise `BadInput` where no certificate could be kept in `path`, if there is one to be."""
+def check_place(path: Path | None, *places: Address | Archive) -> None:
+    """Raise `BadInput` where no certificate could be kept in `path`, if there is one to be.
+
+    That is also where one of `places` has a file of its own. Nothing there is changed.
+    """
     if path is None:
         return
     try:
+        if path.resolve() in {file.resolve() for place in places for file in _files(place)}:
+            raise FileExistsError(errno.EEXIST, "that is a file of the store")
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         part = _part(path)
-        part.touch()
-        part.unlink()
+        is_new = not part.exists()
+        part.open("ab").close()
+        if is_new:
+            part.unlink()
     except OSError as error:
         raise BadInput(f"the certificate cannot be kept in {path}: {error.strerror}") from error
+
+
+def _files(place: Address | Archive) -> list[Path]:
+    match place:
+        case Sqlite():
+            databases = [place.path, place.tables]
+            beside = [file.with_name(file.name + end) for file in databases for end in _BESIDE]
+            return [*databases, *beside, place.vault_key]
+        case Archive():
+            return [place.path]
+        case _:
+            return []
+
+
+_BESIDE: Final = ("-wal", "-shm")
 
 
 def _part(path: Path) -> Path:

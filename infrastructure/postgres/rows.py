@@ -208,13 +208,13 @@ class PostgresRows:
         comment: str | None,
         columns: Mapping[str, str | None],
     ) -> None:
-        """Say what a table or a view is, and its columns: in one text, with one answer."""
+        """Say what a table or a view is, and its columns: all that waits for one answer."""
         quoted = self._quoted(name)
         said = {f"{kind} {quoted}": comment}
         said |= {f"COLUMN {quoted}.{column}": each for column, each in columns.items()}
         literals = {what: (each or "").replace("'", "''") for what, each in said.items()}
         text = "; ".join(f"COMMENT ON {what} IS '{each}'" for what, each in literals.items())
-        connection.connection.cursor().execute(text)
+        connection.connection.cursor().execute(text)  # several go only with a plain cursor
 
     def let_read(self, connection: sa.Connection, name: str) -> None:
         """Grant it to analysts, where they may use the schema."""

@@ -180,3 +180,14 @@ def test_a_key_of_another_kind_is_refused(
         keeping.read(path, keys[0])
     with pytest.raises(Refused, match="cannot be kept in"):
         keeping.write(tmp_path / "none" / "certificate.json", made)
+
+
+def test_who_asks_whether_a_certificate_can_be_kept_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "certificate.json"
+    keeping.check_place(path)
+    assert list(tmp_path.iterdir()) == []
+
+    of_another = tmp_path / "certificate.json.part"
+    of_another.write_text("half of it")
+    keeping.check_place(path)
+    assert of_another.read_text() == "half of it"

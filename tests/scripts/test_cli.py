@@ -495,11 +495,14 @@ def test_verify_prints_what_one_store_says_of_itself(refold: Refold, store: str)
     assert refold("verify", store).out.endswith("ok\n")
 
 
-@pytest.mark.parametrize("task", ["copy", "move"])
-@pytest.mark.parametrize("path", ["nowhere/c.json", "."])
+@pytest.mark.parametrize("task", ["copy", "move", "cutover"])
+@pytest.mark.parametrize(
+    "path", ["nowhere/c.json", ".", "store.db", "store.db-tables", "target.db", "own/../target.db"]
+)
 def test_a_certificate_that_cannot_be_kept_is_refused_before_a_target_is_made(
     refold: Refold, store: str, tmp_path: Path, task: str, path: str
 ) -> None:
+    (tmp_path / "own").mkdir()
     before = sorted(tmp_path.rglob("*"))
 
     ran = refold(task, store, "sqlite:///target.db", "--certificate", path)
@@ -507,6 +510,13 @@ def test_a_certificate_that_cannot_be_kept_is_refused_before_a_target_is_made(
     assert ran.code == 1
     assert ran.sentence.startswith(f"the certificate cannot be kept in {path}: ")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_certificate_does_not_take_the_place_of_an_archive(refold: Refold, store: str) -> None:
+    ran = refold("copy", store, "archive:a.zst", "--certificate", "a.zst")
+
+    assert ran.sentence.endswith("a.zst: that is a file of the store")
+    assert not Path("a.zst").exists()
 
 
 def assert_certificate(document: dict[str, Any]) -> None:

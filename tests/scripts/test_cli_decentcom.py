@@ -101,13 +101,13 @@ def test_an_import_into_postgresql_makes_the_same(
 
 
 def test_media_without_a_place_for_them_are_refused_before_a_store_is_made(
-    refold: Refold, postgres_url: str
+    refold: Refold, schema_url: str
 ) -> None:
-    ran = refold("import", "decentcom", REAL, "--media", MEDIA, "--store", postgres_url)
+    ran = refold("import", "decentcom", REAL, "--media", MEDIA, "--store", schema_url)
 
     assert ran.code == 1
     assert "no place for large contents is named" in ran.stderr
-    assert "there is no store" in refold("status", "--store", postgres_url).stderr
+    assert "there is no store" in refold("status", "--store", schema_url).stderr
 
 
 def test_without_media_uploads_are_refused_and_the_rest_goes_in(refold: Refold) -> None:

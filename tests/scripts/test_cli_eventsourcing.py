@@ -72,17 +72,29 @@ def test_what_holds_no_events_is_refused(refold: Refold, tmp_path: Path) -> None
     assert ran.sentence.endswith("holds no events of the eventsourcing library")
 
 
-def test_the_password_of_the_store_is_not_that_of_another_server(
+def test_what_is_said_of_the_store_s_server_is_not_said_of_another(
     refold: Refold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFOLD_PASSWORD_COMMAND", "touch asked")
+    monkeypatch.setenv("REFOLD_DATABASE", "own")
 
-    ran = refold(
-        "import", "eventsourcing", "postgresql://localhost:1/shop", "--store", "sqlite:///all"
-    )
+    ran = refold("import", "eventsourcing", "postgresql://localhost:1", "--store", "sqlite:///all")
 
     assert ran.code == 4
+    assert ran.sentence.startswith("PostgreSQL at localhost:1/ cannot be used")
     assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(("mode", "code"), [(None, 1), ("verify-full", 4)])
+def test_how_a_connection_is_secured_is_said_of_every_server(
+    refold: Refold, monkeypatch: pytest.MonkeyPatch, mode: str | None, code: int
+) -> None:
+    if mode:
+        monkeypatch.setenv("REFOLD_SSLMODE", mode)
+
+    ran = refold("import", "eventsourcing", "postgresql://db.invalid/", "--store", "sqlite:///all")
+
+    assert (ran.code, "is not on this machine" in ran.sentence) == (code, mode is None)
 
 
 def test_tables_are_in_public_unless_the_address_names_a_schema(

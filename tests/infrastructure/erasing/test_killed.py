@@ -13,7 +13,7 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.services.users import list_users
 from refold.infrastructure.store import Store
 from refold.projections import users
-from refold.tests.addresses import new_url
+from refold.tests.addresses import own_url
 from refold.tests.infrastructure.faults import forks
 from refold.tests.infrastructure.faults.processes import refold
 
@@ -25,7 +25,7 @@ LATER: Final = "2990-01-01T00:00:00Z"
 def test_an_erasure_that_is_killed_is_completed_by_another(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str
 ) -> None:
-    url = new_url(request, tmp_path, engine)
+    url = own_url(request, tmp_path, engine)
     with open_store(url, create=True) as store:
         for number, step in enumerate(STEPS):
             name = f"ada.{number}.lovelace"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from refold.infrastructure.open import open_store
+from refold.tests.addresses import own_url
 from refold.tests.infrastructure.faults import processes
 
 
@@ -41,13 +42,6 @@ def nothing_secret_is_told(
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
-
-
-def own_url(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -> str:
-    """Return the address of no store yet; who is killed there may hold locks for a moment."""
-    if engine == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

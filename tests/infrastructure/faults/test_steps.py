@@ -19,8 +19,8 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.status import status
 from refold.infrastructure.store import Store
 from refold.projections import files
+from refold.tests.addresses import own_url
 from refold.tests.infrastructure.faults import forks
-from refold.tests.infrastructure.faults.conftest import own_url
 from refold.tests.infrastructure.faults.events import many
 from refold.tests.infrastructure.faults.invariant import check, whole_log
 from refold.tests.infrastructure.faults.processes import refold

@@ -1,9 +1,10 @@
-"""Whoever opens a query table in psql or a notebook reads there what each column means."""
+"""Query tables as PostgreSQL has them: whoever opens one reads there what each column means."""
 
 import psycopg
 import pytest
 
 from refold.infrastructure.open import open_store
+from refold.infrastructure.postgres.rows import WIDEST_INLINE
 from refold.projections import catalog
 from refold.projections import views as over_tables
 
@@ -52,3 +53,16 @@ def test_tables_and_views_and_all_their_columns_have_comments(
     assert {(f"{name}_{generation}", *rest) for name, *rest in declared} <= tables
     assert {(name, "") for name in REGISTRY} <= {each[:2] for each in tables}
     assert len([each for each in views | tables if each[1]]) == columns
+
+
+def test_documents_are_kept_in_their_rows_as_they_are(postgres_url: str) -> None:
+    with open_store(postgres_url, create=True) as store:
+        store.rebuilder.rebuild(catalog.ALL)
+    with psycopg.connect(postgres_url) as connection:
+        tables = connection.execute(
+            "SELECT relname, reloptions FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'refold'::regnamespace AND relname ~ '_1(_search)?$'"
+        ).fetchall()
+
+    assert len(tables) == len(catalog.ALL) + 1
+    assert {*(options[0] for _, options in tables)} == {f"toast_tuple_target={WIDEST_INLINE}"}

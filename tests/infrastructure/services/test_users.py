@@ -47,7 +47,7 @@ from refold.infrastructure.services.users import (
 from refold.infrastructure.store import Store
 from refold.projections import devices, public_keys, users
 from refold.projections.projection import Projection
-from refold.tests.addresses import new_url
+from refold.tests.addresses import new_url, own_url
 from refold.tests.infrastructure.test_canaries import found, tables_of
 
 SAMPLE = Path(__file__).parents[2] / "data" / "git-proxy" / "small" / "mongo" / "users.json"
@@ -726,12 +726,7 @@ def test_who_changes_and_who_erases_at_once_both_get_an_answer(store: Store) -> 
 def test_a_profile_is_in_no_file_of_the_log_and_after_an_erasure_in_none_at_all(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str
 ) -> None:
-    own_database = engine == "postgres"  # all of it is looked at
-    url = (
-        request.getfixturevalue("postgres_url")
-        if own_database
-        else f"sqlite:///{tmp_path}/store.db"
-    )
+    url = own_url(request, tmp_path, engine)  # all of it is looked at
     canaries = [f"canary-{what}-{secrets.token_hex(8)}" for what in ("name", "mail", "odd", "hash")]
     name, mail, odd, hash = canaries
     with open_store(url, create=True) as store:
