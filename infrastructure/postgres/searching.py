@@ -34,7 +34,7 @@ def statement(table: str, words: str) -> str:
     in_name, in_name_or_tags, anywhere = map(sought, FIELDS_BY_RANK)
     ranks = in_name, f"{in_name_or_tags} && !!{in_name}", f"{anywhere} && !!{in_name_or_tags}"
     by_rank = " UNION ALL ".join(
-        f"SELECT {rank} AS rank, {PLACE} {newest(query)} WHERE here > 0"
+        f"SELECT {rank} AS rank, {PLACE}, total {newest(query)} WHERE here > 0"
         for rank, query in enumerate(ranks)
     )
     return f"""
@@ -52,13 +52,13 @@ def statement(table: str, words: str) -> str:
         WHERE block > 0 AND total <= {Hits.MOST}
     ), counted AS MATERIALIZED (
         SELECT max(total) AS total FROM blocks
-    ), untold AS MATERIALIZED (  -- the newest of those that are not told
-        SELECT {PLACE} AS place {newest(anywhere)} WHERE total > {Hits.MOST}
-        OFFSET (SELECT {Hits.MOST} - total + here FROM blocks WHERE total > {Hits.MOST})
-        LIMIT 1
     ), page AS MATERIALIZED (  -- rank after rank, and none behind its end
-        SELECT rank, {PLACE} FROM ({by_rank}) AS ranked LEFT JOIN untold ON true
-        WHERE place IS NULL OR {PLACE} > place
+        SELECT rank, {PLACE} FROM ({by_rank}) AS ranked
+        WHERE total <= {Hits.MOST} OR {PLACE} > (  -- the newest of those that are not told
+            SELECT {PLACE} {newest(anywhere)} WHERE total > {Hits.MOST}
+            OFFSET (SELECT {Hits.MOST} - total + here FROM blocks WHERE total > {Hits.MOST})
+            LIMIT 1
+        )
         LIMIT (
             SELECT greatest(0, least(%(limit)s, least(total, {Hits.MOST}) - %(offset)s))
             FROM counted

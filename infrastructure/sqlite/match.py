@@ -6,8 +6,10 @@ taken for an operator such as NEAR; words hold a-z and 0-9 only, so nothing is e
 as words do is looked for among words alone: pairs begin with a sign of their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
+from sqlite3 import Cursor
 from typing import Final
 
 from refold.projections.query import Phrase, Query, Term
@@ -17,20 +19,59 @@ NOTHING: Final = '""'  # a phrase without tokens; FTS5 refuses the empty express
 BORDER: Final = " ¶ "  # a token to FTS5 that is in no word and no pair, and so in no query
 PAIR: Final = "·"  # begins a pair, and parts its words; to FTS5 it is a letter, too
 
+LONGEST_INDEXED: Final = 4
+"""Characters of the longest beginnings that are looked up as words are: a field's, and three."""
+
+MOST_BEGUN: Final = 8
+"""Tokens that are asked for one by one where few begin so."""
+
+Begun = Callable[[str], Sequence[str] | None]
+"""Returns the tokens that begin so, None where they are too many to be asked for one by one."""
+
 
 def create(name: str) -> str:
     """Return the statement that creates a table of that name for `texts`.
 
-    What begins with one to three letters, behind that of the field, is looked up as a word is.
+    Beginnings of up to `LONGEST_INDEXED` characters are looked up as words are.
     """
     return f"CREATE VIRTUAL TABLE {name} USING fts5(words, pairs, tokenize='ascii', prefix='2 3 4')"
 
 
-def render(query: Query, fields: str) -> str:
+def tokens(cursor: Cursor, name: str) -> Begun:
+    """Return what looks tokens up in the table of that name, in a view that the connection keeps.
+
+    For a beginning, FTS5 gathers all places of all words that begin so before it tells the first.
+    """
+    view = f"temp.{name}_tokens"
+
+    @cache
+    def begun(start: str) -> Sequence[str] | None:
+        cursor.execute(
+            f"CREATE VIRTUAL TABLE IF NOT EXISTS {view} USING fts5vocab(main, {name}, instance)"
+        )
+        found = cursor.execute(
+            f"""
+            WITH RECURSIVE found (token) AS (  -- nothing stands between a token and it with a 0
+                SELECT (SELECT term FROM {view} WHERE term >= :start LIMIT 1)
+                UNION ALL
+                SELECT (SELECT term FROM {view} WHERE term >= token || '0' LIMIT 1) FROM found
+                WHERE substr(token, 1, length(:start)) = :start
+                LIMIT {MOST_BEGUN + 1}
+            )
+            SELECT token FROM found WHERE substr(token, 1, length(:start)) = :start
+            """,
+            {"start": start},
+        ).fetchall()
+        return None if len(found) > MOST_BEGUN else [token for (token,) in found]
+
+    return begun
+
+
+def render(query: Query, fields: str, begun: Begun) -> str:
     """Return a MATCH expression that searches `fields`; it matches nothing if `query` is empty."""
     if not query.alternatives:
         return NOTHING
-    return " OR ".join(_conjunction(terms, fields) for terms in query.alternatives)
+    return " OR ".join(_conjunction(terms, fields, begun) for terms in query.alternatives)
 
 
 def texts(document: Document) -> tuple[str, str]:
@@ -44,22 +85,30 @@ def _pairs(words: Sequence[str]) -> list[str]:
     return [PAIR + first + PAIR + second for first, second in pairwise(words)]
 
 
-def _conjunction(terms: tuple[Term, ...], fields: str) -> str:
-    wanted = " AND ".join(_term(term, fields) for term in terms if not term.negated)
-    unwanted = " OR ".join(_term(term, fields) for term in terms if term.negated)
+def _conjunction(terms: tuple[Term, ...], fields: str, begun: Begun) -> str:
+    wanted = " AND ".join(_term(term, fields, begun) for term in terms if not term.negated)
+    unwanted = " OR ".join(_term(term, fields, begun) for term in terms if term.negated)
     return f"(({wanted}) NOT ({unwanted}))" if unwanted else f"({wanted})"
 
 
-def _term(term: Term, fields: str) -> str:
-    return f"({' OR '.join(map(_phrase, term.phrases(fields)))})"
+def _term(term: Term, fields: str, begun: Begun) -> str:
+    return f"({' OR '.join(_phrase(phrase, begun) for phrase in term.phrases(fields))})"
 
 
-def _phrase(phrase: Phrase) -> str:
-    exact = _quoted(phrase.words)
+def _phrase(phrase: Phrase, begun: Begun) -> str:
+    exact = _quoted(_tokens(phrase.words))
     if not phrase.start:
         return exact
-    return f"{exact} OR {_quoted((*phrase.words[:-1], phrase.start))}*"
+    *whole, start = _tokens((*phrase.words[:-1], phrase.start))
+    found = begun(start) if len(start) > LONGEST_INDEXED else None
+    if found is None:
+        return f"{exact} OR {_quoted([*whole, start])}*"
+    return " OR ".join(dict.fromkeys([exact, *(_quoted([*whole, each]) for each in found)]))
 
 
-def _quoted(words: Sequence[str]) -> str:
-    return f'"{" ".join(_pairs(words) or words)}"'
+def _tokens(words: Sequence[str]) -> Sequence[str]:
+    return _pairs(words) or words
+
+
+def _quoted(tokens: Sequence[str]) -> str:
+    return f'"{" ".join(tokens)}"'

@@ -274,6 +274,7 @@ class SqliteRows:
         offset: int,
     ) -> Hits:
         table = generation.table
+        begun = match.tokens(_cursor(connection), search_name(table))
         found = f"SELECT rowid FROM {search_name(table)} WHERE {search_name(table)} MATCH"
         in_name, in_name_or_tags, anywhere = (
             f"{found} :{name} AND rowid < (SELECT untold FROM counted)" for name in FIELDS_BY_RANK
@@ -299,7 +300,10 @@ class SqliteRows:
             ORDER BY rank, page.rowid
             """,
             {
-                **{name: match.render(query, fields) for name, fields in FIELDS_BY_RANK.items()},
+                **{
+                    name: match.render(query, fields, begun)
+                    for name, fields in FIELDS_BY_RANK.items()
+                },
                 "limit": limit,
                 "offset": offset,
             },
