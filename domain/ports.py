@@ -375,6 +375,14 @@ class Replica(Protocol):
         """
         ...
 
+    def create_indexes(self) -> None:
+        """Create the indexes that a log does without while it is filled from its first event on.
+
+        Until then all but pages are read slowly. A store that opens creates them, if nobody has.
+        Raises `Refused` when two events have the same stream and version, or the same command id.
+        """
+        ...
+
     def claims(self) -> Beside:
         """Return the heads, all claims and all trackings at one instant."""
         ...

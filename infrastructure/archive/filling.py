@@ -167,6 +167,7 @@ class _Filling:
                 self._carry_keys(keys)
 
         Delivery(self._target.log, begin, self.differences).deliver(self._pages())
+        self._target.log.create_indexes()
         if not self.differences:
             self._carry_keys(keys)
 

@@ -236,6 +236,9 @@ class MemoryLog:
     def _last(self, head: Head) -> Recorded | None:
         return self._events[head.partition][-1] if head.position else None
 
+    def create_indexes(self) -> None:
+        """Do nothing: they are kept as events come."""
+
     def claims(self) -> Beside:
         with self._lock:
             claims = [Claim(*key, stream) for key, stream in sorted(self._claims.items())]

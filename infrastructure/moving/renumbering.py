@@ -172,6 +172,7 @@ class _Renumbering:
             if carrier.differences:
                 return
             carrier.progress("copy", carrier.positions.total, total)
+        self.target.log.create_indexes()
 
     def _merged(self, until: Positions) -> Iterator[Recorded]:
         log, after = self.source.log, self.carrier.positions

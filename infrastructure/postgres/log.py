@@ -383,6 +383,9 @@ class PostgresLog:
 
         self._patiently(write)
 
+    def create_indexes(self) -> None:
+        """Do nothing: they are kept as events come."""
+
     def claims(self) -> Beside:
         def read(connection: Connection) -> Beside:
             with connection.transaction():

@@ -1,13 +1,11 @@
 """What `refold doctor` asks of SQLite: guards, settings, who may read the files, and locks."""
 
-import re
 import shlex
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from refold.domain.errors import DamagedTables, NoSuchStore, Unavailable
+from refold.domain.ports import State
 from refold.infrastructure import schema
 from refold.infrastructure.address import Sqlite
 from refold.infrastructure.checking.finding import Finding
 from refold.infrastructure.checking.mends import sentence
 from refold.infrastructure.patience import Passing
+from refold.infrastructure.sqlite import guards
 from refold.infrastructure.sqlite.connection import (
     Told,
     available,
@@ -57,9 +57,11 @@ class SqliteChecks:
 
     def findings(self) -> Iterator[Finding]:
         with self._reading(self._place.path) as connection:
-            query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-            triggers: dict[str, str] = dict(map(tuple, connection.exec_driver_sql(query)))
-        yield from self._guards(triggers)
+            query = "SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
+            there: dict[str, str | None] = dict(map(tuple, connection.exec_driver_sql(query)))
+            heads = connection.exec_driver_sql("SELECT state FROM heads").scalars()
+            are_to_come = guards.BY_PLACE in there and set(heads) == {State.FILLING.value}
+        yield from self._guards(there, guards.WHILE_FILLED if are_to_come else guards.WANTED)
         with closing(connect(self._place.path)) as driver:
             yield from unsafe(driver)
         yield from self._open_to_others()
@@ -109,19 +111,18 @@ class SqliteChecks:
         except DatabaseError as error:
             raise told(path, error.orig) from error
 
-    def _guards(self, triggers: dict[str, str]) -> Iterator[Finding]:
-        path = resources.files("refold.migrations").joinpath("sqlite", "schema.sql")
-        wanted = re.findall(
-            r"(CREATE TRIGGER (\w+).*?\nEND);", path.read_text(encoding="utf-8"), re.DOTALL
-        )
-        for sql, name in wanted:
-            if " ".join(triggers.get(name, "").split()) != " ".join(sql.split()):
-                what = "was changed" if name in triggers else "is missing"
+    def _guards(
+        self, there: Mapping[str, str | None], wanted: Mapping[str, str]
+    ) -> Iterator[Finding]:
+        for name, sql in wanted.items():
+            if " ".join((there.get(name) or "").split()) != " ".join(sql.split()):
+                kind = "index" if name in guards.INDEXES else "trigger"
+                what = "was changed" if name in there else "is missing"
                 yield Finding(
                     "guards",
                     "problem",
-                    f"the trigger {name}, which keeps events from being changed, {what}",
-                    self.typed(f"DROP TRIGGER IF EXISTS {name}; {sql};"),
+                    f"the {kind} {name}, which keeps events from being changed, {what}",
+                    self.typed(f"DROP {kind.upper()} IF EXISTS {name}; {sql};"),
                 )
 
     def _open_to_others(self) -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def connect(path: Path, cache: int = 2_000, told: "Told | None" = None) -> sqlit
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # an erased key is to leave the file
-        connection.set_authorizer(_authorize)
+        connection.set_authorizer(authorize)
     except sqlite3.DatabaseError as error:
         raise (told or unavailable)(path, error) from error
     return connection
@@ -133,7 +133,7 @@ def _into_wal(connection: sqlite3.Connection) -> None:
             sleep(0.01)
 
 
-def _authorize(
+def authorize(
     action: int, first: str | None, second: str | None, _database: str | None, _by: str | None
 ) -> int:
     """Say whether a statement that is being prepared is one that refold may make."""

@@ -41,6 +41,7 @@ from refold.infrastructure.appending.sorting import (
     is_received,
     sort,
 )
+from refold.infrastructure.sqlite import guards
 from refold.infrastructure.sqlite.connection import available, connect, immediate
 from refold.infrastructure.statements import statements
 
@@ -184,6 +185,8 @@ class SqliteLog:
             if not asked or not is_in(heads, state, successor):
                 check_state(heads, expected, at)  # else it was done before the error
             asked = True
+            if state is not State.FILLING:
+                guards.create_indexes(writer)
             writer.execute(_SQL["change_state"], (state.value, successor))
             if log_id is not None:
                 writer.execute(_SQL["change_log_id"], (log_id,))
@@ -219,9 +222,17 @@ class SqliteLog:
                 if is_received(records, head, last and Recorded(*last)):
                     return
                 check_following(records, head)
+            if not any(head.position for head in heads.values()):
+                guards.leave_out_indexes(writer)
             writer.executemany(_SQL["append_event"], records)
 
         self._write(write)
+
+    def create_indexes(self) -> None:
+        with self._reading, available(self._path):
+            are_left_out = guards.are_left_out(self._reader)
+        if are_left_out:
+            self._write(guards.create_indexes)
 
     def claims(self) -> Beside:
         def read(writer: sqlite3.Connection) -> Beside:

@@ -63,8 +63,8 @@ def to_postgres(site: Site) -> Measured:
 def to_sqlite(site: Site) -> Measured:
     """Copy a PostgreSQL store to a new SQLite one, against INSERT … SELECT from an attached file.
 
-    The reference has the events in another SQLite file, and inserts them into a table with the same
-    three indexes; else as above.
+    The reference has the events in another SQLite file, inserts them into a table, and makes the
+    same indexes behind them, as refold does; else as above.
     """
     copies = _Copies(site.events)
     path = site.folder / "copied.db"
@@ -168,6 +168,7 @@ def _sum(server: Connection, schema: str) -> object:
 def _insert(server: sqlite3.Connection) -> None:
     with immediate(server):
         raw.copy(server, "log", "events")
+        raw.index(server, "log", "events")
 
 
 ROWS: Final = (

@@ -82,6 +82,7 @@ def on_sqlite(site: Site) -> Measured:
         raw.opened(folder / "reference.db", log=folder / "grouped.db") as connection,
     ):
         raw.declare(connection, "log", "events")
+        raw.index(connection, "log", "events")
         connection.execute("DETACH log")
         group = GroupCommit(store.log)
 

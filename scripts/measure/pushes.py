@@ -175,6 +175,7 @@ def _copy(server: sqlite3.Connection) -> None:
     with immediate(server):
         for place, table in ("log", "events"), ("tables", TABLE):
             raw.declare(server, place, table)
+            raw.index(server, place, table)
             raw.copy(server, place, table)
 
 

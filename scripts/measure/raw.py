@@ -23,11 +23,20 @@ def opened(path: Path, **others: Path) -> Iterator[Connection]:
 
 
 def declare(connection: Connection, place: str, table: str) -> None:
-    """Make a table of the attached file `place`, and its indexes, in the file itself."""
+    """Make a table of the attached file `place` in the file itself."""
+    _create(connection, place, table, "table")
+
+
+def index(connection: Connection, place: str, table: str) -> None:
+    """Make the indexes of a table of the attached file `place` in the file itself."""
+    _create(connection, place, table, "index")
+
+
+def _create(connection: Connection, place: str, table: str, type: str) -> None:
     declared = connection.execute(
-        f"SELECT sql FROM {place}.sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL"
-        " AND type IN ('table', 'index') ORDER BY type DESC",
-        (table,),
+        f"SELECT sql FROM {place}.sqlite_master"
+        " WHERE tbl_name = ? AND type = ? AND sql IS NOT NULL",
+        (table, type),
     )
     for (sql,) in declared.fetchall():
         connection.execute(sql)
