@@ -378,7 +378,9 @@ class Replica(Protocol):
     def create_indexes(self) -> None:
         """Create the indexes that a log does without while it is filled from its first event on.
 
-        Until then all but pages are read slowly. A store that opens creates them, if nobody has.
+        Until then all but pages are read slowly. A store that opens has them: who opens it creates
+        those that are missing. It may take a second for half a million events, and nobody else
+        writes meanwhile.
         Raises `Refused` when two events have the same stream and version, or the same command id.
         """
         ...

@@ -88,7 +88,6 @@ class Carrier:
         for walk, end in zip(self.walks, until.each, strict=True):
             if not self.differences:
                 delivery.deliver(self._pages(walk, end, until.total))
-        self.target.log.create_indexes()
 
     def _ends_apart(self) -> str | None:
         """Return a position at which the target ends with another event than the source has."""

@@ -30,6 +30,7 @@ def certified(source: Store, target: Store, progress: Progress = quietly) -> Cer
     comparison = Comparison(carrier)
     there = source.log.claims()
     carrier.carry(there.positions)
+    target.log.create_indexes()
     carrier.carry_claims(there.claims, there.trackings, there.positions)
     carrier.carry_keys()
     carrier.check_keys()

@@ -94,6 +94,7 @@ def follow(
             target.folder.catch_up(carrier.positions)
             folded, folded_at = carrier.positions, monotonic()
         if there.positions == carrier.positions and head(target).state is State.FILLING:
+            target.log.create_indexes()
             stopped.wait(LOOK_SECONDS)
             continue
         try:
@@ -280,5 +281,6 @@ def _finish(carrier: Carrier, comparison: Comparison) -> None:
 def _carry_all(carrier: Carrier) -> None:
     there = carrier.source.log.claims()
     carrier.carry(there.positions)
+    carrier.target.log.create_indexes()
     carrier.carry_claims(there.claims, there.trackings, there.positions)
     carrier.carry_keys()  # also those that were erased without an event behind it

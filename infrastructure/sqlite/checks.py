@@ -60,7 +60,7 @@ class SqliteChecks:
             query = "SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
             there: dict[str, str | None] = dict(map(tuple, connection.exec_driver_sql(query)))
             heads = connection.exec_driver_sql("SELECT state FROM heads").scalars()
-            are_to_come = guards.BY_PLACE in there and set(heads) == {State.FILLING.value}
+            are_to_come = guards.BY_PLACE in there and State.OPEN.value not in heads
         yield from self._guards(there, guards.WHILE_FILLED if are_to_come else guards.WANTED)
         with closing(connect(self._place.path)) as driver:
             yield from unsafe(driver)

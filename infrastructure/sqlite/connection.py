@@ -153,15 +153,19 @@ _NEVER: Final = frozenset(
         ),
         *product(
             (sqlite3.SQLITE_DROP_TRIGGER,),
-            ("events_are_not_deleted", "events_are_not_replaced", "events_are_not_updated"),
+            (
+                *("events_are_not_deleted", "events_are_not_replaced", "events_are_not_updated"),
+                "events_are_not_replaced_by_place",
+            ),
         ),
+        *product((sqlite3.SQLITE_DROP_INDEX,), ("events_command_id", "events_stream_version")),
         *product(
             (sqlite3.SQLITE_PRAGMA,),
             ("writable_schema", "ignore_check_constraints", "journal_mode"),
         ),
     }
 )
-"""What refold does to no store: actions of SQLite, and the table, trigger or pragma."""
+"""What refold does to no store: actions of SQLite, and the table, trigger, index or pragma."""
 
 
 class immediate:  # noqa: N801 - as `available`, it is entered for every commit

@@ -53,9 +53,8 @@ def are_left_out(connection: sqlite3.Connection) -> bool:
 
 def leave_out_indexes(writer: sqlite3.Connection) -> None:
     """Drop the indexes of a log that is empty, in the transaction that begins to fill it."""
-    if are_left_out(writer):
-        return
     with _unauthorized(writer):
+        writer.execute(f"DROP TRIGGER IF EXISTS {BY_PLACE}")  # where they were made by hand
         writer.execute(WHILE_FILLED[BY_PLACE])
         writer.execute(f"DROP TRIGGER IF EXISTS {BY_INDEX}")
         for name in INDEXES:
@@ -70,15 +69,31 @@ def create_indexes(writer: sqlite3.Connection) -> None:
     if not are_left_out(writer):
         return
     with _unauthorized(writer):
-        try:
-            for name, sql in INDEXES.items():
-                writer.execute(f"DROP INDEX IF EXISTS {name}")  # somebody made it by hand
+        for name, sql in INDEXES.items():
+            writer.execute(f"DROP INDEX IF EXISTS {name}")  # somebody made it by hand
+            try:
                 writer.execute(sql)
-        except sqlite3.IntegrityError as error:
-            raise Refused(f"the log that was filled is no log: {error}") from error
+            except sqlite3.IntegrityError as error:
+                raise Refused(
+                    f"the log that was filled is no log: {_twice(writer, sql)}"
+                ) from error
         writer.execute(f"DROP TRIGGER IF EXISTS {BY_INDEX}")
         writer.execute(WANTED[BY_INDEX])
         writer.execute(f"DROP TRIGGER {BY_PLACE}")
+
+
+def _twice(writer: sqlite3.Connection, index: str) -> str:
+    """Return what is told of two events of which an index may have one."""
+    [(columns, where)] = re.findall(r"\((.*?)\)(.*)", index)
+    first, again = writer.execute(
+        f"SELECT min(place), max(place) FROM events {where} GROUP BY {columns} HAVING count(*) > 1"
+    ).fetchone()
+    same = columns.replace(", ", " and ")
+    return f"events {_told(first)} and {_told(again)} have the same {same}"
+
+
+def _told(place: int) -> str:
+    return f"{place >> 48}:{place & (1 << 48) - 1}"
 
 
 @contextmanager

@@ -185,7 +185,7 @@ class SqliteLog:
             if not asked or not is_in(heads, state, successor):
                 check_state(heads, expected, at)  # else it was done before the error
             asked = True
-            if state is not State.FILLING:
+            if state is State.OPEN:
                 guards.create_indexes(writer)
             writer.execute(_SQL["change_state"], (state.value, successor))
             if log_id is not None:
@@ -222,7 +222,7 @@ class SqliteLog:
                 if is_received(records, head, last and Recorded(*last)):
                     return
                 check_following(records, head)
-            if not any(head.position for head in heads.values()):
+            if records and not any(head.position for head in heads.values()):
                 guards.leave_out_indexes(writer)
             writer.executemany(_SQL["append_event"], records)
 
@@ -332,8 +332,9 @@ def _facts(writer: sqlite3.Connection, partition: int, commands: Sequence[Comman
     for id, *place, stream in read("read_commands", (command.id for command in commands)):
         end = writer.execute(_SQL["read_command_end"], place).fetchone()
         facts.commands[id] = Known(stream, Appended(*end))
-    written = {write.stream for command in commands for write in command.writes}
-    facts.versions.update(read("read_versions", written))
+    if facts.head.state is State.OPEN:  # else they decide nothing, and there may be no index
+        written = {write.stream for command in commands for write in command.writes}
+        facts.versions.update(read("read_versions", written))
     for command in commands:
         for claim in (*command.takes, *command.releases):
             key = (claim.kind, claim.value)

@@ -34,27 +34,29 @@ def create(name: str) -> str:
 
     Beginnings of up to `LONGEST_INDEXED` characters are looked up as words are.
     """
-    return f"CREATE VIRTUAL TABLE {name} USING fts5(words, pairs, tokenize='ascii', prefix='2 3 4')"
+    lengths = " ".join(map(str, range(2, LONGEST_INDEXED + 1)))
+    fields = f"words, pairs, tokenize='ascii', prefix='{lengths}'"
+    return f"CREATE VIRTUAL TABLE {name} USING fts5({fields})"
 
 
 def tokens(cursor: Cursor, name: str) -> Begun:
-    """Return what looks tokens up in the table of that name, in a view that the connection keeps.
+    """Return what looks tokens up in the table of that name, by one that the connection keeps.
 
     For a beginning, FTS5 gathers all places of all words that begin so before it tells the first.
     """
-    view = f"temp.{name}_tokens"
+    vocabulary = f"temp.{name}_tokens"
 
     @cache
     def begun(start: str) -> Sequence[str] | None:
         cursor.execute(
-            f"CREATE VIRTUAL TABLE IF NOT EXISTS {view} USING fts5vocab(main, {name}, instance)"
+            f"CREATE VIRTUAL TABLE IF NOT EXISTS {vocabulary} USING fts5vocab(main, {name}, instance)"
         )
         found = cursor.execute(
             f"""
             WITH RECURSIVE found (token) AS (  -- nothing stands between a token and it with a 0
-                SELECT (SELECT term FROM {view} WHERE term >= :start LIMIT 1)
+                SELECT (SELECT term FROM {vocabulary} WHERE term >= :start LIMIT 1)
                 UNION ALL
-                SELECT (SELECT term FROM {view} WHERE term >= token || '0' LIMIT 1) FROM found
+                SELECT (SELECT term FROM {vocabulary} WHERE term >= token || '0' LIMIT 1) FROM found
                 WHERE substr(token, 1, length(:start)) = :start
                 LIMIT {MOST_BEGUN + 1}
             )

@@ -115,7 +115,12 @@ class _Copies:
             self._note(certificate.differences, certificate.positions.total)
             return self.events / (watch.started["fold"] - watch.started["copy"])
         carrier = Carrier(source, target)
-        taken = seconds(lambda: carrier.carry(Positions((self.events,))))
+
+        def carry() -> None:
+            carrier.carry(Positions((self.events,)))
+            target.log.create_indexes()
+
+        taken = seconds(carry)
         self._note(carrier.differences, carrier.positions.total)
         return self.events / taken
 

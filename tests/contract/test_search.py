@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from random import Random
 
 import psycopg
@@ -11,12 +11,15 @@ from sqlalchemy.event import listens_for
 
 from refold.domain import file, streams
 from refold.domain.ports import Appended, Command, Write
+from refold.infrastructure.address import Memory
 from refold.infrastructure.codec import Metadata, encode_metadata
+from refold.infrastructure.folding.generations import PREVIOUS
 from refold.infrastructure.folding.rows import Hits
-from refold.infrastructure.open import open_store
+from refold.infrastructure.open import open_at, open_store
 from refold.infrastructure.postgres import tsquery
 from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
+from refold.projections import catalog
 from refold.tests.addresses import in_schema
 
 KINDS = {  # name, tags, type: the oldest first
@@ -93,6 +96,25 @@ def test_a_file_is_found_by_what_it_is_called_now(filled: Store) -> None:
 
     assert keys(search(filled, "quantum")) == list("852761")
     assert keys(search(filled, "sourdough")) == ["3"]
+
+
+def test_a_search_goes_on_while_another_builds_the_tables_again(
+    filled: Store,
+) -> None:
+    is_shared = not isinstance(filled.address, Memory)
+    searched = [each for each in catalog.ALL if each.SEARCH]
+    found = [keys(search(filled, "quantu*"))]
+
+    with open_at(filled.address) if is_shared else nullcontext(filled) as other:
+        for _ in range(2):
+            other.rebuilder.rebuild(searched)
+            found.append(keys(search(filled, "quantu*")))
+            other.rebuilder.roll_back(searched)
+            found.append(keys(search(filled, "quantu*")))
+            other.rebuilder.drop(searched, PREVIOUS)
+            found.append(keys(search(filled, "quantu*")))
+
+    assert found == [list("85342761")] * 7
 
 
 # --- how many --------------------------------------------------------------------------
