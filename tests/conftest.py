@@ -69,6 +69,12 @@ def _database(server: str) -> Iterator[str]:
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
+@pytest.fixture
+def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key for stores that cannot make one themselves, the same for all, also where they start."""
+    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server of this run's own."""

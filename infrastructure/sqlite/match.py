@@ -44,19 +44,19 @@ def tokens(cursor: Cursor, name: str) -> Begun:
 
     For a beginning, FTS5 gathers all places of all words that begin so before it tells the first.
     """
-    vocabulary = f"temp.{name}_tokens"
+    table = f"temp.{name}_tokens"
 
     @cache
     def begun(start: str) -> Sequence[str] | None:
         cursor.execute(
-            f"CREATE VIRTUAL TABLE IF NOT EXISTS {vocabulary} USING fts5vocab(main, {name}, instance)"
+            f"CREATE VIRTUAL TABLE IF NOT EXISTS {table} USING fts5vocab(main, {name}, instance)"
         )
         found = cursor.execute(
             f"""
             WITH RECURSIVE found (token) AS (  -- nothing stands between a token and it with a 0
-                SELECT (SELECT term FROM {vocabulary} WHERE term >= :start LIMIT 1)
+                SELECT (SELECT term FROM {table} WHERE term >= :start LIMIT 1)
                 UNION ALL
-                SELECT (SELECT term FROM {vocabulary} WHERE term >= token || '0' LIMIT 1) FROM found
+                SELECT (SELECT term FROM {table} WHERE term >= token || '0' LIMIT 1) FROM found
                 WHERE substr(token, 1, length(:start)) = :start
                 LIMIT {MOST_BEGUN + 1}
             )

@@ -24,10 +24,7 @@ BY_NAME = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key for stores that cannot make one themselves."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 def test_the_log_tells_the_first_outcome_of_a_command(log: Log) -> None:

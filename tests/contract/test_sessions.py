@@ -36,10 +36,7 @@ STREAM = f"session-{sha256(SID.encode()).hexdigest()}"
 LATER, MUCH_LATER, PAST = "2990-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key for stores that cannot make one themselves."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 # --- from set to end --------------------------------------------------------------------

@@ -22,9 +22,7 @@ PUSH = {
 }
 
 
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 def test_views_answer_the_same_on_every_engine(store: Store) -> None:

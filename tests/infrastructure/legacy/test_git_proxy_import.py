@@ -47,10 +47,7 @@ ATTESTATION: Final[Json] = {"reviewer": {"username": "carol"}, "answers": []}
 LATER, PAST = "2999-01-01T00:00:00.000Z", "2020-01-01T00:00:00.000Z"
 
 
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One key for all stores."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

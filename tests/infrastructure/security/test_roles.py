@@ -25,10 +25,7 @@ from refold.infrastructure.systems.express_sessions import SessionStore
 from refold.projections import catalog
 from refold.tests.infrastructure.security.conftest import CID, SHA, Place, do, new_place
 
-
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 # --- statements and roles -----------------------------------------------------------------

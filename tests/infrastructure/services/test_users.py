@@ -58,10 +58,7 @@ ALL: Sequence[Projection] = (users, public_keys, devices)
 NUMBERS = count()
 
 
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key for stores that cannot make one themselves."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 # --- documents --------------------------------------------------------------------

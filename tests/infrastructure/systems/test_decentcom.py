@@ -46,10 +46,7 @@ ULID = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
 ODD_IDS = ["", "01HV", "nul\0", "half \ud800", "x" * 9_000, "a/b%-~"]
 
 
-@pytest.fixture(autouse=True)
-def vault_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key for stores that cannot make one themselves."""
-    monkeypatch.setenv("REFOLD_VAULT_KEY", "5a" * 32)
+pytestmark = pytest.mark.usefixtures("vault_key")
 
 
 @pytest.fixture
