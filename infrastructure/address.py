@@ -12,6 +12,9 @@ from refold.domain.errors import BadInput
 SCHEMA: Final = "refold"
 """The schema of a PostgreSQL store unless its address names another."""
 
+POSTGRES: Final = ("postgresql://", "postgres://")
+"""What the address of a PostgreSQL database starts with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -125,6 +128,17 @@ def archive(url: str) -> Archive | None:
     return Archive(Path(path)) if path not in ("", url) else None
 
 
+def check_path(path: Path) -> None:
+    """Raise `BadInput` for an address in the place of a path; nothing of it is shown."""
+    if _ADDRESS.match(str(path)):
+        raise BadInput(
+            "a file or a folder is wanted here, and what was given looks like an address"
+        )
+
+
+_ADDRESS: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*:/", re.ASCII | re.IGNORECASE)
+
+
 def parse(
     url: str, options: Mapping[str, str] | None = None, connecting: Connecting = ORDINARY
 ) -> Address:
@@ -139,7 +153,7 @@ def parse(
             return Memory()
         case "sqlite" if rest.startswith("///") and len(rest) > 3:
             return Sqlite(Path(rest[3:]))
-        case "postgresql" | "postgres" if rest.startswith("//"):
+        case _ if url.startswith(POSTGRES):
             return _postgres(url, options or {}, connecting)
         case "archive" if colon:
             raise BadInput("an archive is no store; refold copy and refold verify take one")

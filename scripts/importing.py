@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from refold.infrastructure import config as configuration
+from refold.infrastructure.address import POSTGRES, Postgres, check_path
 from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy.decentcom import importing as decentcoms
 from refold.infrastructure.legacy.decentcom.source import read as read_decentcom
@@ -48,6 +49,7 @@ def pinshare(
 
     Example: refold import pinshare metadata.json --store sqlite:///files.db
     """
+    check_path(file)
     records = pinshare_files.checked(file)
     with _importing(store, config, number, is_sealed=False) as (opened, advance):
         report = pinshare_files.import_checked(opened, records, source=source, progress=advance)
@@ -79,8 +81,8 @@ def git_proxy(
 
     Example: refold import git-proxy .data/db --store sqlite:///proxy.db
     """
-    connecting = configuration.read(store, config).storage.connecting
-    checked = open_source(paths, connecting)
+    settings = configuration.read(store, config)
+    checked = open_source([_place(each, settings) for each in paths])
     is_sealed = git_proxies.is_sealed(checked)
     with _importing(store, config, number, is_sealed=is_sealed) as (opened, advance):
         report = git_proxies.import_source(opened, checked, source=source, progress=advance)
@@ -108,6 +110,7 @@ def decentcom(
 
     Example: refold import decentcom decentcom.db --media media --store sqlite:///chat.db
     """
+    check_path(file)
     with (
         read_decentcom(file, media) as checked,
         _importing(
@@ -169,6 +172,16 @@ def eventsourcing(
         print(f"{each.name} into {each.store}: {each.snapshots} snapshots,", end=" ")
         print(f"{len(each.trackings)} applications processed")
         _show(each.report, json=False)
+
+
+def _place(given: str, settings: configuration.Settings) -> Path | Postgres:
+    """Return the file, folder or database that a person named."""
+    match settings.storage.elsewhere(given) if given.startswith(POSTGRES) else None:
+        case Postgres() as place:
+            return place
+    path = Path(given)
+    check_path(path)
+    return path
 
 
 @contextmanager

@@ -161,6 +161,45 @@ def test_no_key_is_refused_before_a_store_is_made_on_postgresql(
     assert of_nobody.code == 0
 
 
+@pytest.mark.parametrize("system", ["git-proxy", "pinshare", "decentcom"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mongodb://u:SEKRET@h/db",
+        "mongodb+srv://u:SEKRET@h/db",
+        "PostgreSQL://u:SEKRET@h/db",
+        " postgresql://u:SEKRET@h/db",
+        "postgresql:/u:SEKRET@h/db",
+    ],
+)
+def test_an_address_that_is_no_file_is_not_repeated(
+    refold: Refold, tmp_path: Path, system: str, address: str
+) -> None:
+    ran = refold("import", system, address, "--store", STORE)
+
+    assert ran.code == 1
+    assert ran.sentence.startswith("a file or a folder is wanted here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_of_git_proxys_tables_that_is_odd_is_not_repeated(refold: Refold) -> None:
+    ran = refold("import", "git-proxy", "postgresql://u:p@SEKRET@127.0.0.1:1/x", "--store", STORE)
+
+    assert ran.code == 1
+    assert ran.sentence.startswith("the PostgreSQL address is not postgresql://USER:PASSWORD@")
+
+
+def test_git_proxys_tables_are_read_as_securely_as_it_is_said(
+    refold: Refold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFOLD_SSLMODE", "verify-full")
+
+    ran = refold("import", "git-proxy", "postgresql://u@nosuch.invalid/x", "--store", STORE)
+
+    assert ran.code == 4
+    assert ran.sentence.endswith("its host is not known")
+
+
 def _give_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("REFOLD_VAULT_KEY", "77" * 32)
     return "the vault's key does not open what this store has sealed"

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from refold.domain import push, repo, streams, times, user
 from refold.domain.errors import Refused
 from refold.infrastructure import push_documents
-from refold.infrastructure.address import ORDINARY, Connecting
+from refold.infrastructure.address import Postgres
 from refold.infrastructure.codec import canonical
 from refold.infrastructure.legacy.git_proxy.documents import Document, Json
 from refold.infrastructure.legacy.git_proxy.normalising import (
@@ -32,11 +32,10 @@ from refold.infrastructure.systems.express_sessions import owner
 
 def import_git_proxy(
     store: Store,
-    paths: Iterable[Path | str],
+    paths: Iterable[Path | Postgres],
     *,
     source: str = "git-proxy",
     actor: str = "import",
-    connecting: Connecting = ORDINARY,
     progress: Progress = quietly,
 ) -> Report:
     """Import what `paths` name: see `open_source`, which checks all of it before anything is done.
@@ -46,8 +45,7 @@ def import_git_proxy(
     record. Sessions that have expired are refused too: nobody could use them. Raises `NoVaultKey`
     and `WrongVaultKey` where there is something to seal, before anything is written.
     """
-    opened = open_source(paths, connecting)
-    return import_source(store, opened, source=source, actor=actor, progress=progress)
+    return import_source(store, open_source(paths), source=source, actor=actor, progress=progress)
 
 
 def import_source(

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from refold.domain.errors import BadInput
-from refold.infrastructure.address import ORDINARY, Connecting
+from refold.infrastructure.address import Postgres
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
     Document,
     Survey,
 )
 from refold.infrastructure.legacy.git_proxy.files import SourceFile
-from refold.infrastructure.legacy.git_proxy.tables import SCHEMES, Tables
+from refold.infrastructure.legacy.git_proxy.tables import Tables
 from refold.infrastructure.legacy.importing import Refusal
 
 
@@ -34,8 +34,8 @@ class Source:
             yield from part
 
 
-def open_source(paths: Iterable[Path | str], connecting: Connecting = ORDINARY) -> Source:
-    """Check whole what `paths` name: folders, files (`.gz` too), or one PostgreSQL address.
+def open_source(paths: Iterable[Path | Postgres]) -> Source:
+    """Check whole what `paths` name: folders, files (`.gz` too), or one database.
 
     The collection is what a file's name starts with: users.db, pushes.json.gz. In a folder all
     other names are passed over. A crash copy `x.db~` counts only where there is no `x.db`.
@@ -43,15 +43,16 @@ def open_source(paths: Iterable[Path | str], connecting: Connecting = ORDINARY) 
     twice; `Unavailable` for a database, and `InsecureServer` for one elsewhere without TLS.
     """
     given = list(paths)
-    if any(str(each).startswith(SCHEMES) for each in given):
-        if len(given) != 1:
-            raise BadInput("a PostgreSQL address stands alone: it names all that git-proxy keeps")
-        return Source([Tables(str(given[0]), connecting)])
-    files = _files(map(Path, given))
+    places = [each for each in given if isinstance(each, Postgres)]
+    if len(given) > 1 and places:
+        raise BadInput("a PostgreSQL address stands alone: it names all that git-proxy keeps")
+    for place in places:
+        return Source([Tables(place)])
+    files = _files(each for each in given if isinstance(each, Path))
     return Source(SourceFile(files[name], name) for name in COLLECTIONS if name in files)
 
 
-def read(paths: Iterable[Path | str]) -> Iterator[Document | Refusal]:
+def read(paths: Iterable[Path | Postgres]) -> Iterator[Document | Refusal]:
     """Check whole what `paths` name, then return its documents and refusals; see `open_source`."""
     return iter(open_source(paths))
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -10,7 +9,7 @@ from psycopg.rows import scalar_row
 from psycopg.sql import SQL, Composed, Identifier
 
 from refold.domain.errors import BadInput
-from refold.infrastructure.address import SCHEMA, Connecting, Postgres
+from refold.infrastructure.address import SCHEMA, Postgres
 from refold.infrastructure.codec import parse
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
@@ -22,23 +21,24 @@ from refold.infrastructure.legacy.git_proxy.documents import (
 from refold.infrastructure.legacy.importing import Refusal
 from refold.infrastructure.postgres.connection import available, check, connect
 
-SCHEMES: Final = ("postgresql://", "postgres://")
-
 
 class Tables:
-    """The tables at an address, counted when it is made and read in one snapshot afterwards.
+    """The tables at `place`, counted when it is made and read in one snapshot afterwards.
 
     Columns are fields by git-proxy's names, unknown ones too; a null is an absent field, save that
     of a password. Raises `Unavailable`, `InsecureServer`, or `BadInput` where git-proxy's tables
     are not.
     """
 
-    def __init__(self, url: str, connecting: Connecting) -> None:
-        """A `password_command` is that of a store, and is not asked."""
-        self._url, self._connecting = url, replace(connecting, password_command=())
-        check(url, self._connecting)
-        self._place = Postgres(url, SCHEMA).public
-        with available(url), connect(url, self._connecting, autocommit=True) as connection:
+    def __init__(self, place: Postgres) -> None:
+        self._url, self._connecting, self._place = place.url, place.connecting, place.public
+        if place.schema != SCHEMA:
+            raise BadInput(f"{self._place}: git-proxy's tables are in none that can be named")
+        check(self._url, self._connecting)
+        with (
+            available(self._url),
+            connect(self._url, self._connecting, autocommit=True) as connection,
+        ):
             self.surveys = tuple(self._surveys(connection))
         if not self.surveys:
             raise BadInput(f"{self._place} holds none of git-proxy's tables")

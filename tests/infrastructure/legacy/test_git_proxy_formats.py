@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from refold.domain import push
 from refold.domain.errors import BadInput, Unavailable
-from refold.infrastructure.address import Connecting
+from refold.infrastructure.address import ORDINARY, Connecting, Postgres, parse
 from refold.infrastructure.legacy.git_proxy import documents, normalising
 from refold.infrastructure.legacy.git_proxy.documents import (
     COLLECTIONS,
@@ -1163,7 +1163,7 @@ def test_what_is_written_for_nedb_is_read_as_it_was(documents: list[Document]) -
     with TemporaryDirectory() as folder:
         write_nedb(Path(folder), documents)
 
-        assert list(map(content, taken(read([folder])))) == list(map(content, documents))
+        assert list(map(content, taken(read([Path(folder)])))) == list(map(content, documents))
 
 
 @given(stores(COLLECTIONS))
@@ -1171,7 +1171,7 @@ def test_what_is_written_for_mongodb_is_read_as_it_was(documents: list[Document]
     with TemporaryDirectory() as folder:
         write_mongoexport(Path(folder), documents)
 
-        assert list(map(content, taken(read([folder])))) == list(map(content, documents))
+        assert list(map(content, taken(read([Path(folder)])))) == list(map(content, documents))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=12))
@@ -1269,7 +1269,7 @@ def test_the_tables_of_git_proxy_are_read(postgres_url: str) -> None:
         )
         connection.execute("INSERT INTO migrations VALUES ('20260729-populate-repo-dates')")
 
-    source = open_source([postgres_url])
+    source = open_source([place(postgres_url)])
 
     records = list(source)
     kept = [each for each in records if isinstance(each, Document)]
@@ -1368,7 +1368,7 @@ def test_the_first_generation_of_tables_is_read(postgres_url: str) -> None:
             """INSERT INTO repos VALUES (%s, 'demo', 'u', '{"canPush": ["Ada"]}')""", (ONE,)
         )
 
-    assert [each.data for each in taken(read([postgres_url]))] == [
+    assert [each.data for each in taken(read([place(postgres_url)]))] == [
         {"name": "demo", "url": "u", "users": {"canPush": ["Ada"]}}
     ]
 
@@ -1378,7 +1378,7 @@ def test_tables_are_read_in_one_snapshot(postgres_url: str) -> None:
         connection.execute(TABLES)
         for key in (ONE, TWO):
             connection.execute("INSERT INTO users (_id, username) VALUES (%s, %s)", (key, key))
-        records = read([postgres_url])
+        records = read([place(postgres_url)])
         first = next(records)
         connection.execute("DELETE FROM users")
         connection.execute("INSERT INTO migrations VALUES ('late')")
@@ -1396,9 +1396,9 @@ def test_a_password_of_a_database_is_shown_nowhere(postgres_url: str) -> None:
         connection.execute("CREATE TABLE migrations (id text)")
         connection.execute("INSERT INTO migrations VALUES ('m')")
 
-    [migration] = taken(read([url]))
+    [migration] = taken(read([place(url)]))
     with pytest.raises(Unavailable) as refusal:
-        read([url.rpartition("/")[0] + "/no_such_database"])
+        read([place(url.rpartition("/")[0] + "/no_such_database")])
 
     assert migration.file.endswith("#migrations")
     assert password not in migration.file + str(refusal.value)
@@ -1413,24 +1413,30 @@ def test_tables_elsewhere_are_not_read_without_a_proof_of_who_has_them(
         connection.execute("CREATE TABLE migrations (id text)")
 
     with pytest.raises(InsecureServer, match=r"PostgreSQL at db\.example is not on this machine"):
-        open_source([url])
+        open_source([place(url)])
 
-    [survey] = open_source([url], Connecting(insecure_tls=True)).surveys
+    [survey] = open_source([place(url, Connecting(insecure_tls=True))]).surveys
     assert survey.collection == "migrations"
 
 
 def test_a_database_of_others_is_refused(postgres_url: str) -> None:
     with pytest.raises(BadInput, match="holds none of git-proxy's tables"):
-        read([postgres_url])
+        read([place(postgres_url)])
     with psycopg.connect(postgres_url) as connection:
         connection.execute("CREATE TABLE users (name text)")
     with pytest.raises(BadInput, match=r"users of others"):
-        list(read([postgres_url]))
+        list(read([place(postgres_url)]))
     with pytest.raises(BadInput, match="stands alone"):
-        read([postgres_url, SMALL])
+        read([place(postgres_url), SMALL])
 
 
 # --- making ---------------------------------------------------------------------------------
+
+
+def place(url: str, connecting: Connecting = ORDINARY) -> Postgres:
+    parsed = parse(url, connecting=connecting)
+    assert isinstance(parsed, Postgres)
+    return parsed
 
 
 def written(file: Path, *records: Json) -> Path:
