@@ -275,13 +275,14 @@ def change(
 ) -> list[Event]:
     """Set fields of the profile, and drop others; with `password` its hash is another one.
 
-    A profile with a null `password` drops the hash.
+    A profile with a null `password` drops the hash, and so does `unset` with that name.
     """
     check_known(user, id)
     _check_filled(profile)
     new = normal(profile)
     fields = {name: new[name] for name in new if _differs(user.profile, name, new[name])}
-    if user.password is not None and "password" in new:
+    drops = "password" in new or ("password" in unset and password is None)
+    if user.password is not None and drops:
         fields["password"] = None
     gone = tuple(sorted(name for name in set(unset) - new.keys() if name in user.profile))
     if not (fields or gone or password is not None):

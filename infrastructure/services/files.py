@@ -33,18 +33,34 @@ class FileView:
     last_updated: str
 
 
+@dataclass(frozen=True, slots=True)
+class VotesHere:
+    """The votes that voters cast on a file here: its totals without what records brought."""
+
+    on_removal: int
+    on_tags: Mapping[str, int]
+
+
 def show_file(store: Store, sha256: str) -> FileView:
     """Return the file as the log has it now: its family is folded, no table is asked.
 
     Raises `UnknownFile`.
     """
+    return show_with_votes(store, sha256)[0]
+
+
+def show_with_votes(store: Store, sha256: str) -> tuple[FileView, VotesHere]:
+    """Return the file, and the votes that its totals hold of voters here. Raises as `show_file`."""
     family = streams.name("file", sha256)
     tables = fold_family(store.family(family), (files, file_counts, file_tags))
     for row in tables["files"].values():
         found = files.Row._make(row)
         counts = file_counts.Row._make(tables["file_counts"][found.sha256,])
         tags = sorted(map(file_tags.Row._make, tables["file_tags"].values()))
-        return _view(found, counts, {each.tag: each.tag_count for each in tags})
+        return _view(found, counts, {each.tag: each.tag_count for each in tags}), VotesHere(
+            counts.moderation_votes - counts.moderation_baseline,
+            {each.tag: each.tag_count - each.baseline for each in tags},
+        )
     raise file.UnknownFile(f"no file {sha256} is known")
 
 
@@ -88,26 +104,6 @@ def list_files(
         for row in sorted(map(file_tags.Row._make, tags)):
             tags_of.setdefault(row.sha256, {})[row.tag] = row.tag_count
     return [_view(row, counts_of[row.sha256], tags_of.get(row.sha256, {})) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class VotesHere:
-    """The votes that voters cast on a file here: its totals without what records brought."""
-
-    on_removal: int
-    on_tags: Mapping[str, int]
-
-
-def votes_here(store: Store, sha256: str) -> VotesHere:
-    """Return the votes that were cast on a file here, as the log has them now."""
-    family = streams.name("file", sha256)
-    tables = fold_family(store.family(family), (file_counts, file_tags))
-    counts = [file_counts.Row._make(row) for row in tables["file_counts"].values()]
-    tags = [file_tags.Row._make(row) for row in tables["file_tags"].values()]
-    return VotesHere(
-        sum(each.moderation_votes - each.moderation_baseline for each in counts),
-        {each.tag: each.tag_count - each.baseline for each in tags},
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from refold.infrastructure.legacy.pinshare import records as pinshare
 from refold.infrastructure.legacy.pinshare.exporting import export_pinshare
 from refold.infrastructure.requests.files import state
 from refold.infrastructure.requests.request import Request, Situation
-from refold.infrastructure.services.files import FileView, list_files, show_file, votes_here
+from refold.infrastructure.services.files import FileView, list_files, show_file, show_with_votes
 from refold.infrastructure.store import Store
 from refold.projections.columns import storable
 
@@ -234,13 +234,12 @@ class _TakeOver:
         known = state(now.events)
         if not known.known:
             return file.import_record(known, self.sha256, self.record)
-        shown = show_file(now.store, self.sha256)
+        shown, here = show_with_votes(now.store, self.sha256)  # of one instant
         newest = shown.last_updated
         if not _is_newer(self.record, newest) and (
             self.tie is file.Tie.KEEP or _says(self.record, _document(shown))
         ):
             return []
-        here = votes_here(now.store, self.sha256)
         tags = self.record.tags
         baseline = replace(
             self.record,

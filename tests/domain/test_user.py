@@ -194,12 +194,15 @@ def test_a_password_stays_until_another_is_given_or_it_is_dropped() -> None:
     renamed = change(after(ADA), ID, {"displayName": "A"})
     changed = change(after(ADA), ID, {}, password="other")
     dropped = change(after(ADA), ID, {"password": None})
+    unset = change(after(ADA), ID, {}, ["password"])
     both = change(after(ADA), ID, {"password": None}, password="other")
+    all_three = change(after(ADA), ID, {"password": None}, ["password"], password="other")
 
     assert after(ADA, *renamed).password == "hash"
     assert after(ADA, *changed).password == "other"
+    assert dropped == unset
     assert after(ADA, *dropped).password is None
-    assert after(ADA, *both).password == "other"
+    assert after(ADA, *both).password == after(ADA, *all_three).password == "other"
     assert change(after(ADA, *dropped), ID, {"password": None}) == []
     again = change(after(ADA, *both), ID, {"password": None})
     assert after(ADA, *both, *again).password is None

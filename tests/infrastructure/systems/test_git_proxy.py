@@ -786,14 +786,19 @@ def test_a_password_is_in_no_document_and_only_tells_whether_it_is_right(sink: S
     assert not sink.verify_password("nobody", "correct horse")
 
 
-def test_a_password_is_replaced_by_an_update_and_goes_when_it_is_null(sink: Sink) -> None:
+@pytest.mark.parametrize(
+    ("fields", "unset"), [({"password": None}, ()), ({}, ("password", "title"))]
+)
+def test_a_password_is_replaced_by_an_update_and_goes_when_it_is_null(
+    sink: Sink, fields: dict[str, None], unset: tuple[str, ...]
+) -> None:
     sink.create_user({**USER, "password": hash_password("old")})
 
     sink.update_user({"username": "alice", "password": hash_password("new")})
     assert [sink.verify_password("alice", each) for each in ("old", "new")] == [False, True]
     sink.update_user({"username": "alice", "title": "Dr"})
     assert sink.verify_password("alice", "new")
-    sink.update_user({"username": "alice", "password": None})
+    sink.update_user({"username": "alice", **fields}, unset=unset)
 
     assert not sink.verify_password("alice", "new")
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from refold.domain import times
 from refold.domain.errors import BadInput, Failure, Refused
 from refold.domain.file import CidDoesNotMatch, UnknownBanCode, UnknownFile
+from refold.domain.ports import Event
 from refold.domain.texts import IllFormedText, NotASha256
 from refold.infrastructure.legacy.large_object import NotMetadata, Truncated
 from refold.infrastructure.open import open_store
@@ -148,6 +149,31 @@ def test_a_file_that_another_program_went_on_with_counts_no_vote_twice(
     files.vote_on_tag(SHA, "LENR", False, voter="ada")
     files.vote_for_removal(SHA, False)
     assert totals(files) == ({"LENR": 0, "far": -1}, -6)
+
+
+def test_votes_that_come_while_a_file_is_loaded_count(
+    memory: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = MetadataStore(memory)
+    files.add_file(PAPER)
+    files.vote_on_tag(SHA, "LENR", True, voter="ada")
+    here = files.get_file(SHA) or {}
+    newer = written(tmp_path, {**here, "lastUpdated": LATER})
+    asked, read = count(), Store.family
+
+    def family(store: Store, name: str) -> list[Event]:
+        found = read(store, name)
+        if not next(asked):
+            files.vote_on_tag(SHA, "LENR", True, voter="bo")
+            files.vote_for_removal(SHA, True, voter="bo")
+        return found
+
+    monkeypatch.setattr(Store, "family", family)
+    report = files.load(newer)
+
+    assert report.imported == 1
+    shown = files.get_file(SHA) or {}
+    assert (shown["tags"], shown["moderationVotes"]) == ({"LENR": 2}, 1)
 
 
 def test_load_gives_account_of_each_record(files: MetadataStore, tmp_path: Path) -> None:
