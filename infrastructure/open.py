@@ -21,7 +21,7 @@ from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.memory.log import MemoryLog
 from refold.infrastructure.postgres import rows as postgres_rows
-from refold.infrastructure.postgres.connection import available, check
+from refold.infrastructure.postgres.connection import available, check, check_encoding
 from refold.infrastructure.postgres.connection import connect_to_store as connect_postgres
 from refold.infrastructure.postgres.log import PostgresLog
 from refold.infrastructure.sqlite import rows as sqlite_rows
@@ -123,6 +123,7 @@ def _postgres_log(place: Postgres, made: Made) -> PostgresLog:
         creator=lambda: connect_postgres(place.url, way, autocommit=False),
     )
     with available(place.url), _transaction(engine) as connection:
+        check_encoding(connection, place.public)
         if made.create:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(724100)")
             if not sa.inspect(connection).has_schema(place.schema):

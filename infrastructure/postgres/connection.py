@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
+import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import (
     DataCorrupted,
@@ -101,9 +102,20 @@ def parameters(address: str, connecting: Connecting) -> dict[str, Any]:
     }
     parameters = {name: value for name, value in parameters.items() if name not in given}
     parameters["connect_timeout"] = connecting.connect_seconds
+    parameters["client_encoding"] = "utf8"  # what is sent without the driver's help is UTF-8
     if connecting.password_command and "password" not in given:
         parameters["password"] = _password(connecting)
     return parameters
+
+
+def check_encoding(connection: sa.Connection, public: str) -> None:
+    """Raise `BadInput` where a database cannot hold every text. `public` is its address."""
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise BadInput(
+            f"{public} is a database of the encoding {encoding}, and a store needs one of UTF8:"
+            " CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def watch(connection: Connection, address: str, connecting: Connecting) -> None:
