@@ -126,6 +126,7 @@ class Walk:
         self.seals: list[Seal] = []
         self.fresh: list[Seal] = []
         self._standing = {seal.position: seal.chain for seal in seals}
+        self._last: Recorded | None = None
 
     @classmethod
     def resume(cls, last: Seal) -> "Walk":
@@ -141,7 +142,17 @@ class Walk:
             chain = link(chain, record)
             if record.position % GRID == 0:
                 self._compare(record.position, chain)
-            self.position, self.chain = record.position, chain
+            self.position, self.chain, self._last = record.position, chain, record
+
+    def check_stands(self, log: EventLog) -> None:
+        """Raise `BrokenLog` where `log` no longer has the last event that was gone over."""
+        if self._last and log.page(self.partition, self.position - 1, 1) != [self._last]:
+            raise BrokenLog(
+                self.partition,
+                1,
+                self.position,
+                "the log went back meanwhile, or another one took its place",
+            )
 
     def _compare(self, position: int, chain: bytes) -> None:
         standing = self._standing.get(position)

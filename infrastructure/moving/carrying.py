@@ -77,6 +77,7 @@ class Carrier:
         target that went on by itself.
         """
         self.progress("copy", self.positions.total, until.total)
+        self.check_source()
         apart = self._ends_apart()
         if apart and len(self.walks) > 1:
             self.differences.append(f"the logs differ at position {apart} or before")
@@ -88,6 +89,11 @@ class Carrier:
         for walk, end in zip(self.walks, until.each, strict=True):
             if not self.differences:
                 delivery.deliver(self._pages(walk, end, until.total))
+
+    def check_source(self) -> None:
+        """Raise `BrokenLog` where the source lost events that are at the target."""
+        for walk in self.walks:
+            walk.check_stands(self.source.log)
 
     def _ends_apart(self) -> str | None:
         """Return a position at which the target ends with another event than the source has."""
@@ -253,15 +259,18 @@ class Carrier:
 
     def finish(self) -> None:
         """Unless something differs, remove contents, seal at both stores, and open the target."""
+        self.check_source()
         self._compare_seals()
         self._tell_blobs()
         if self.differences:
             return
-        self._remove_blobs()
+        is_open = head(self.target).state is State.OPEN  # and goes on by itself
+        if not is_open:
+            self._remove_blobs()
         for walk in self.walks:
             self.source.log.add_seals(walk.fresh)
             self.target.log.add_seals(walk.seals)
-        if head(self.target).state is not State.OPEN:
+        if not is_open:
             self.open()
 
     def open(self) -> None:
@@ -269,15 +278,19 @@ class Carrier:
         open_filled(self.target, self._holder, self._claims_at)
 
     def _remove_blobs(self) -> None:
-        """Remove what events say was removed, unless one behind them needs it, or a newer one."""
+        """Remove what events say was removed, unless one behind them needs it, or a newer one.
+
+        What the source still has stays: its place may be the same, and somebody about to use it.
+        """
         for walk in self.walks if self._removed else ():
             end = head(self.source).positions[walk.partition]
             for page in pages(self.source.log, walk.partition, walk.position, end):
                 for record in page:
                     self._removed.difference_update(self.source.codec.blobs(record))
-        place = self.target.place_for_blobs
-        for sha256 in sorted(self._removed) if place else ():
-            self.target.blobs.delete(sha256)
+        here, there = self.target.place_for_blobs, self.source.place_for_blobs
+        for sha256 in sorted(self._removed) if here else ():
+            if not (there and there.head(sha256)):
+                self.target.blobs.delete(sha256)
 
 
 def _lacks(there: Sequence[Tracked], trackings: Sequence[Tracked]) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import uuid4
 
 from refold.domain.errors import ForeignTarget, Refused
-from refold.domain.ports import Recorded, State
+from refold.domain.ports import Recorded, State, Tracked
 from refold.domain.positions import Positions
 from refold.infrastructure import lots
 from refold.infrastructure.address import Memory
@@ -76,11 +76,7 @@ def _check(source: Store, target: Store, before: LogHead) -> None:
     address, there = target.address.public, head(source)
     if isinstance(target.address, Memory):
         raise Refused("a store cannot move to memory: it would be gone with the process")
-    if source.log.claims().trackings:
-        raise Refused(
-            f"{source.address.public} keeps up to where other applications' events are processed,"
-            " and those count positions: it cannot be numbered anew"
-        )
+    _check_trackings(source, source.log.claims().trackings)
     if before.state is State.OPEN and there.state is State.SEALED and there.successor == address:
         raise Refused(
             f"{source.address.public} has moved to {address} already; refold verify {address}"
@@ -96,6 +92,14 @@ def _check(source: Store, target: Store, before: LogHead) -> None:
         raise Refused(f"{source.address.public} is {there.state.value}")
     if source.log.keys():
         target.vault.take_over(source.vault)
+
+
+def _check_trackings(source: Store, trackings: Sequence[Tracked]) -> None:
+    if trackings:
+        raise Refused(
+            f"{source.address.public} keeps up to where other applications' events are processed,"
+            " and those count positions: it cannot be numbered anew"
+        )
 
 
 class _Renumbering:
@@ -141,6 +145,7 @@ class _Renumbering:
     def finish(self) -> None:
         """Carry the rest of a sealed source, compare all, and open the target."""
         carrier, there = self.carrier, self.source.log.claims()
+        _check_trackings(self.source, there.trackings)
         self._carry(there.positions)
         carrier.check_blobs()
         carrier.carry_keys()
@@ -163,6 +168,7 @@ class _Renumbering:
     def _carry(self, until: Positions) -> None:
         """Carry all events up to `until` in the order of their times."""
         carrier, total = self.carrier, until.total
+        carrier.check_source()
         carrier.carry_keys()
         for records in lots.lots(self._merged(until), PAGE):
             self._check_page(records)

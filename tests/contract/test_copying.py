@@ -4,16 +4,21 @@ At most one store of a history takes commands, and nothing that is refused chang
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from refold.domain.errors import Filling, ForeignTarget, LogWentBack, Moved, Refused
+from refold.domain.errors import BrokenLog, Filling, ForeignTarget, LogWentBack, Moved, Refused
 from refold.domain.ports import Claim, State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Postgres
 from refold.infrastructure.commands import run
+from refold.infrastructure.erasing import person
+from refold.infrastructure.erasing.erasing import erase
+from refold.infrastructure.moving import cutover
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate
 from refold.infrastructure.moving.copying import copy
@@ -21,6 +26,7 @@ from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.moving.heads import head
 from refold.infrastructure.open import open_store
 from refold.infrastructure.progress import Progress
+from refold.infrastructure.services import media
 from refold.infrastructure.services.files import search
 from refold.infrastructure.store import Store
 from refold.tests.contract.query_tables import refresh
@@ -371,6 +377,110 @@ def test_a_target_whose_tables_do_not_fit_its_log_opens_the_source_again(
 
 
 # --- saying it briefly --------------------------------------------------------------------
+
+
+# --- what goes on meanwhile ---------------------------------------------------------------
+
+
+def test_a_source_that_went_back_meanwhile_is_not_moved(
+    source: Store, target: Store, third: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = promoted(source, third)
+    prepare = cutover._prepare
+
+    def then_fail_over(*given: Any) -> None:
+        prepare(*given)
+        monkeypatch.setattr(source, "log", replica.log)
+
+    monkeypatch.setattr(cutover, "_prepare", then_fail_over)
+    with pytest.raises(BrokenLog, match="went back meanwhile"):
+        move(source, target)
+
+    assert states(replica, target)[0] is State.OPEN
+    assert states(target) != [State.OPEN]
+
+
+def test_a_source_that_went_back_meanwhile_is_not_copied(
+    source: Store, target: Store, third: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = promoted(source, third)
+
+    def fail_over(*_: object) -> None:
+        monkeypatch.setattr(source, "log", replica.log)
+
+    monkeypatch.setattr(Carrier, "check_blobs", fail_over)
+    with pytest.raises(BrokenLog, match="went back meanwhile"):
+        copy(source, target)
+
+    assert states(target) == [State.FILLING]
+
+
+def test_a_source_that_went_back_is_not_followed(
+    source: Store, target: Store, third: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands = promoted(source, third, ahead=False)
+
+    def fail_over(what: str, done: int, _total: int | None) -> None:
+        if (what, done) == ("copy", 3):
+            monkeypatch.setattr(source, "log", stands.log)
+
+    with pytest.raises(BrokenLog, match="went back meanwhile"):
+        cutover.follow(source, target, Event(), fail_over)
+
+
+@pytest.mark.usefixtures("settings_of_stores")
+def test_a_finished_move_that_is_run_again_removes_no_content_that_is_used_since(
+    engines: tuple[str, str],
+    new_at: Callable[[str], Store],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = new_at(engines[0])
+    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "other"))
+    target = new_at(engines[1])
+    user = {"id": "1", "profile": {"username": "ada"}}
+    run(source, "user.register", user, command_id="u", actor="x")
+    put(source, "hers", "ada")
+    erase(source, person.find(source, "ada"), actor="dpo")
+    assert move(source, target).equal
+    again = put(target, "his", "bo")
+
+    assert move(source, target).equal
+
+    assert target.blobs.head(again)
+
+
+@pytest.mark.usefixtures("settings_of_stores")
+def test_a_copy_leaves_a_content_in_a_place_that_both_share(
+    source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = {"id": "1", "profile": {"username": "ada"}}
+    run(source, "user.register", user, command_id="u", actor="x")
+    put(source, "hers", "ada")
+    erase(source, person.find(source, "ada"), actor="dpo")
+    again = source.blobs.put([CONTENT]).sha256  # and its event is about to come
+
+    assert copy(source, target).equal
+
+    assert source.blobs.head(again)
+
+
+CONTENT = b"content"
+
+
+def put(store: Store, id: str, uploader: str) -> str:
+    stored = media.put(store, [CONTENT], id=id, mime_type="a/b", uploader=uploader)
+    return stored.content_hash
+
+
+def promoted(source: Store, replica: Store, *, ahead: bool = True) -> Store:
+    """Return what is promoted: a copy of `source` before its last event, which may have others."""
+    copy(source, replica)
+    register(source, "three")
+    if ahead:
+        for name in "other", "more":
+            register(replica, name)
+    return replica
 
 
 def kept(store: Store) -> tuple[Any, ...]:

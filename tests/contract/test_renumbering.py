@@ -388,3 +388,19 @@ def test_a_store_that_counts_positions_of_others_is_refused(source: Store, parte
 
     with pytest.raises(Refused, match="up to where other applications' events are processed"):
         renumbering.move(source, parted)
+
+
+def test_positions_of_others_that_come_meanwhile_are_not_lost(
+    source: Store, parted: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = renumbering._Renumbering.prepare
+
+    def then_track(work: renumbering._Renumbering) -> None:
+        prepare(work)
+        source.log.append([Command("t", (), trackings=(Tracking("other", 7),))])
+
+    monkeypatch.setattr(renumbering._Renumbering, "prepare", then_track)
+    with pytest.raises(Refused, match="up to where other applications' events are processed"):
+        renumbering.move(source, parted)
+
+    assert states(source) == [State.OPEN]
