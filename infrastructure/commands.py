@@ -172,7 +172,14 @@ def carry_out_here(
 def stream_of(store: Store, request: Request) -> str:
     """Return the stream that a request writes to: that of a claim's holder, or its own."""
     claim = request.found_by()
-    return (store.log.holder(*blinded(store, claim)) if claim else None) or request.stream()
+    return (holder(store, claim) if claim else None) or request.stream()
+
+
+def holder(store: Store, claim: tuple[str, str]) -> str | None:
+    """Return the stream that holds a claim; nobody holds what no vault has blinded yet."""
+    if claim[0] == user.EMAIL and not store.vault.is_made():
+        return None
+    return store.log.holder(*blinded(store, claim))
 
 
 def prepared(

@@ -84,8 +84,18 @@ class Vault:
         return hmac.new(secret, kind.encode() + b"\0" + meant, sha256).hexdigest()
 
     def check(self) -> None:
-        """Make sure that texts can be sealed here. Raises `NoVaultKey` or `WrongVaultKey`."""
-        self._own()
+        """Make sure that texts can be sealed here, and make nothing: a copy may come here yet.
+
+        Raises `NoVaultKey` or `WrongVaultKey`.
+        """
+        if self.is_made():
+            self._own()
+        else:
+            self.holder.check()
+
+    def is_made(self) -> bool:
+        """Tell whether something may have been sealed here, or blinded."""
+        return self._opened is not None or bool(self._log.keys([_OWN]))
 
     def take_over(self, other: "Vault") -> None:
         """Make sure that this vault opens what `other` has sealed, whose keys are to come here.

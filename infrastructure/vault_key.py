@@ -26,6 +26,10 @@ class KeyHolder(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Raise what `make` does where there is no key and none can be made; make none."""
+        ...
+
 
 class GivenKey:
     """The key that the configuration gives: 32 bytes, in hex or base64."""
@@ -50,6 +54,9 @@ class GivenKey:
     def make(self, key: bytes | None = None) -> bytes:  # noqa: ARG002 - it is given already
         return self.read()
 
+    def check(self) -> None:
+        self.read()
+
 
 class NoKey:
     """There is no key, and no place to make one."""
@@ -59,6 +66,9 @@ class NoKey:
 
     def make(self, key: bytes | None = None) -> bytes:  # noqa: ARG002 - it cannot be kept
         raise NoVaultKey("sealed fields need a key: set REFOLD_VAULT_KEY to 32 bytes in hex")
+
+    def check(self) -> None:
+        self.make()
 
 
 class KeyFile:
@@ -84,6 +94,10 @@ class KeyFile:
         except OSError as error:
             raise Unavailable(f"{self._path} cannot be made: {error.strerror}") from error
         return self.read()
+
+    def check(self) -> None:
+        if self._path.exists():
+            self.read()
 
     def _keep(self, text: str) -> None:
         """Write the file, whole or not at all, unless another process was faster."""
@@ -112,3 +126,6 @@ class KeyInMemory:
     def make(self, key: bytes | None = None) -> bytes:
         self._key = key or self._key
         return self._key
+
+    def check(self) -> None:
+        """Find it: it was made with this object."""

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from refold.domain.errors import NoSuchStore, Unavailable
-from refold.infrastructure import config
-from refold.infrastructure.address import parse
+from refold.domain.errors import NoSuchStore
 from refold.infrastructure.limits import MOST_PARTITIONS
 from refold.infrastructure.moving import cutover, renumbering
 from refold.infrastructure.open import open_log
+from refold.infrastructure.postgres.connection import NobodyThere
 from refold.infrastructure.store import Store
 from refold.scripts import certificates, options, output, signals
 
@@ -83,7 +82,7 @@ def _move(
 def _opened(
     both: options.Both, partitions: int | None = None
 ) -> AbstractContextManager[tuple[Store, Store]]:
-    address = parse(both.target).public
+    address = both.there.public
     return both.opened(partial(cutover.check_source, address=address), partitions)
 
 
@@ -151,18 +150,20 @@ def _check_begun(both: options.Both) -> None:
             with options.opened(both.target, both.target_config) as here:
                 cutover.check_begun(there, here)
         except NoSuchStore:
-            raise cutover.no_move(there.address.public, parse(both.target).public) from None
+            raise cutover.no_move(there.address.public, both.there.public) from None
 
 
 def _check_lost(source: Store, both: options.Both, address: str) -> None:
-    """Look for the log alone: query tables that are damaged are no lost store."""
-    place = config.read(both.target, both.target_config).address()
-    with suppress(Unavailable), closing(open_log(place)) as log:
+    """Look for the log alone: query tables that are damaged are no lost store.
+
+    Nor is one that cannot be used: only where nobody answers, or says that there is none.
+    """
+    with suppress(NoSuchStore, NobodyThere), closing(open_log(both.there)) as log:
         cutover.check_lost(source, log, address)
 
 
 def _abort(both: options.Both, *, lost: bool, dry_run: bool, json: bool) -> None:
-    address = parse(both.target).public
+    address = both.there.public
     with options.opened(both.source, both.source_config) as there:
         if lost:
             cutover.check_sealed(there, address)

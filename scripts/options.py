@@ -10,7 +10,7 @@ import typer
 
 from refold.domain.errors import Filling
 from refold.domain.ports import State
-from refold.infrastructure import config
+from refold.infrastructure import address, config
 from refold.infrastructure.open import open_at
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -95,6 +95,11 @@ class Both(NamedTuple):
     source_config: Path | None
     target: str
     target_config: Path | None
+
+    @property
+    def there(self) -> address.Address:
+        """Return the target's address, with what the settings say of it."""
+        return config.read(self.target, self.target_config).address()
 
     @contextmanager
     def opened(

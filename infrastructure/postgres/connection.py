@@ -55,6 +55,10 @@ class InsecureServer(BadInput):
     """Who answers at this address cannot be told for sure, and passwords are not sent there."""
 
 
+class NobodyThere(Passing):
+    """No server answers at this address, or it has no such database."""
+
+
 def connect(
     address: str, connecting: Connecting = ORDINARY, *, autocommit: bool
 ) -> psycopg.Connection:
@@ -259,6 +263,8 @@ def unavailable(address: str, error: BaseException | None) -> Unavailable:
     state = getattr(error, "sqlstate", None)
     reason = f"SQLSTATE {state}" if state else _reason(error)
     kind = Passing if error is None or is_passing(error) else Unavailable
+    if reason in _NOBODY:
+        kind = NobodyThere
     return kind(f"PostgreSQL at {where} cannot be used: {reason}")
 
 
@@ -268,6 +274,11 @@ def _reason(error: BaseException | None) -> str:
 
 
 _UNKNOWN: Final = "there is no connection"
+_NO_DATABASE: Final = "there is no such database"
+_NO_HOST: Final = "its host is not known"
+_NO_SOCKET: Final = "there is no socket of a server"
+_REFUSED: Final = "the connection was refused"
+_NOBODY: Final = frozenset({_NO_DATABASE, _NO_HOST, _NO_SOCKET, _REFUSED})
 
 _REASONS: Final = tuple(
     (why, re.compile("|".join(said)))
@@ -279,12 +290,12 @@ _REASONS: Final = tuple(
             r"no pg_hba\.conf entry",
             r"FATAL:\s+role .* does not exist",
         ),
-        ("there is no such database", r"FATAL:\s+database .* does not exist"),
+        (_NO_DATABASE, r"FATAL:\s+database .* does not exist"),
         ("TLS failed", "SSL", "certificate"),
         ("it timed out", "timeout", "timed out"),
-        ("its host is not known", "failed to resolve host", "could not translate host name"),
-        ("there is no socket of a server", "on socket .*No such file or directory"),
-        ("the connection was refused", "Connection refused"),
+        (_NO_HOST, "failed to resolve host", "could not translate host name"),
+        (_NO_SOCKET, "on socket .*No such file or directory"),
+        (_REFUSED, "Connection refused"),
     )
 )
 """Reasons, the first that fits counts, and what is in the text then: several hosts may be tried."""

@@ -10,7 +10,7 @@ from refold.domain.errors import BadInput
 from refold.domain.sealing import Sealed
 from refold.infrastructure import passwords
 from refold.infrastructure.codec import EVENTS, parse
-from refold.infrastructure.commands import blinded
+from refold.infrastructure.commands import blinded, holder
 from refold.infrastructure.push_documents import same
 from refold.infrastructure.reading import After, reading
 from refold.infrastructure.requests import users as requests
@@ -130,11 +130,11 @@ def _find(store: Store, by: Mapping[str, str]) -> user.User | None:
         return None
     sought = [value, user.fingerprint_of(value)] if what == "public_key" else [value]
     for each in sought:
-        claim = blinded(store, (FOUND_BY[what], each))
-        stream = store.log.holder(*claim)
-        found = requests.state(store.history(stream)) if stream else user.User()
-        if claim in {blinded(store, held) for held in user.claims(found)}:
-            return found
+        claim = FOUND_BY[what], each
+        if stream := holder(store, claim):
+            found = requests.state(store.history(stream))
+            if blinded(store, claim) in {blinded(store, held) for held in user.claims(found)}:
+                return found
     return None
 
 

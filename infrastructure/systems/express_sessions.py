@@ -33,7 +33,7 @@ class SessionStore:
         That is `Unavailable`, or `NoVaultKey` or `WrongVaultKey`, without which nothing is sealed.
         """
         store.log.heads()
-        store.vault.blind("session", "")
+        store.vault.check()
         self._store, self._actor, self._hours = store, actor, hours
 
     def get(self, sid: str) -> dict[str, Any] | None:

@@ -28,7 +28,9 @@ from refold.infrastructure.open import open_store
 from refold.infrastructure.progress import Progress
 from refold.infrastructure.services import media
 from refold.infrastructure.services.files import search
+from refold.infrastructure.services.users import find_user
 from refold.infrastructure.store import Store
+from refold.infrastructure.systems.express_sessions import SessionStore
 from refold.tests.contract.query_tables import refresh
 from refold.tests.contract.two_stores import register, states
 
@@ -448,6 +450,22 @@ def test_a_finished_move_that_is_run_again_removes_no_content_that_is_used_since
     assert move(source, target).equal
 
     assert target.blobs.head(again)
+
+
+@both_ways
+@pytest.mark.usefixtures("settings_of_stores")
+def test_what_is_looked_for_at_a_target_keeps_no_copy_from_it(
+    source: Store, target: Store, carry: Carry
+) -> None:
+    user = {"id": "1", "profile": {"username": "ada", "email": "ada@example.org"}}
+    run(source, "user.register", user, command_id="u", actor="x")
+    assert find_user(target, email="ada@example.org") is None
+    sessions = SessionStore(target)
+    assert sessions.get("unknown") is None
+
+    assert carry(source, target).equal
+
+    assert find_user(target, email="ada@example.org")
 
 
 @pytest.mark.usefixtures("settings_of_stores")

@@ -1076,6 +1076,37 @@ def test_a_target_is_lost_only_if_it_is_not_there(
     assert reopened.json == {"aborted": True}
 
 
+def test_a_target_that_refuses_a_password_is_not_lost(
+    refold: Refold, store: str, postgres_url: str
+) -> None:
+    parts = urlsplit(postgres_url)
+    wrong = parts._replace(netloc=f"{parts.username}:wrong@{parts.hostname}:{parts.port}").geturl()
+    assert refold("move", store, postgres_url).code == 0
+
+    refused = refold("cutover", store, wrong, "--abort", "--target-is-lost")
+    still = refold("status", "--store", store)
+
+    assert (refused.code, refused.sentence.endswith("authentication failed")) == (4, True)
+    assert still.out.splitlines()[1].endswith(": sealed")
+
+
+def test_a_move_is_known_again_where_the_settings_say_how_to_reach_its_target(
+    refold: Refold, store: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = urlsplit(postgres_url)
+    for name in "host", "port", "user", "password":
+        given = getattr(parts, {"host": "hostname", "user": "username"}.get(name, name))
+        monkeypatch.setenv(f"REFOLD_{name.upper()}", str(given))
+    target = f"postgresql://{parts.path}"
+    assert refold("move", store, target).code == 0
+
+    again = refold("move", store, target)
+    back = refold("cutover", store, target, "--abort", "--target-is-lost")
+
+    assert again.code == 0
+    assert "is there, at position " in back.sentence
+
+
 def test_a_copy_that_is_refused_makes_no_store(
     refold: Refold, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
