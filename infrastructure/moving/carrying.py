@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from refold.domain import streams
 from refold.domain.errors import (
     BlobDiffers,
     BrokenLog,
@@ -21,6 +22,7 @@ from refold.domain.positions import Positions
 from refold.infrastructure.blobs.inventory import Count, Inventory, Seen, counted, read
 from refold.infrastructure.blobs.references import References
 from refold.infrastructure.chain import Walk, pages
+from refold.infrastructure.erasing.clearing import clear
 from refold.infrastructure.failpoints import reach
 from refold.infrastructure.moving.certificate import TrackingProof, VaultProof
 from refold.infrastructure.moving.delivering import Delivery, differing_seal
@@ -54,6 +56,9 @@ class Carrier:
         self._references = References(source.codec)
         self._removed: set[str] = set()
         self._claims_at: Positions | None = None
+        self._erased: set[str] = set()
+        is_numbered_alike = source.log.partitions == target.log.partitions
+        self._had = head(target).positions if is_numbered_alike else Positions(())
 
     @property
     def positions(self) -> Positions:
@@ -122,7 +127,16 @@ class Carrier:
 
     def _note(self, page: Sequence[Recorded]) -> None:
         self.types.update(record.type for record in page)
+        self._erased |= {
+            streams.family_key(record.stream)
+            for record in page
+            if record.type == "user.erased" and self._is_news(record)
+        }
         self._carry_blobs(page)
+
+    def _is_news(self, record: Recorded) -> bool:
+        """Tell whether the target, which had others already, gets an event from this run."""
+        return bool(self._had.total) and record.position > self._had[record.partition]
 
     def _carry_blobs(self, page: Sequence[Recorded]) -> None:
         """Bring the blobs that events refer to over, before the events; note removed ones."""
@@ -267,11 +281,18 @@ class Carrier:
         is_open = head(self.target).state is State.OPEN  # and goes on by itself
         if not is_open:
             self._remove_blobs()
+            self.clear_tables()
         for walk in self.walks:
             self.source.log.add_seals(walk.fresh)
             self.target.log.add_seals(walk.seals)
         if not is_open:
             self.open()
+
+    def clear_tables(self) -> None:
+        """Clear what the target's tables keep for a rollback of who was erased in this run."""
+        if self._erased:
+            clear(self.target, {"user": self._erased})
+            self._erased.clear()
 
     def open(self) -> None:
         """Let the target take commands. Raises `ForeignTarget` where another has filled it."""

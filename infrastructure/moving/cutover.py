@@ -92,6 +92,7 @@ def follow(
         there = head(source)
         if not folded.covers(carrier.positions) and monotonic() - folded_at >= FOLD_SECONDS:
             target.folder.catch_up(carrier.positions)
+            carrier.clear_tables()
             folded, folded_at = carrier.positions, monotonic()
         if there.positions == carrier.positions and head(target).state is State.FILLING:
             target.log.create_indexes()

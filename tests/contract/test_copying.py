@@ -31,6 +31,7 @@ from refold.infrastructure.services.files import search
 from refold.infrastructure.services.users import find_user
 from refold.infrastructure.store import Store
 from refold.infrastructure.systems.express_sessions import SessionStore
+from refold.projections import users
 from refold.tests.contract.query_tables import refresh
 from refold.tests.contract.two_stores import register, states
 
@@ -481,6 +482,33 @@ def test_a_copy_leaves_a_content_in_a_place_that_both_share(
     assert copy(source, target).equal
 
     assert source.blobs.head(again)
+
+
+@both_ways
+@pytest.mark.usefixtures("settings_of_stores")
+def test_who_is_erased_goes_from_tables_that_a_target_keeps_for_a_rollback(
+    source: Store, target: Store, carry: Carry
+) -> None:
+    user = {"id": "1", "profile": {"username": "ada"}}
+    run(source, "user.register", user, command_id="u", actor="x")
+    copy(source, target)
+    target.rebuilder.rebuild([users])
+    assert kept_names(target) == [["ada"], ["ada"]]
+
+    erase(source, person.find(source, "ada"), actor="dpo")
+    assert carry(source, target).equal
+
+    assert kept_names(target) == [[], []]
+
+
+def kept_names(store: Store) -> list[list[str]]:
+    """Return the names in each generation of the table of users."""
+    with store.tables.reading() as connection:
+        return [
+            list(connection.scalars(sa.select(generation.table.c.username)))
+            for generation in store.tables.generations(connection)
+            if generation.projection is users
+        ]
 
 
 CONTENT = b"content"
