@@ -95,12 +95,18 @@ class Postgres:
         return f"Postgres({self.public!r})"
 
     @property
+    def user(self) -> str:
+        """Return the user as the address spells it, empty where it names none."""
+        parts = urlsplit(self.url)
+        given = parts.netloc.rpartition("@")[0]
+        return dict(parse_qsl(parts.query)).get("user") or given.partition(":")[0]
+
+    @property
     def public(self) -> str:
         """Return what may be shown: user, host, port and database, but no password."""
         parts = urlsplit(self.url)
         named = dict(parse_qsl(parts.query))
-        given, _, where = parts.netloc.rpartition("@")
-        user = named.get("user") or given.partition(":")[0]
+        where, user = parts.netloc.rpartition("@")[2], self.user
         host = named.get("host", where) + (f":{named['port']}" if "port" in named else "")
         database = named.get("dbname") or parts.path.removeprefix("/")
         shown = f"postgresql://{f'{user}@' if user else ''}{host}/{database}"
@@ -159,6 +165,15 @@ def parse(
             raise BadInput("an archive is no store; refold copy and refold verify take one")
         case _:
             raise BadInput("a store's address starts with sqlite:///, postgresql:// or memory:")
+
+
+def with_user(url: str, user: str | None) -> str:
+    """Return an address of PostgreSQL with another user, any other as it is."""
+    if not user or not url.startswith(POSTGRES):
+        return url
+    parts = urlsplit(url)
+    where = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{quote(user, safe='%')}@{where}").geturl()
 
 
 _HOST: Final = r"(\[[^][@]*\]|[^][@:/,]*)(:\d*)?"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from refold.domain.errors import BadInput, NoPlaceForBlobs, NoSuchStore, OlderSchema
 from refold.domain.ports import Blobs, Log
 from refold.infrastructure import config, schema
-from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
+from refold.infrastructure.address import Address, Memory, Postgres, Sqlite, with_user
 from refold.infrastructure.appending.group_commit import GroupCommit, PartitionedCommit
 from refold.infrastructure.blobs.disk import DiskBlobs
 from refold.infrastructure.blobs.memory import MemoryBlobs
@@ -47,7 +46,8 @@ def open_store(
     `Refused` for a store that is to have others than it has.
 
     With `follow_moves`, commands go on where the store has moved to, and the store with them; an
-    address of PostgreSQL tells no password, so that comes from the environment.
+    address of PostgreSQL tells no password, so that comes from the environment. The user is the one
+    of this store's address or of `settings`, if there is one, and else who moved it.
 
     What `settings` say holds; without them, what the environment says, and no file is read. Safe
     to call from eight processes at once. Raises `NoSuchStore` where there is none and none
@@ -59,7 +59,12 @@ def open_store(
     place = settings.address(url)
     store = open_at(place, create=create, settings=settings, partitions=partitions)
     if follow_moves:
-        store.open_successor = partial(open_store, settings=settings, follow_moves=True)
+        user = (place.user if isinstance(place, Postgres) else None) or settings.storage.user
+
+        def open_successor(address: str) -> Store:
+            return open_store(with_user(address, user), settings=settings, follow_moves=True)
+
+        store.open_successor = open_successor
     return store
 
 

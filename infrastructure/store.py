@@ -48,6 +48,7 @@ class Store:
     workers: Workers | None = field(default=None, init=False)
     _rounds: Rounds = field(default_factory=Rounds, init=False)
     _former: "list[Store]" = field(default_factory=list, init=False)
+    _followed: str = field(default="", init=False)
     _following: Lock = field(default_factory=Lock, init=False)
     _going_on: RLock = field(default_factory=RLock, init=False)
     """Held while the parts of a store are exchanged, so that nobody folds a log of one place into
@@ -112,13 +113,14 @@ class Store:
         being filled: the move may yet be called off. Raises what opening a store raises.
         """
         with self._following:
-            if self.open_successor is None or self.address.public == successor:
+            if self.open_successor is None or successor in (self.address.public, self._followed):
                 return
             there = self.open_successor(successor)
             if any(head.state is State.FILLING for head in there.log.heads()):
                 there.close()
                 raise Passing(f"the store is on its way to {successor}")
             self._former.append(replace(self))
+            self._followed = successor
             with self._going_on:
                 self.workers = None  # they have the other place open
                 self._rounds = Rounds()

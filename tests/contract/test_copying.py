@@ -470,6 +470,22 @@ def test_what_is_looked_for_at_a_target_keeps_no_copy_from_it(
 
 
 @pytest.mark.usefixtures("settings_of_stores")
+def test_a_finished_move_is_equal_whatever_keys_came_and_went_since(
+    source: Store, target: Store
+) -> None:
+    for id, name in ("1", "ada"), ("2", "bo"):
+        user = {"id": id, "profile": {"username": name}}
+        run(source, "user.register", user, command_id=id, actor="x")
+    move(source, target)
+    run(target, "user.register", {"id": "3", "profile": {}}, command_id="3", actor="x")
+    erase(target, person.find(target, "bo"), actor="dpo")
+
+    again = move(source, target)
+
+    assert again.equal, again.differences
+
+
+@pytest.mark.usefixtures("settings_of_stores")
 def test_a_copy_leaves_a_content_in_a_place_that_both_share(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A move in steps: a target that follows its source, the cutover, calling it off, the way back."""
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,13 +8,16 @@ from threading import Event, Thread
 from time import monotonic, sleep, time_ns
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from refold.domain import times
 from refold.domain.errors import ForeignTarget, Moved, Refused
 from refold.domain.ports import State
 from refold.domain.positions import Positions
 from refold.infrastructure import commands
+from refold.infrastructure.address import Postgres
 from refold.infrastructure.commands import run
 from refold.infrastructure.moving import cutover, verifying
 from refold.infrastructure.moving.carrying import Carrier
@@ -437,6 +441,32 @@ def test_a_client_goes_along_and_comes_back(source: Store, target: Store) -> Non
     assert again == "duplicate"
     assert states(source, target) == [State.OPEN, State.SEALED]
     assert head(source).positions == at(5)
+
+
+def test_a_client_goes_along_under_its_own_name(
+    new_at: Callable[[str], Store], shared_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, password = f"svc {secrets.token_hex(4)}", secrets.token_hex(8)
+    role = sql.Identifier(name)
+    source, target = new_at("sqlite"), new_at("postgres")
+    register(source, "one")
+    monkeypatch.setenv("REFOLD_USER", name)
+    with psycopg.connect(shared_database, autocommit=True) as server:
+        create = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}")
+        server.execute(create.format(role, sql.Literal(password)))
+        try:
+            with open_store(source.address.public, follow_moves=True) as client:
+                cutover.move(source, target)
+                monkeypatch.setenv("PGPASSWORD", password)
+                for id in "first", "second":
+                    ban(client, id, "one", 9 if id == "first" else 3)
+                there = client.address
+        finally:
+            server.execute(sql.SQL("DROP ROLE {}").format(role))
+
+    assert isinstance(there, Postgres)
+    assert there.user == name.replace(" ", "%20")
+    assert head(target).positions == at(3)
 
 
 def test_a_client_waits_while_its_store_is_on_its_way(
