@@ -182,6 +182,7 @@ class Carrier:
             self.target.log.change_state(
                 State.FILLING,
                 expected=(State.FILLING, self._holder),
+                at=Positions((0,) * len(self.walks)),  # or another brought its history
                 successor=self._holder,
                 log_id=log_id,
             )

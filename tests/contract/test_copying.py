@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from refold.domain.errors import BrokenLog, Filling, ForeignTarget, LogWentBack, Moved, Refused
+from refold.domain.errors import (
+    BrokenLog,
+    EndsElsewhere,
+    Filling,
+    ForeignTarget,
+    LogWentBack,
+    Moved,
+    Refused,
+)
 from refold.domain.ports import Claim, State
 from refold.domain.positions import Positions
 from refold.infrastructure.address import Postgres
@@ -380,6 +388,19 @@ def test_a_target_whose_tables_do_not_fit_its_log_opens_the_source_again(
 
 
 # --- saying it briefly --------------------------------------------------------------------
+
+
+def test_a_target_that_another_fills_keeps_the_name_of_its_history(
+    source: Store, target: Store, third: Store
+) -> None:
+    register(third, "other")
+    late = Carrier(third, target)
+    Carrier(source, target).carry(Positions((2,)))
+
+    with pytest.raises(EndsElsewhere):
+        late.carry(Positions((1,)))
+
+    assert target.log.identity().log_id == source.log.identity().log_id
 
 
 # --- what goes on meanwhile ---------------------------------------------------------------
