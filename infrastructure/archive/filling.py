@@ -137,6 +137,11 @@ class _Filling:
             raise Refused(f"{address} has several partitions, and an archive has one")
         if there.state is State.SEALED:
             raise Moved(there.successor or "an unknown address")
+        if there.state is State.FILLING and there.successor:
+            raise Refused(
+                f"{address} is being filled by a move from {there.successor}, which has to be done"
+                " or called off first"
+            )
         if there.position and self._target.log.identity().log_id != self._report.log_id:
             raise ForeignTarget(f"{address} holds {there.position} events of another history")
         if there.position > self._report.position:

@@ -12,6 +12,7 @@ from refold.domain.errors import (
     Moved,
     NoPlaceForBlobs,
     NoVaultKey,
+    Refused,
     WrongVaultKey,
 )
 from refold.domain.ports import Recorded, Seal, State
@@ -371,6 +372,22 @@ def test_a_sealed_store_is_not_filled(archive: Archive, target: Store) -> None:
 
     with pytest.raises(Moved, match="elsewhere"):
         fill(survey(archive), target)
+
+
+def test_a_store_that_a_move_fills_is_not_filled(
+    source: Store, place: Archive, any_target: Store
+) -> None:
+    target, at = any_target, source.address.public
+    target.log.change_state(State.FILLING, successor=at, log_id=source.log.identity().log_id)
+    target.log.receive(everything(source)[:1])
+    target.log.merge_keys(source.log.keys())
+    before = everything(target), target.log.keys(), target.log.heads()
+    writing.write(source, place)
+
+    with pytest.raises(Refused, match=f"is being filled by a move from {at}, which has to be done"):
+        fill(survey(place), target, without_keys=True)
+
+    assert (everything(target), target.log.keys(), target.log.heads()) == before
 
 
 def test_a_target_whose_seals_differ_stays_closed(archive: Archive, target: Store) -> None:
