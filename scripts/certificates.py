@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from refold.infrastructure.address import Sqlite, archive, parse
+from refold.infrastructure.address import Address, Archive, Sqlite, archive, parse
 from refold.infrastructure.blobs.inventory import BlobProof
 from refold.infrastructure.moving import keeping
 from refold.infrastructure.moving.certificate import Certificate, End, Renumbered, positions
@@ -40,8 +40,9 @@ def check_options(
     """
     keeping.check_key(sign_with)
     places = [archive(url) or parse(url) for url in (source, target)]
-    keeping.check_place(certificate, *places)
-    if sign_with and not certificate and not isinstance(places[-1], Sqlite):
+    place = certificate or _default(places[-1])
+    keeping.check_place(place, *places)
+    if sign_with and not place:
         raise typer.BadParameter(f"--sign-with needs --certificate: {target} keeps none by itself")
 
 
@@ -49,13 +50,16 @@ def end(
     certificate: Certificate, target: Store, place: Path | None, key: Path | None, *, json: bool
 ) -> None:
     """Keep a certificate where it is wanted, or beside a target that is a file, and print it."""
-    if place is None and isinstance(target.address, Sqlite):
-        place = target.address.certificate
+    place = place or _default(target.address)
     try:
         if place:
             keeping.write(place, certificate, key)
     finally:
         report(certificate, json=json)
+
+
+def _default(target: Address | Archive) -> Path | None:
+    return target.certificate if isinstance(target, Sqlite) else None
 
 
 def report(certificate: Certificate, *, json: bool) -> None:

@@ -5,8 +5,10 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections import Counter
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
@@ -28,6 +30,9 @@ from refold.projections import catalog
 
 _SIGNATURE: Final = "signature"
 
+MOST_BYTES: Final = 1 << 28
+"""Bytes that are read of a certificate or a key: a device has no end."""
+
 
 class NoCertificate(BadInput):
     """A file is no certificate, or not one that is signed as it should be."""
@@ -42,7 +47,8 @@ def check_key(key: Path | None) -> None:
 def check_place(path: Path | None, *places: Address | Archive) -> None:
     """Raise `BadInput` where no certificate could be kept in `path`, if there is one to be.
 
-    That is also where one of `places` has a file of its own. Nothing there is changed.
+    That is also where one of `places` has a file of its own, or anything is but a certificate.
+    Nothing there is changed.
     """
     if path is None:
         return
@@ -51,11 +57,11 @@ def check_place(path: Path | None, *places: Address | Archive) -> None:
             raise FileExistsError(errno.EEXIST, "that is a file of the store")
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not (path.is_file() and _is_replaceable(path)):
+            raise FileExistsError(errno.EEXIST, "what is there is no certificate")
         part = _part(path)
-        is_new = not part.exists()
-        part.open("ab").close()
-        if is_new:
-            part.unlink()
+        part.open("xb").close()
+        part.unlink()
     except OSError as error:
         raise BadInput(f"the certificate cannot be kept in {path}: {error.strerror}") from error
 
@@ -63,9 +69,9 @@ def check_place(path: Path | None, *places: Address | Archive) -> None:
 def _files(place: Address | Archive) -> list[Path]:
     match place:
         case Sqlite():
-            databases = [place.path, place.tables]
+            databases = [place.path.resolve(), place.tables.resolve()]
             beside = [file.with_name(file.name + end) for file in databases for end in _BESIDE]
-            return [*databases, *beside, place.vault_key]
+            return [*databases, *beside, place.blobs, place.vault_key]
         case Archive():
             return [place.path]
         case _:
@@ -75,9 +81,18 @@ def _files(place: Address | Archive) -> list[Path]:
 _BESIDE: Final = ("-wal", "-shm")
 
 
+def _is_replaceable(path: Path) -> bool:
+    """Tell whether a file is empty, or holds a certificate of any sort."""
+    content = _content(path)
+    try:
+        return not content or "log_id" in dict(json.loads(content))
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
 def _part(path: Path) -> Path:
-    """Return the file that a certificate is written to before it is in its place."""
-    return path.with_name(path.name + ".part")
+    """Return a new file beside `path`, for a certificate that is not yet in its place."""
+    return path.with_name(f"{path.name}.{token_hex(8)}.part")
 
 
 class AnyCertificate(Protocol):
@@ -99,12 +114,14 @@ def write(path: Path, certificate: AnyCertificate, key: Path | None = None) -> N
         document[_SIGNATURE] = b64encode(_private(key).sign(_signed(document))).decode()
     part = _part(path)
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("x", encoding="utf-8") as file:
             file.write(json.dumps(document, indent=2) + "\n")
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise Refused(f"the certificate cannot be kept in {path}: {error.strerror}") from error
 
 
@@ -114,11 +131,11 @@ def read(path: Path, key: Path | None = None) -> dict[str, Any]:
     Raises `NoCertificate` for anything else.
     """
     try:
-        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        document: dict[str, Any] = json.loads(_content(path))
         _shape(document)
     except OSError as error:
         raise NoCertificate(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadInput) as error:
         raise NoCertificate(f"{path} is no certificate of refold") from error
     if key:
         signature = document.get(_SIGNATURE)
@@ -229,7 +246,7 @@ def _signed(document: dict[str, Any]) -> bytes:
 
 def _private(path: Path) -> Ed25519PrivateKey:
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(_content(path), None)
     except (OSError, ValueError, TypeError):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
@@ -239,9 +256,14 @@ def _private(path: Path) -> Ed25519PrivateKey:
 
 def _public(path: Path) -> Ed25519PublicKey:
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(_content(path))
     except (OSError, ValueError):
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise BadInput(f"{path} holds no Ed25519 public key in PEM")
     return key
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES)

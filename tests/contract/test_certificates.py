@@ -1,7 +1,9 @@
 """A certificate is kept as a file, can be signed, and is checked against the store later."""
 
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +189,38 @@ def test_who_asks_whether_a_certificate_can_be_kept_changes_nothing(tmp_path: Pa
     keeping.check_place(path)
     assert list(tmp_path.iterdir()) == []
 
-    of_another = tmp_path / "certificate.json.part"
-    of_another.write_text("half of it")
+    path.write_text('{"log_id": "x"}')
     keeping.check_place(path)
-    assert of_another.read_text() == "half of it"
+    assert [each.read_text() for each in tmp_path.iterdir()] == ['{"log_id": "x"}']
+
+
+@pytest.mark.parametrize("text", ["[storage]", "{}", "[]", "7", "[" * 100_000, "\0"])
+def test_what_is_no_certificate_is_not_written_over(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "certificate.json"
+    path.write_text(text)
+
+    with pytest.raises(BadInput, match="what is there is no certificate"):
+        keeping.check_place(path)
+    with pytest.raises(keeping.NoCertificate, match="is no certificate of refold"):
+        keeping.read(path)
+
+    assert path.read_text() == text
+
+
+def test_no_more_is_read_of_a_certificate_than_one_can_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "MOST_BYTES", 1 << 20)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb") as file:
+            file.write(bytes(1 << 22))
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        with pytest.raises(keeping.NoCertificate, match="is no certificate of refold"):
+            keeping.read(pipe)
+        with pytest.raises(BrokenPipeError):
+            writing.result()

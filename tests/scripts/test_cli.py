@@ -1,6 +1,7 @@
 """The `refold` command as a person or a program uses it: documents, sentences and exit codes."""
 
 import json
+import os
 import re
 import sqlite3
 from importlib.metadata import version
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from refold.domain.ports import State
 from refold.infrastructure.moving.carrying import Carrier
@@ -497,19 +500,76 @@ def test_verify_prints_what_one_store_says_of_itself(refold: Refold, store: str)
 
 @pytest.mark.parametrize("task", ["copy", "move", "cutover"])
 @pytest.mark.parametrize(
-    "path", ["nowhere/c.json", ".", "store.db", "store.db-tables", "target.db", "own/../target.db"]
+    "path",
+    [
+        *("nowhere/c.json", ".", "store.db", "store.db-tables", "target.db", "own/../target.db"),
+        *("target.db-blobs", "pipe", "k.pem", "target.toml", "link"),
+    ],
 )
 def test_a_certificate_that_cannot_be_kept_is_refused_before_a_target_is_made(
     refold: Refold, store: str, tmp_path: Path, task: str, path: str
 ) -> None:
-    (tmp_path / "own").mkdir()
-    before = sorted(tmp_path.rglob("*"))
+    options = plain_files(tmp_path)
+    os.mkfifo("pipe")
+    Path("link").symlink_to("k.pem")
+    Path("own").mkdir()
+    before = contents(tmp_path)
 
-    ran = refold(task, store, "sqlite:///target.db", "--certificate", path)
+    ran = refold(task, store, "sqlite:///target.db", "--certificate", path, *options)
 
     assert ran.code == 1
     assert ran.sentence.startswith(f"the certificate cannot be kept in {path}: ")
-    assert sorted(tmp_path.rglob("*")) == before
+    assert contents(tmp_path) == before
+
+
+def test_where_a_certificate_is_kept_by_itself_is_looked_at_before(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "target.db-certificate.json"
+    place.mkdir()
+    before = contents(tmp_path)
+
+    ran = refold("move", store, f"sqlite:///{tmp_path}/target.db")
+
+    assert ran.sentence == f"the certificate cannot be kept in {place}: Is a directory"
+    assert contents(tmp_path) == before
+    place.rmdir()
+    assert refold("move", store, f"sqlite:///{tmp_path}/target.db").code == 0
+
+
+def test_a_certificate_takes_the_place_of_the_last_one(
+    refold: Refold, store: str, tmp_path: Path
+) -> None:
+    options = plain_files(tmp_path)
+    Path("c.json").touch()
+    Path("c.json.part").symlink_to("k.pem")
+    before = contents(tmp_path).keys()
+
+    for _ in range(2):
+        ran = refold("copy", store, "sqlite:///target.db", "--certificate", "c.json", *options)
+        assert ran.code == 0, ran.err
+
+    assert json.loads(Path("c.json").read_text())["signature"]
+    assert Path("k.pem").read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
+    assert {each.name for each in contents(tmp_path).keys() - before} <= {
+        *("target.db", "target.db-tables", "target.db-wal", "target.db-shm"),
+        *("target.db-tables-wal", "target.db-tables-shm"),
+    }
+
+
+def plain_files(folder: Path) -> tuple[str, ...]:
+    """Make a key and a configuration file; return the options that name them."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "k.pem").write_bytes(pem)
+    (folder / "target.toml").write_text("[storage]\n")
+    return "--sign-with", "k.pem", "--target-config", "target.toml"
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {
+        path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))
+    }
 
 
 def test_a_certificate_does_not_take_the_place_of_an_archive(refold: Refold, store: str) -> None:
