@@ -4,6 +4,7 @@ Whoever may do everything to a database can delete the newest events, or write o
 that fit them. An anchor where they cannot write tells.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -56,6 +57,8 @@ class File:
 
     def read(self) -> bytes | None:
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise OSError(errno.EINVAL, "it is no plain file")
             return self.path.read_bytes()
         except FileNotFoundError:
             return None

@@ -68,6 +68,13 @@ TargetConfig = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
+def given(value: str | None) -> str | None:
+    """Refuse an empty value, which a variable that is not set gives in a shell."""
+    if value == "":
+        raise typer.BadParameter("it is empty")
+    return value
+
+
 def opened(
     address: str | None,
     file: Path | None,

@@ -17,6 +17,7 @@ def seal(
         typer.Option(
             "--anchor",
             metavar="FILE|s3://BUCKET/KEY",
+            callback=options.given,
             help="Where to add a line that tells where the log stands.",
         ),
     ] = None,

@@ -16,7 +16,10 @@ from refold.scripts import archiving, certificates, options, output
 def verify(
     store: Annotated[str, typer.Argument(help="Address of the store or archive.")],
     other: Annotated[
-        str | None, typer.Argument(help="Address of a store or archive to compare it with.")
+        str | None,
+        typer.Argument(
+            callback=options.given, help="Address of a store or archive to compare it with."
+        ),
     ] = None,
     certificate: Annotated[
         Path | None,
@@ -31,7 +34,10 @@ def verify(
     anchor: Annotated[
         str | None,
         typer.Option(
-            "--anchor", metavar="FILE|s3://BUCKET/KEY", help="Anchors to check it against."
+            "--anchor",
+            metavar="FILE|s3://BUCKET/KEY",
+            callback=options.given,
+            help="Anchors to check it against.",
         ),
     ] = None,
     config_file: Annotated[

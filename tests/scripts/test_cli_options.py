@@ -16,6 +16,9 @@ ARCHIVE = "archive:a.zst"
     ("arguments", "sentence"),
     [
         (("verify", A, "--public-key", "k.pem"), "--public-key is for --certificate"),
+        (("verify", A, "--anchor", ""), "'--anchor': it is empty"),
+        (("verify", A, ""), "'other': it is empty"),
+        (("seal", "--anchor", "", "--store", A), "'--anchor': it is empty"),
         (("verify", A, "--other-config", "o.toml"), "--other-config is for a second store"),
         (("verify", ARCHIVE, "--config", "o.toml"), "an archive has no refold.toml"),
         (("verify", A, ARCHIVE, "--other-config", "o.toml"), "an archive has no refold.toml"),

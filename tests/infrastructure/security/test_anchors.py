@@ -1,5 +1,6 @@
 """Anchors outside of a store tell when its newest events are gone, or others are in their place."""
 
+import os
 import resource
 import signal
 import sqlite3
@@ -194,6 +195,15 @@ def test_a_line_that_was_cut_off_is_refused_before_another_is_added(url: str, fi
 def test_a_file_that_cannot_be_written_is_refused(url: str, tmp_path: Path) -> None:
     with open_store(url, create=True) as store, pytest.raises(Refused, match="No such file"):
         anchors.add(store, File(tmp_path / "not" / "there"))
+
+
+def test_what_is_no_plain_file_is_not_read(url: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with open_store(url, create=True) as store:
+        for file in File(tmp_path), File(tmp_path / "pipe"):
+            for ask in anchors.add, anchors.check:
+                with pytest.raises(Unavailable, match="cannot be read: it is no plain file"):
+                    ask(store, file)
 
 
 def test_anchors_are_kept_in_a_bucket(url: str, forge: Forge, s3: S3Server) -> None:
