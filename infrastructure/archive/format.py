@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import accumulate
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 import zstandard
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from refold.domain.ports import Key, Recorded
 
@@ -95,15 +95,18 @@ class _KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: _Key
 
 
+_Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    position: int
+    position: _Number
     stream: str
-    version: int
+    version: _Number
     type: str
-    schema: int
-    recorded_at: int
+    schema: _Number
+    recorded_at: _Number
     command_id: str
-    command_no: int
+    command_no: _Number
     data: Raw | UnsetType = UNSET
     data_base64: bytes | UnsetType = UNSET
     metadata: Raw | UnsetType = UNSET

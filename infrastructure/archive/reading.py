@@ -202,10 +202,10 @@ class Reading:
         return PARTITION, self.position + 1, self.position - self.position % GRID + GRID
 
 
-def records(block: Block, chain: bytes) -> list[Recorded]:
+def records(block: Block, chain: bytes, clock: int | None = None) -> list[Recorded]:
     """Return the events of a block, behind which the chain has to be what the block says.
 
-    `chain` is that before the block. Raises `BrokenLog`.
+    `chain` and `clock` are the chain and the time, in µs, before the block. Raises `BrokenLog`.
     """
     end = block.end
     try:
@@ -215,7 +215,14 @@ def records(block: Block, chain: bytes) -> list[Recorded]:
     for position, record in enumerate(found, end.first):
         if record.position != position:
             raise BrokenLog(PARTITION, end.first, end.last, f"position {position} is missing")
-        chain = link(chain, record)
+        if record.version < 1:
+            what = f"position {position} has version {record.version}"
+            raise BrokenLog(PARTITION, end.first, end.last, what)
+        if clock is not None and record.recorded_at < clock:
+            raise BrokenLog(
+                PARTITION, end.first, end.last, f"time goes back at position {position}"
+            )
+        chain, clock = link(chain, record), record.recorded_at
     if chain != _chain(end):
         raise BrokenLog(PARTITION, end.first, end.last, "its chain does not fit its events")
     if Counter(record.type for record in found) != end.types:
@@ -232,7 +239,8 @@ def _chain(end: BlockEnd) -> bytes:
 
 def events(reading: Reading) -> Iterator[list[Recorded]]:
     """Yield the events of the blocks that are left, checked. Raises `BrokenLog`."""
-    chain = reading.chain
+    chain, clock = reading.chain, None
     for block in reading.blocks():
-        yield records(block, chain)
-        chain = reading.chain
+        found = records(block, chain, clock)
+        yield found
+        chain, clock = reading.chain, found[-1].recorded_at

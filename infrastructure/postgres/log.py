@@ -8,9 +8,10 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DataError, UniqueViolation
 from psycopg_pool import ConnectionPool
 
+from refold.domain.errors import Refused
 from refold.domain.ports import (
     Appended,
     Beside,
@@ -381,7 +382,17 @@ class PostgresLog:
                     for record in records:
                         copy.write_row(record)
 
-        self._patiently(write)
+        which = f"one of the events {records[0].position} to {records[-1].position}"
+        try:
+            self._patiently(write)
+        except UniqueViolation as error:
+            if error.diag.constraint_name not in _TAKEN:
+                raise
+            raise Refused(
+                f"{which} has the stream and version, or the command id, of one that is there"
+            ) from error
+        except DataError as error:
+            raise Refused(f"{which} has a text or number that PostgreSQL cannot keep") from error
 
     def create_indexes(self) -> None:
         """Do nothing: they are kept as events come."""

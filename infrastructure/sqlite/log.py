@@ -10,6 +10,7 @@ from threading import Lock
 from time import time_ns
 from typing import Any, Final, TypeVar
 
+from refold.domain.errors import Refused
 from refold.domain.ports import (
     Appended,
     Beside,
@@ -51,6 +52,9 @@ _OPEN: Final = State.OPEN.value
 
 WRITER_CACHE: Final = 32_000
 """Kilobytes of pages that the writer holds: it puts keys into all parts of the indexes."""
+
+_TAKEN: Final = {"SQLITE_CONSTRAINT_TRIGGER", "SQLITE_CONSTRAINT_UNIQUE"}
+"""What an event violates whose position is free, but not its version or its command's id."""
 
 T = TypeVar("T")
 
@@ -226,7 +230,15 @@ class SqliteLog:
                 guards.leave_out_indexes(writer)
             writer.executemany(_SQL["append_event"], records)
 
-        self._write(write)
+        try:
+            self._write(write)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorname not in _TAKEN:
+                raise
+            raise Refused(
+                f"one of the events {records[0].position} to {records[-1].position} has the stream"
+                " and version, or the command id, of one that is there"
+            ) from error
 
     def create_indexes(self) -> None:
         with self._reading, available(self._path):

@@ -1,5 +1,6 @@
 """Whatever happens to an archive, its first bad block is named, and nothing behind it is read."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -188,6 +189,29 @@ def test_an_event_that_was_changed_with_its_hash_is_noticed(
     small.write(small.frames[HEADER], frame([*changed, closing]), small.frames[-1])
 
     assert what in str(verify(small.place).bad)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"recorded_at": 0}, "time goes back at position 1001"),
+        ({"version": 0}, "position 1001 has version 0"),
+        ({"version": -1}, "position 1001 has version -1"),
+        ({"version": 2**70}, "a line is no event"),
+    ],
+)
+def test_what_no_log_can_hold_is_noticed(spoilt: Spoilt, change: dict[str, int], what: str) -> None:
+    line = {"position": 1001, "stream": "s-2", "version": 1, "type": "t", "schema": 1}
+    line |= {"recorded_at": 1, "command_id": "d", "command_no": 0, "data": {}, "metadata": {}}
+    event = json.dumps(line | change).encode()
+    end = {"first": 1001, "last": 1001, "sha256": format.digest([event]), "blobs": []}
+    closing = json.dumps({"block": end | {"chain": "00" * 32, "types": {"t": 1}}}).encode()
+    spoilt.write(*spoilt.frames[:SECOND], frame([event, closing]), spoilt.frames[END])
+
+    report = verify(spoilt.place)
+
+    assert what in str(report.bad)
+    assert report.position == 1_000
 
 
 def test_keys_that_were_changed_are_noticed(source: Store, place: Archive) -> None:

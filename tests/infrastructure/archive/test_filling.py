@@ -1,6 +1,7 @@
 """A store that is filled from an archive is the store that was archived, or it says what is not."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from refold.domain.ports import Recorded, Seal, State
 from refold.domain.positions import Positions
 from refold.infrastructure import chain
 from refold.infrastructure.address import Archive
-from refold.infrastructure.archive import writing
+from refold.infrastructure.archive import format, writing
 from refold.infrastructure.archive.filling import KeysLeftOut, fill, survey
 from refold.infrastructure.checking.doctor import examine
 from refold.infrastructure.config import of_environment
@@ -374,6 +375,41 @@ def test_a_sealed_store_is_not_filled(archive: Archive, target: Store) -> None:
         fill(survey(archive), target)
 
 
+@pytest.mark.parametrize("taken", ["stream and version", "command id"])
+def test_an_event_that_is_there_already_is_refused(
+    source: Store, place: Archive, any_target: Store, taken: str
+) -> None:
+    copy(source, any_target)
+    before = everything(source)
+    new = before[-1]._replace(position=len(before) + 1)
+    new = new._replace(stream="s") if taken == "command id" else new._replace(command_id="new")
+    forge(place, source, [*before, new])
+
+    with pytest.raises(Refused, match=f"one of the events {new.position} to {new.position} has"):
+        fill(survey(place), any_target, without_keys=True)
+
+    assert everything(any_target) == before
+
+
+def test_a_text_that_postgresql_cannot_keep_is_refused(
+    source: Store,
+    place: Archive,
+    postgres_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "blobs"))
+    before = everything(source)
+    new = before[-1]._replace(position=len(before) + 1, stream="file-\0", command_id="new")
+    forge(place, source, [*before, new])
+
+    with (
+        open_store(postgres_url, create=True) as target,
+        pytest.raises(Refused, match="PostgreSQL cannot keep"),
+    ):
+        fill(survey(place), target, without_keys=True)
+
+
 def test_a_store_that_a_move_fills_is_not_filled(
     source: Store, place: Archive, any_target: Store
 ) -> None:
@@ -435,6 +471,17 @@ def test_a_command_that_comes_right_before_the_target_is_closed_is_not_lost(
 
 
 # --- what is done to stores -----------------------------------------------------------
+
+
+def forge(place: Archive, source: Store, records: Sequence[Recorded]) -> None:
+    """Write an archive of `records`, whose checksums fit, as one of the history of `source`."""
+    chained = reduce(chain.link, records, chain.genesis(0))
+    header = format.Header(1, source.log.identity().log_id, 0, "x", "2025-01-02T03:04:05+00:00")
+    place.path.write_bytes(
+        format.header_frame(header)
+        + format.block_frame(records, chained, [])
+        + format.end_frame(len(records), chained)
+    )
 
 
 def carry_blobs(source: Store, target: Store) -> None:
