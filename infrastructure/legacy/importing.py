@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import dropwhile
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from refold.domain import user
 from refold.domain.errors import (
     Claimed,
     Conflict,
@@ -273,10 +275,13 @@ class Importer:
     def _command(self, record: Record, stream: str, events: Sequence[Event]) -> Command | None:
         """Return what imports `record`, None when its last import was the same."""
         source = f"{self._source} {record.part}" if record.part else self._source
-        hashes = list(_imports(events, source))
-        if hashes and hashes[-1] == record.digest:
-            return None
-        name = f"{self._source}\0{record.key}\0{record.digest}\0{len(hashes) + 1}"
+        imports = list(_imports(events, source))
+        for version, digest in imports[-1:]:
+            if digest == record.digest and not (record.part and _is_back(events[version:])):
+                return None
+        if _is_erased(events):
+            raise Refused("this user was erased here: to import them again, register them first")
+        name = f"{self._source}\0{record.key}\0{record.digest}\0{len(imports) + 1}"
         command_id = f"import-{sha256(name.encode(errors='surrogatepass')).hexdigest()}"
         first: Any = partial(carry_out, self._store, actor=self._actor)
         values = record.request.decide(Situation(self._store, events, command_id, first))
@@ -303,10 +308,23 @@ def _batches(
         yield batch, False
 
 
-def _imports(events: Sequence[Event], source: str) -> Iterator[str]:
-    """Yield the hashes of the records that were imported from `source`, in order."""
+def _imports(events: Sequence[Event], source: str) -> Iterator[tuple[int, str]]:
+    """Yield version and hash of each record that was imported from `source`, in order."""
     for event in events:
         if b'"import"' in event.recorded.metadata:
             origin = decode_metadata(event.recorded.metadata).origin
             if origin and origin.source == source and event.recorded.command_no == 0:
-                yield origin.hash
+                yield event.recorded.version, origin.hash
+
+
+def _is_back(events: Iterable[Event]) -> bool:
+    """Tell whether a user went and was made known again, without what was beside them."""
+    values = (event.value for event in events)
+    gone = dropwhile(lambda value: not isinstance(value, user.Deleted | user.Erased), values)
+    return any(isinstance(value, user.Registered | user.Imported) for value in gone)
+
+
+def _is_erased(events: Iterable[Event]) -> bool:
+    """Tell whether the last that a stream says of a user is that they were erased."""
+    said = [event.value for event in events if not isinstance(event.value, user.ContentsRemoved)]
+    return isinstance(said[-1], user.Erased) if said else False

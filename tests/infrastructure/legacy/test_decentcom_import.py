@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from refold.domain.errors import NoPlaceForBlobs
+from refold.infrastructure.commands import run
 from refold.infrastructure.legacy.decentcom.importing import import_decentcom
 from refold.infrastructure.legacy.importing import Refusal, Report
 from refold.infrastructure.legacy.large_object import Truncated
@@ -388,6 +389,25 @@ def test_only_the_row_that_changed_is_imported_again(store: Store, tmp_path: Pat
     session = SessionStore(store).get(TOKEN)
     assert session is not None
     assert session.expires_at == later
+
+
+@pytest.mark.parametrize("how", ["user.delete", "user.erase"])
+def test_a_device_comes_back_with_its_user(store: Store, tmp_path: Path, how: str) -> None:
+    path = database(tmp_path)
+    import_decentcom(store, path)
+    devices = DeviceKeyStore(store).list("user-1")
+
+    for number in range(2):
+        run(store, how, {"id": "user-1"}, command_id=f"go-{number}", actor="op")
+        gone = import_decentcom(store, path)
+        assert refused(gone, "users ", "user_devices ") == []
+        assert DeviceKeyStore(store).list("user-1") == []
+        fields = {"id": "user-1", "profile": {"displayName": "Ada"}}
+        run(store, "user.register", fields, command_id=f"come-{number}", actor="op")
+        import_decentcom(store, path)
+        assert DeviceKeyStore(store).list("user-1") == devices
+
+    assert import_decentcom(store, path).events == 0
 
 
 def test_what_depends_on_a_row_that_is_refused_says_so(memory: Store, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from refold.domain.errors import BadInput
+from refold.infrastructure.commands import run
+from refold.infrastructure.erasing import erasing, person
 from refold.infrastructure.folding import workers
 from refold.infrastructure.legacy import importing
 from refold.infrastructure.legacy.git_proxy.exporting import Format, export_git_proxy
@@ -279,6 +281,29 @@ def test_what_was_deleted_here_does_not_come_back_unless_it_changed(
     import_git_proxy(memory, [written(tmp_path, "pushes", push(message="new"))])
 
     assert (sink.get_push("p") or {})["message"] == "new"
+
+
+def test_who_was_erased_here_does_not_come_back_unless_they_are_registered_anew(
+    memory: Store, tmp_path: Path
+) -> None:
+    sink = Sink(memory)
+    import_git_proxy(memory, [written(tmp_path, "users", user())])
+    erasing.erase(memory, person.find(memory, "alice"), actor="op")
+
+    same = import_git_proxy(memory, [written(tmp_path, "users", user())])
+    changed = import_git_proxy(memory, [written(tmp_path, "users", user(title="new"))])
+
+    assert (same.unchanged, same.refused) == (1, [])
+    assert [each.reason for each in changed.refused] == [
+        "this user was erased here: to import them again, register them first"
+    ]
+    assert sink.find_user("alice") is None
+    fields = {"id": "u-alice", "profile": {"username": "alice"}}
+    run(memory, "user.register", fields, command_id="anew", actor="op")
+    assert import_git_proxy(memory, [tmp_path / "users.json"]).imported == 1
+    assert (sink.find_user("alice") or {})["title"] == "new"
+    run(memory, "user.delete", {"id": "u-alice"}, command_id="gone", actor="op")
+    assert import_git_proxy(memory, [written(tmp_path, "users", user())]).imported == 1
 
 
 def test_a_push_that_was_re_keyed_between_two_imports_is_the_same_push(
