@@ -382,17 +382,20 @@ class PostgresLog:
                     for record in records:
                         copy.write_row(record)
 
-        which = f"one of the events {records[0].position} to {records[-1].position}"
         try:
             self._patiently(write)
         except UniqueViolation as error:
             if error.diag.constraint_name not in _TAKEN:
                 raise
             raise Refused(
-                f"{which} has the stream and version, or the command id, of one that is there"
+                f"one of the events {records[0].position} to {records[-1].position} has the stream"
+                " and version, or the command id, of one that is there"
             ) from error
         except DataError as error:
-            raise Refused(f"{which} has a text or number that PostgreSQL cannot keep") from error
+            raise Refused(
+                f"one of the events {records[0].position} to {records[-1].position} has a text or"
+                " number that PostgreSQL cannot keep"
+            ) from error
 
     def create_indexes(self) -> None:
         """Do nothing: they are kept as events come."""
