@@ -37,6 +37,9 @@ class GroupCommit:
 
     The first thread that waits appends for all, so nobody waits for a timer or for another thread
     to start; where only tasks wait, one worker thread does. Not for use in signal handlers.
+
+    A signal handler may raise behind any call, also when a caller leaves. It leaves once more
+    then, so to answer and to hand over can be begun twice.
     """
 
     def __init__(self, log: Appending) -> None:
@@ -67,25 +70,34 @@ class GroupCommit:
         if self._thread == caller:  # the log itself appends something
             return self._log.append(commands)
         try:
-            if self._leads_alone(caller):
-                return self._log.append(commands)
-        finally:
+            try:
+                if self._leads_alone(caller):
+                    return self._log.append(commands)
+            finally:
+                if self._thread == caller:
+                    self._leave_alone(caller)
+        except BaseException:
             if self._thread == caller:
-                self._leave_alone()
+                self._leave_alone(caller)
+            raise
         return self._append_with_others(commands)
 
     def _append_with_others(self, commands: Sequence[Command]) -> list[Outcome]:
         member = _Thread(commands)
         try:
-            with self._lock:
-                self._join(member)
-                waits = self._leader is not None
-                self._leader = self._leader or member
-            if waits:
-                member.wait()
-            self._lead(member)
-        finally:
+            try:
+                with self._lock:
+                    self._join(member)
+                    waits = self._leader is not None
+                    self._leader = self._leader or member
+                if waits:
+                    member.wait()
+                self._lead(member)
+            finally:
+                self._leave(member)
+        except BaseException:
             self._leave(member)
+            raise
         if member.error:
             raise member.error
         return member.outcomes
@@ -126,10 +138,11 @@ class GroupCommit:
                 self._thread, self._leader = caller, _ALONE
             return alone
 
-    def _leave_alone(self) -> None:
+    def _leave_alone(self, caller: int) -> None:
         with self._lock:
-            self._expected = 1 + len(self._queue)
-            self._hand_over()
+            if self._thread == caller:
+                self._expected = 1 + len(self._queue)
+                self._hand_over()
 
     def _join(self, member: "_Member") -> None:
         self._queue.append(member)
@@ -141,8 +154,7 @@ class GroupCommit:
         if isinstance(member, _Thread) and not member.answered:
             self._gather()
         while not member.answered:
-            self._thread = get_ident()
-            self._commit()
+            self._commit(member)
 
     def _gather(self) -> None:
         """Wait for those who were answered last: they are on their way back."""
@@ -157,51 +169,56 @@ class GroupCommit:
         if member.answered and self._leader is not member:
             return
         with self._lock:
-            with suppress(ValueError):
+            if member in self._queue:
                 self._queue.remove(member)
             if self._leader is member:
                 self._hand_over()
 
     def _hand_over(self) -> None:
-        self._leader = self._thread = None
+        """Wake who leads next, then let go: who is woken waits for the lock."""
+        leader = self._next() if self._queue else None
+        self._leader, self._thread = leader, None
+
+    def _next(self) -> "_Member | None":
         for member in self._queue:
             if isinstance(member, _Thread):
-                self._leader = member
                 member.wake()
-                return
-        if self._queue:
-            with suppress(RuntimeError):  # the interpreter ends: no more threads
-                self._worker.submit(self._work, self._queue[0])
-                self._leader = self._queue[0]
+                return member
+        with suppress(RuntimeError):  # the interpreter ends: no more threads
+            self._worker.submit(self._work, self._queue[0])
+            return self._queue[0]
+        return None
 
     # --- batches --------------------------------------------------------------------
 
-    def _commit(self) -> None:
+    def _commit(self, leader: "_Member") -> None:
         """Append a batch and answer its members, whatever happens."""
         batch: list[_Member] = []
         try:
-            self._take(batch)
-            self._append(batch)
-        except Unavailable as error:
-            _fail(batch, error)
+            try:
+                self._take(leader, batch)
+                self._append(batch)
+            except Unavailable as error:
+                _fail(batch, error)
+            finally:
+                self._expected = len(batch) + len(self._queue)
+                _answer(batch)
         except BaseException:
-            _fail(batch, Unavailable("the thread that appended this was interrupted"))
-            raise
-        finally:
-            self._expected = len(batch) + len(self._queue)
             _answer(batch)
+            raise
 
-    def _take(self, batch: "list[_Member]") -> None:
+    def _take(self, leader: "_Member", batch: "list[_Member]") -> None:
         commands = size = 0
         with self._lock:
+            self._leader, self._thread = leader, get_ident()
             while self._queue:
                 member = self._queue[0]
                 commands += len(member.commands)
                 size += member.size
                 if batch and (commands > MOST_COMMANDS or size > MOST_BYTES):
                     return
-                batch.append(member)
-                self._queue.popleft()
+                batch += [member]  # not by calls: between them a signal might come
+                del self._queue[0]
 
     def _append(self, members: "Sequence[_Member]") -> None:
         """Append what `members` want; if that cannot be, find those who want what cannot be.
@@ -321,7 +338,11 @@ def _fail(members: Sequence[_Member], error: Unavailable) -> None:
 
 
 def _answer(members: Sequence[_Member]) -> None:
-    """Wake threads one by one, and each event loop once for all of its tasks."""
+    """Wake threads one by one, and each event loop once for all of its tasks.
+
+    Who has no answer yet is told that the thread that appended was interrupted.
+    """
+    _fail(members, Unavailable("the thread that appended this was interrupted"))
     tasks: dict[AbstractEventLoop, list[_Task]] = {}
     for member in members:
         if isinstance(member, _Thread):

@@ -5,8 +5,10 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import count
 from threading import Event, Thread, get_ident
 from time import monotonic, sleep
+from types import NoneType
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -15,6 +17,7 @@ from refold.domain.errors import CommandIdTaken, Conflict, Refused, Unavailable
 from refold.domain.ports import Appended, Command, Log, NewEvent, Outcome, Write
 from refold.infrastructure.appending import group_commit
 from refold.infrastructure.appending.group_commit import MOST_BYTES, MOST_COMMANDS, GroupCommit
+from refold.tests.interrupting import Interrupted, interrupted
 
 T = TypeVar("T")
 
@@ -382,6 +385,30 @@ def test_ctrl_c_ends_the_call_of_the_main_thread_and_of_no_other(log: Log, leads
     assert positions(result(in_thread(lambda: group.append(mine)))) == [len(others) + 1]
 
 
+@pytest.mark.parametrize("of_tasks", [False, True], ids=["threads", "tasks"])
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "with another"])
+def test_a_thread_that_is_interrupted_anywhere_stops_nobody(
+    log: Log, alone: bool, of_tasks: bool
+) -> None:
+    points = 0
+    for at in count(1):
+        visited = Visited(log)
+        queue = Queueing(GroupCommit(visited), f"{at}", of_tasks)
+        mine = partial(queue.up, at)
+        visited.visits = [[queue.up]] if alone else [[mine, queue.up], [queue.up]]
+
+        (mine if alone else queue.up)()
+        errors = [call.exception(PATIENCE) for call in queue.calls]
+        again = result(in_thread(partial(queue.group.append, queue.commands)))
+
+        assert all(isinstance(each, Appended) for each in again)
+        assert {type(each) for each in errors} <= {NoneType, Interrupted, Unavailable}
+        if not any(errors):
+            break
+        points = at
+    assert points > 20
+
+
 @pytest.mark.parametrize("from_task", [False, True], ids=["thread", "task"])
 def test_a_log_that_appends_while_it_appends_does_not_wait_for_itself(
     log: Log, from_task: bool
@@ -485,6 +512,43 @@ class Watched:
         if self.goes_in:
             self.log.append(commands)
         raise Unavailable("nobody heard what became of it")
+
+
+class Visited:
+    """A log where others come by while it appends."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.visits: list[list[Callable[[], None]]] = []
+
+    def append(self, commands: Sequence[Command]) -> list[Outcome]:
+        for visit in self.visits.pop(0) if self.visits else ():
+            visit()
+        return self.log.append(commands)
+
+
+class Queueing:
+    """Callers of one command each; the next comes when the last one waits or has its answer."""
+
+    def __init__(self, group: GroupCommit, name: str, of_tasks: bool) -> None:
+        self.group, self.name, self.of_tasks = group, name, of_tasks
+        self.commands: list[Command] = []
+        self.calls: list[Future[list[Outcome]]] = []
+
+    def up(self, at: int = 0) -> None:
+        """Queue up one more; a thread that is interrupted at a point, if one is given."""
+        id = f"{self.name}-{len(self.commands)}"
+        mine, waiting = [command(id, f"user-{id}", 0)], self.group.waiting
+        self.commands += mine
+        append = partial(self.group.append, mine)
+        if at:
+            call = in_thread(lambda: interrupted(append, at, group_commit))
+        elif self.of_tasks:
+            call = in_thread(lambda: asyncio.run(self.group.append_async(mine)))
+        else:
+            call = in_thread(append)
+        self.calls.append(call)
+        wait_until(lambda: call.done() or self.group.waiting > waiting)
 
 
 def queued_behind(watched: Watched, group: GroupCommit, *calls: Sequence[Command]) -> list[Any]:
