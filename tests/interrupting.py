@@ -42,8 +42,9 @@ def interrupted(work: Callable[[], T], at: int, *modules: ModuleType) -> T:
             raise Interrupted
         return trace
 
+    others = sys.gettrace()
     sys.settrace(trace)
     try:
         return work()
     finally:
-        sys.settrace(None)
+        sys.settrace(others)

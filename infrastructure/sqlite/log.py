@@ -302,14 +302,18 @@ class SqliteLog:
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction; a connection that had an I/O error is not used again."""
-        self._writer = self._writer or connect(self._path, WRITER_CACHE)
+        writer = self._writer = self._writer or connect(self._path, WRITER_CACHE)
         try:
-            with immediate(self._writer):
-                return work(self._writer)
-        except sqlite3.OperationalError as error:
-            if _is_poison(error):
-                self._writer.close()
-                self._writer = None
+            with immediate(writer):
+                return work(writer)
+        except BaseException as error:
+            self._writer = None
+            if writer.in_transaction:  # a signal came before `immediate` could end it
+                writer.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and _is_poison(error):
+                writer.close()
+            else:
+                self._writer = writer
             raise
 
 
