@@ -51,6 +51,8 @@ class CastTagVote(_OfTagVote):
         before = now.store.history(add.stream())
         opened = state(before).generations.get(self.tag, 0)
         command_id = f"{now.command_id}/tag" + (f"/{opened + 1}" if opened else "")
+        if all(event.command_id != command_id for event in before):
+            self._check_unused(now)
         now.first(add, command_id)
         events = now.store.history(add.stream())
         tagged = state(events)
@@ -60,6 +62,12 @@ class CastTagVote(_OfTagVote):
         if made and not any(self._is_adding(value) for value in made):
             raise CommandIdTaken(command_id, add.stream())
         raise Conflict(add.stream(), len(before), len(events))
+
+    def _check_unused(self, now: Situation) -> None:
+        """Raise `CommandIdTaken` before a tag is added for a vote that would be refused so."""
+        known = now.store.log.outcome(now.command_id)
+        if known and known.stream != self.stream():
+            raise CommandIdTaken(now.command_id, known.stream)
 
     def _is_adding(self, value: object) -> bool:
         return isinstance(value, file.TagAdded) and value.tag == self.tag

@@ -46,6 +46,19 @@ def test_an_id_used_for_a_vote_on_another_tag_that_is_there_is_refused(store: St
     assert tags(store) == {"LENR": 1, "physics": 0}
 
 
+def test_an_id_used_for_a_vote_on_a_tag_that_was_there_adds_no_other(store: Store) -> None:
+    run(store, "file.add_tag", id="tag", tag="LENR")
+    run(store, "tag_vote.cast", id="vote", tag="LENR", voter="ada", stance=1)
+    before = store.log.page(0, 0, 99)
+
+    with pytest.raises(CommandIdTaken) as refusal:
+        run(store, "tag_vote.cast", id="vote", tag="physics", voter="ada", stance=1)
+
+    assert refusal.value.command_id == "vote"
+    assert store.log.page(0, 0, 99) == before
+    assert tags(store) == {"LENR": 1}
+
+
 @pytest.mark.parametrize("removals", [1, 2, 3])
 def test_a_vote_tried_again_after_its_tag_was_removed_adds_it_again_and_counts(
     store: Store, removals: int
