@@ -37,8 +37,8 @@ def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Find
     if missing and head.total:
         what = f"{_tables(missing)} will be built when somebody asks first"
         yield Finding("tables", "warning", what, mends.rebuild(missing))
-    yield from _parked(parked, mends)
     tables = list(zip(current.values(), standing, strict=True))
+    yield from _parked(current, parked, mends)
     yield from _stale(tables, mends)
     own = [each for each in tables if each[0].is_of_this_version]
     yield from _elsewhere(store, own, head, mends)
@@ -49,13 +49,17 @@ def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Find
     yield from _behind(store, behind, head, mends)
 
 
-def _parked(parked: Mapping[str, Sequence[Parked]], mends: Mends) -> Iterator[Finding]:
+def _parked(
+    current: Mapping[str, Generation], parked: Mapping[str, Sequence[Parked]], mends: Mends
+) -> Iterator[Finding]:
     for name, rows in parked.items():
         if rows:
             first = min(rows)
             what = f"{len(rows)} rows of table {name} are parked, the first one at event"
             what += f" {first.position}: {first.error}"
-            yield Finding("parked", "problem", what, f"refold retry {name}{mends.at}")
+            again = current[name].is_of_this_version
+            mend = f"refold retry {name}{mends.at}" if again else mends.rebuild([name])
+            yield Finding("parked", "problem", what, mend)
 
 
 def _stale(tables: Iterable[tuple[Generation, Standing]], mends: Mends) -> Iterator[Finding]:

@@ -215,7 +215,10 @@ class Folder:
             rebuilder.build(projections, readable, progress)
 
     def retry(self, projections: Sequence[Projection]) -> dict[str, tuple[list[Key], list[Key]]]:
-        """Fold parked keys again, and return by table which go on now, and which still wait."""
+        """Fold parked keys again, and return by table which go on now, and which still wait.
+
+        Raises `StaleProjection` where keys wait in a table of another version: all stay parked.
+        """
         with self._tables.writing(CURRENT) as connection:
             current = self._tables.current(connection)
             tried = {}
@@ -223,6 +226,8 @@ class Folder:
                 generation = current[projection.NAME]
                 [standing] = self._advance.standing(connection, [generation])
                 keys = list(self._tables.parked(connection, generation))
+                if keys:
+                    generation.check_version()
                 waiting = [
                     key
                     for key in keys

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from refold.domain import file, removal_vote, tag_vote, times
-from refold.domain.errors import KeyParked, Undecodable, Unfoldable, UnknownType
+from refold.domain.errors import KeyParked, StaleProjection, Undecodable, Unfoldable, UnknownType
 from refold.domain.ports import Appended, Command, Event, NewEvent, Write
 from refold.infrastructure.folding import pages
 from refold.infrastructure.folding import parked as parked_rows
@@ -239,6 +239,24 @@ def test_a_retry_ends_where_the_table_stands(store: Store, mistake: Callable[[],
 
     assert retried == {"bad": "first"}
     assert names(store) == {"bad": "later"}
+
+
+def test_a_retry_leaves_a_table_of_another_version_as_it_is(
+    store: Store, mistake: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(store, "bad")
+    at = change(store, "bad", "first")
+    refresh(store, "now")
+    mistake()
+    monkeypatch.setattr(files, "VERSION", 99)
+
+    with pytest.raises(StaleProjection, match="files"):
+        store.folder.retry([file_tags, files])
+    tried = store.folder.retry([file_tags])
+
+    assert tried == {"file_tags": ([], [])}
+    assert names(store) == {"bad": "bad"}
+    assert {key: why.position for key, why in parked(store).items()} == {("bad",): at}
 
 
 def test_a_new_generation_begins_without_parked_keys(

@@ -589,6 +589,13 @@ def test_rows_that_are_parked_are_counted_and_the_first_is_explained(
     assert finding.what.startswith("2 rows of table files are parked, the first one at event 13: ")
     assert finding.mend.startswith("refold retry files --store ")
 
+    with owner(url, tables=True) as session:
+        session.execute("UPDATE projections SET fingerprint = 'x' WHERE name = 'files'")
+    stale = found(url)
+
+    assert [each.check for each in stale] == ["parked", "version"]
+    assert {each.mend.partition(" --store ")[0] for each in stale} == {"refold rebuild files"}
+
 
 def test_a_table_of_another_version_is_to_be_rebuilt(url: Url) -> None:
     with owner(url, tables=True) as session:
