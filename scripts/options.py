@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
@@ -43,8 +43,14 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
+MOST_SAMPLES: Final = 1_000_000
+"""Samples are kept in memory."""
+
 Samples = Annotated[
-    int, typer.Option(min=0, help="Rows to show of each difference, with their cells.")
+    int,
+    typer.Option(
+        min=0, max=MOST_SAMPLES, help="Rows to show of each difference, with their cells."
+    ),
 ]
 Source = Annotated[str, typer.Argument(help="Address of the store that is there.")]
 Target = Annotated[str, typer.Argument(help="Address to bring it to; made if there is none.")]

@@ -58,6 +58,8 @@ def rebuild(
     """
     if rollback and drop_old:
         raise typer.BadParameter("--rollback needs what --drop-old removes")
+    if not switch and (rollback or drop_old):
+        raise typer.BadParameter("--no-switch is for what is folded, not --rollback or --drop-old")
     if everything and tables:
         raise typer.BadParameter("--all is for when no table is named")
     if dry_run and not drop_old:

@@ -32,6 +32,10 @@ ARCHIVE = "archive:a.zst"
         (("move", A, B, "--follow", "--sign-with", "k.pem"), "is made by refold cutover"),
         (("cutover", A, B, "--abort", "--certificate", "c.json"), "--abort makes no certificate"),
         (("cutover", A, B, "--abort", "--sign-with", "k.pem"), "--abort makes no certificate"),
+        (("rebuild", "--rollback", "--no-switch", "--store", A), "--no-switch is for what is fold"),
+        (("rebuild", "--drop-old", "--no-switch", "--store", A), "--no-switch is for what is fold"),
+        (("rebuild", "--samples", "9" * 20, "--store", A), "less than or equal to 1000000"),
+        (("rehearse", "--samples", "9" * 20, "--store", A), "less than or equal to 1000000"),
     ],
 )
 def test_an_option_that_would_be_passed_over_is_a_usage_error(
