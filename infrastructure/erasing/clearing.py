@@ -36,10 +36,10 @@ def clear(store: Store, gone: Gone) -> list[str]:
         for generation in touched:
             if generation.state == CURRENT:
                 _remove(store, connection, generation, gone)
-            elif generation.state == BUILDING or not _folded(store, connection, generation, head):
+            elif generation.state != PREVIOUS or not _folded(store, connection, generation, head):
                 store.tables.drop(connection, generation)
                 dropped.append(generation.table.name)
-            elif generation.state == PREVIOUS:
+            else:
                 _remove(store, connection, generation, gone)
     return dropped
 

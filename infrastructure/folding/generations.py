@@ -11,6 +11,7 @@ from refold.domain.positions import Positions
 from refold.projections.projection import Projection, fingerprint
 
 BUILDING: Final = "building"
+REHEARSING: Final = "rehearsing"
 CURRENT: Final = "current"
 PREVIOUS: Final = "previous"
 DROPPED: Final = "dropped"

@@ -63,8 +63,9 @@ class Comparison:
 class Rebuilder:
     """Makes new generations of the query tables of one store."""
 
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
+    def __init__(self, advance: Advance, state: str = BUILDING) -> None:
+        """What it makes is in `state`, building or rehearsing, until it is switched or dropped."""
+        self._advance, self._state = advance, state
 
     @property
     def builder(self) -> Builder:
@@ -126,7 +127,7 @@ class Rebuilder:
         with self._tables.writing(BUILDING) as connection:
             for projection in projections:
                 self._start(connection, projection)
-            shadows = self._some(connection, projections, BUILDING)
+            shadows = self._some(connection, projections, self._state)
             return shadows, self._goal(connection, projections) if until is None else until
 
     def _end(self, shadows: Sequence[Generation], goal: Positions) -> None:
@@ -210,7 +211,7 @@ class Rebuilder:
             return self._all(connection, projections, CURRENT)
 
     def drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
-        """Remove the generations in `state`, building or previous, and return them."""
+        """Remove the generations in `state` that no view shows, and return them."""
         return patiently(partial(self._drop, projections, state))
 
     def _drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
@@ -224,12 +225,12 @@ class Rebuilder:
     # --- generations ----------------------------------------------------------------
 
     def _start(self, connection: sa.Connection, projection: Projection) -> None:
-        """Begin a generation of `projection`, unless one of this version is under way."""
-        for generation in self._some(connection, [projection], BUILDING):
-            if self._goes_on(connection, generation):
+        """Begin a generation of `projection`, unless one of this version is being built."""
+        for generation in self._some(connection, [projection], self._state):
+            if self._state == BUILDING and self._goes_on(connection, generation):
                 return
             self._tables.drop(connection, generation)
-        self._tables.start(connection, projection)
+        self._tables.start(connection, projection, self._state)
 
     def _goes_on(self, connection: sa.Connection, generation: Generation) -> bool:
         """Tell whether a generation can be filled further as it was begun."""
@@ -289,13 +290,13 @@ class Rebuilder:
         which = f"generation {shadow.number} of table {shadow.projection.NAME}"
         for each in self._tables.generations(connection):
             is_it = (each.projection.NAME, each.number) == (shadow.projection.NAME, shadow.number)
-            if is_it and each.state != BUILDING:
+            if is_it and each.state != self._state:
                 return NoSuchGeneration(
                     f"another rebuild has switched to {which} meanwhile: there is nothing to do"
                 )
         return NoSuchGeneration(
-            f"{which} is not there any more, or not whole: another rebuild has begun anew or"
-            " dropped it"
+            f"{which} is not there any more, or not whole: another rebuild or rehearsal has"
+            " begun anew or dropped it"
         )
 
     # --- positions ------------------------------------------------------------------

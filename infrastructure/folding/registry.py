@@ -23,7 +23,7 @@ class Registry:
             _part_of_key("generation", "counts the fillings of the table"),
             integer("version", "version of the projection that fills it"),
             text("fingerprint", "SHA-256 of the projection's name, version and columns"),
-            text("state", "building, current, previous or dropped"),
+            text("state", "building, rehearsing, current, previous or dropped"),
             comment="Which table (name_generation) is behind the view of each projection.",
             sqlite_strict=True,
         )

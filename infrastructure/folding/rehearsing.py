@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refold.domain.errors import Failure, Refused
+from refold.domain.errors import Failure
 from refold.domain.ports import Recorded
 from refold.domain.positions import Positions
 from refold.infrastructure.folding.advancing import Advance
-from refold.infrastructure.folding.generations import BUILDING, CURRENT
+from refold.infrastructure.folding.generations import REHEARSING
 from refold.infrastructure.folding.rebuilding import Comparison, Rebuilder
 from refold.infrastructure.progress import Progress, quietly
 from refold.projections.projection import Projection
@@ -40,37 +40,24 @@ def rehearse(
 ) -> Rehearsal:
     """Fold `projections` beside the live tables, compare where those stand, and remove it again.
 
-    The live tables stay as they are. A new generation that was begun before is used, and stays;
-    raises `Refused` for one of another version.
+    The live tables stay as they are, and so does what a rebuild has made beside them. Raises
+    `NoSuchGeneration` when another rehearsal of the same tables begins.
     """
     with advance.tables.reading() as connection:
-        generations = advance.tables.generations(connection)
-        live = [each for each in generations if each.state == CURRENT]
-        standing = advance.standing(connection, live)
-        stand = {
-            each.projection.NAME: one.positions for each, one in zip(live, standing, strict=True)
-        }
-    kept = [
-        each for each in generations if each.state == BUILDING and each.projection in projections
-    ]
-    for each in kept:
-        if not each.is_of_this_version:
-            raise Refused(
-                f"a new {each.projection.NAME} of version {each.version} is kept beside the live"
-                f" one; refold rebuild {each.projection.NAME} begins it anew"
-            )
+        live = advance.tables.current(connection)
+        standing = advance.standing(connection, live.values())
+        stand = {name: one.positions for name, one in zip(live, standing, strict=True)}
     stops = list(advance.unreadable(projections, advance.head(), progress))
     unfoldable = {name for _, stopped in stops for name in stopped}
     foldable = [each for each in projections if each.NAME not in unfoldable]
-    rebuilder = Rebuilder(advance)
-    names = [each.projection.NAME for each in kept]
+    rebuilder = Rebuilder(advance, REHEARSING)
     reached = [stand[each.NAME] for each in foldable if each.NAME in stand]
     until = Positions.lowest(reached) if reached else None
     try:
         shadows = rebuilder.fill(foldable, progress, until)
         compared = rebuilder.compare(shadows, samples, folds_live=False)
     finally:
-        rebuilder.drop([each for each in foldable if each.NAME not in names], BUILDING)
+        rebuilder.drop(foldable, REHEARSING)
     return Rehearsal(
         compared,
         [(record, next(iter(stopped.values()))) for record, stopped in stops],

@@ -130,7 +130,9 @@ class Tables:
             if generation.state == CURRENT
         }
 
-    def start(self, connection: sa.Connection, projection: Projection) -> Generation:
+    def start(
+        self, connection: sa.Connection, projection: Projection, state: str = BUILDING
+    ) -> Generation:
         """Create an empty generation of `projection`, to be filled; no number comes twice."""
         table = self._registry.generations
         named = table.c.name == projection.NAME
@@ -142,7 +144,7 @@ class Tables:
             number,
             projection.VERSION,
             fingerprint(projection),
-            BUILDING,
+            state,
             self.physical(projection, f"{projection.NAME}_{number}"),
         )
         self.rows.create(connection, generation)
@@ -152,7 +154,7 @@ class Tables:
                 generation=number,
                 version=generation.version,
                 fingerprint=generation.fingerprint,
-                state=BUILDING,
+                state=state,
             )
         )
         return generation

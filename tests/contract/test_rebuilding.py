@@ -14,8 +14,8 @@ from refold.domain.errors import LogWentBack, StaleProjection, Unavailable
 from refold.domain.ports import Event
 from refold.infrastructure import patience
 from refold.infrastructure.folding.difference import Change
-from refold.infrastructure.folding.generations import BUILDING, PREVIOUS
-from refold.infrastructure.folding.rebuilding import NoSuchGeneration
+from refold.infrastructure.folding.generations import BUILDING, PREVIOUS, REHEARSING
+from refold.infrastructure.folding.rebuilding import NoSuchGeneration, Rebuilder
 from refold.infrastructure.folding.rehearsing import rehearse
 from refold.infrastructure.open import open_store
 from refold.infrastructure.services.files import search
@@ -487,3 +487,50 @@ def test_a_rehearsal_leaves_a_table_that_is_kept_beside(store: Store) -> None:
 
     assert generations(store, "files") == {1: "current", 2: BUILDING}
     assert generations(store, "file_tags") == {1: "current"}
+
+
+def test_a_rehearsal_beside_a_table_that_is_kept_and_ahead_compares_where_the_live_one_stands(
+    store: Store,
+) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    register(store, "two")
+    shadows = store.rebuilder.fill([files], until=at(2))
+
+    rehearsed = rehearse(store.advance, [files])
+    [compared] = store.rebuilder.compare(shadows)
+
+    assert [(each.positions, each.is_equal) for each in rehearsed.compared] == [(at(1), True)]
+    assert (compared.generation, compared.positions, compared.is_equal) == (2, at(2), True)
+    assert generations(store, "files") == {1: "current", 2: BUILDING}
+
+
+def test_a_rebuild_that_begins_during_a_rehearsal_keeps_what_it_makes(store: Store) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    shadows: list[Any] = []
+
+    def begin(*_: Any) -> None:
+        if not shadows:
+            shadows.extend(store.rebuilder.fill([files]))
+
+    rehearsed = rehearse(store.advance, [files], progress=begin)
+    [compared] = store.rebuilder.compare(shadows)
+
+    assert rehearsed.changes_nothing
+    assert compared.is_equal
+    assert generations(store, "files") == {1: "current", 2: BUILDING}
+
+
+def test_what_a_broken_off_rehearsal_left_is_gone_with_the_next_one(store: Store) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    Rebuilder(store.advance, REHEARSING).fill([files])
+
+    store.rebuilder.rebuild([file_tags])
+    left = generations(store, "files")
+    rehearsed = rehearse(store.advance, [files])
+
+    assert left == {1: "current", 2: REHEARSING}
+    assert rehearsed.changes_nothing
+    assert generations(store, "files") == {1: "current"}
