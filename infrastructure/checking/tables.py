@@ -27,13 +27,20 @@ Behind = Mapping[Positions, Sequence[Projection]]
 def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Finding]:
     """Yield what is wrong with the tables of a store whose log ends at `head`."""
     with store.tables.reading() as connection:
-        current = store.tables.current(connection)
+        lost = store.tables.lost(connection)
+        current = {
+            name: each
+            for name, each in store.tables.current(connection).items()
+            if each not in lost
+        }
         standing = store.advance.standing(connection, current.values())
         parked = {
             name: list(store.tables.parked(connection, generation).values())
             for name, generation in current.items()
         }
-    missing = [each.NAME for each in catalog.ALL if each.NAME not in current]
+    yield from _lost(lost, mends)
+    gone = {each.projection.NAME for each in lost}
+    missing = [each.NAME for each in catalog.ALL if each.NAME not in current.keys() | gone]
     if missing and head.total:
         what = f"{_tables(missing)} will be built when somebody asks first"
         yield Finding("tables", "warning", what, mends.rebuild(missing))
@@ -47,6 +54,12 @@ def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Find
         if not there.positions.covers(head) and store.advance.fits(there):
             behind[there.positions].append(generation.projection)
     yield from _behind(store, behind, head, mends)
+
+
+def _lost(lost: Sequence[Generation], mends: Mends) -> Iterator[Finding]:
+    for generation in lost:
+        what = f"the database does not have {generation.table.name} any more"
+        yield Finding("tables", "problem", what, mends.rebuild([generation.projection.NAME]))
 
 
 def _parked(

@@ -125,6 +125,7 @@ class Rebuilder:
     ) -> tuple[list[Generation], Positions]:
         """Return the generations that are to be filled, and up to where."""
         with self._tables.writing(BUILDING) as connection:
+            self._forget_lost(connection, projections)
             for projection in projections:
                 self._start(connection, projection)
             shadows = self._some(connection, projections, self._state)
@@ -203,6 +204,7 @@ class Rebuilder:
 
     def _roll_back(self, projections: Sequence[Projection]) -> list[Generation]:
         with self._tables.writing(CURRENT) as connection:
+            self._forget_lost(connection, projections)
             previous = self._all(connection, projections, PREVIOUS)
             self._advance.check_fits(self._advance.standing(connection, previous))
             own = [each for each in previous if each.is_of_this_version]
@@ -231,6 +233,14 @@ class Rebuilder:
                 return
             self._tables.drop(connection, generation)
         self._tables.start(connection, projection, self._state)
+
+    def _forget_lost(self, connection: sa.Connection, projections: Sequence[Projection]) -> None:
+        """Drop generations whose tables somebody has dropped: what is left of them goes, too."""
+        lost = [each for each in self._tables.lost(connection) if each.projection in projections]
+        if lost:
+            self._tables.exclude(connection, CURRENT)
+        for generation in lost:
+            self._tables.drop(connection, generation)
 
     def _goes_on(self, connection: sa.Connection, generation: Generation) -> bool:
         """Tell whether a generation can be filled further as it was begun."""

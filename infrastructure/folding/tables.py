@@ -7,13 +7,14 @@ for `Rows`, which each engine brings along.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from time import time_ns
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.schema import SchemaConst
 
 from refold.infrastructure.folding.generations import (
@@ -112,7 +113,9 @@ class Tables:
             table = self.physical(projection, physical)
         else:  # another version declares other columns
             schema = self._schema
-            table = sa.Table(physical, sa.MetaData(), schema=schema, autoload_with=connection)
+            table = sa.Table(physical, sa.MetaData(), schema=schema)
+            with suppress(NoSuchTableError):  # see `lost`
+                sa.inspect(connection).reflect_table(table, None)
         self._by_row[row] = Generation(projection, number, version, filled_by, state, table)
         return self._by_row[row]
 
@@ -129,6 +132,11 @@ class Tables:
             for generation in self.generations(connection)
             if generation.state == CURRENT
         }
+
+    def lost(self, connection: sa.Connection) -> list[Generation]:
+        """Return the generations whose tables somebody has dropped."""
+        there = sa.inspect(connection).get_table_names(self._schema)
+        return [each for each in self.generations(connection) if each.table.name not in there]
 
     def start(
         self, connection: sa.Connection, projection: Projection, state: str = BUILDING

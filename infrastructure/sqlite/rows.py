@@ -153,9 +153,9 @@ class SqliteRows:
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
-        table.drop(connection)
+        table.drop(connection, checkfirst=True)
         if generation.projection.SEARCH:
-            connection.exec_driver_sql(f"DROP TABLE {search_name(table)}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {search_name(table)}")
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table

@@ -32,6 +32,8 @@ from refold.infrastructure.checking.finding import Finding
 from refold.infrastructure.checking.mends import Mends
 from refold.infrastructure.claiming import CLAIMING
 from refold.infrastructure.config import of_environment
+from refold.infrastructure.folding.generations import PREVIOUS
+from refold.infrastructure.folding.rebuilding import NoSuchGeneration
 from refold.infrastructure.open import open_store
 from refold.infrastructure.postgres import checks as postgres_checks
 from refold.infrastructure.postgres.cluster import Cluster, throwaway
@@ -213,6 +215,64 @@ def test_a_file_of_tables_that_was_deleted_is_not_made_again(
     assert (finding.check, finding.level) == ("tables", "warning")
     assert finding.mend == f"refold rebuild --store {in_sqlite}"
     assert not tables.exists()
+
+
+@pytest.mark.parametrize("lost", ["files_1", "sessions_1"])
+@pytest.mark.parametrize("version", [None, "x"], ids=["", "of another version"])
+def test_a_table_that_was_dropped_is_built_by_what_is_told(
+    url: Url, lost: str, version: str | None
+) -> None:
+    name = lost.partition("_")[0]
+    before = listed_files(url)
+    with owner(url, tables=True) as session:
+        session.execute(f"DROP TABLE {lost} {'' if 'sqlite' in url else 'CASCADE'}")
+        if version:
+            session.execute(f"UPDATE projections SET fingerprint = 'x' WHERE name = '{name}'")
+
+    finding = only(url)
+    mended = CliRunner().invoke(app, ["rebuild", name, "--workers", "1", "--store", url])
+
+    assert (finding.check, finding.level) == ("tables", "problem")
+    assert finding.what == f"the database does not have {name}_1 any more"
+    assert finding.mend.startswith(f"refold rebuild {name} --store ")
+    assert mended.exit_code == 0
+    assert found(url) == []
+    assert listed_files(url) == before
+
+
+def test_a_new_table_that_was_dropped_is_begun_anew(url: Url) -> None:
+    with open_store(url) as store:
+        store.rebuilder.fill([files])
+        with owner(url, tables=True) as session:
+            session.execute("DROP TABLE files_2")
+        [compared] = store.rebuilder.rebuild([files])
+
+    assert (compared.generation, compared.is_equal) == (3, True)
+
+
+def test_a_table_that_was_dropped_is_not_put_in_place_again(url: Url) -> None:
+    with open_store(url) as store:
+        store.rebuilder.rebuild([files])
+        before = list(list_files(store))
+    with owner(url, tables=True) as session:
+        session.execute(f"DROP TABLE files_1 {'' if 'sqlite' in url else 'CASCADE'}")
+
+    told = only(url)
+    with open_store(url) as store:
+        with pytest.raises(NoSuchGeneration):
+            store.rebuilder.roll_back([files])
+        dropped = store.rebuilder.drop([files], PREVIOUS)
+        after = list(list_files(store))
+
+    assert told.what.startswith("the database does not have files_1 any more")
+    assert [each.number for each in dropped] == [1]
+    assert after == before
+    assert found(url) == []
+
+
+def listed_files(url: Url) -> list[Any]:
+    with open_store(url) as store:
+        return list(list_files(store))
 
 
 def test_a_registry_of_tables_that_is_missing_is_not_made_again(url: Url) -> None:
