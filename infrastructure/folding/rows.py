@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import sqlalchemy as sa
 
+from refold.domain.errors import Refused
 from refold.infrastructure.folding.generations import Generation
 from refold.projections.projection import Key, Row
 from refold.projections.query import Query
@@ -49,6 +50,10 @@ class Hits:
         return cls(min(candidates, cls.MOST), candidates > cls.MOST, hits)
 
 
+class StillUsed(Refused):
+    """Something that is not refold's own, such as a view, needs a table that is to be dropped."""
+
+
 class Rows(Protocol):
     """What an engine does its own way."""
 
@@ -80,7 +85,7 @@ class Rows(Protocol):
         ...
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
-        """Drop what was created."""
+        """Drop what was created. Raises `StillUsed`."""
         ...
 
     def lock(

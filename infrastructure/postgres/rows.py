@@ -10,18 +10,19 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.errors import (
     DeadlockDetected,
+    DependentObjectsStillExist,
     InvalidTableDefinition,
     LockNotAvailable,
     NotNullViolation,
     UndefinedTable,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from refold.infrastructure.address import ORDINARY, Connecting
 from refold.infrastructure.folding.generations import Generation
-from refold.infrastructure.folding.rows import PLACE, Hits, search_name
+from refold.infrastructure.folding.rows import PLACE, Hits, StillUsed, search_name
 from refold.infrastructure.folding.tables import Tables
 from refold.infrastructure.patience import Passing
 from refold.infrastructure.postgres import searching, tsquery
@@ -57,6 +58,14 @@ WIDEST_INLINE: Final = 8_160
 ROWS_AT_ONCE: Final = 5_000
 """Rows that are fetched at once when a whole table is read."""
 
+
+_HOLDERS: Final = """
+SELECT DISTINCT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE l.granted AND l.pid <> pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = ANY(%(names)s)
+ORDER BY l.pid
+"""
 
 def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> Tables:
     """Return the query tables in `schema` of the database at `address`."""
@@ -126,7 +135,13 @@ class PostgresRows:
 
     def drop(self, connection: sa.Connection, generation: Generation) -> None:
         for table in _tables(generation):
-            table.drop(connection, checkfirst=True)  # older versions had one table for both
+            try:
+                table.drop(connection, checkfirst=True)  # older versions had one table for both
+            except InternalError as error:
+                if not isinstance(error.orig, DependentObjectsStillExist):
+                    raise
+                [what, *_] = (error.orig.diag.message_detail or table.name).splitlines()
+                raise StillUsed(f"{table.name} is not dropped: {what}; drop that first") from error
 
     def create_indexes(self, connection: sa.Connection, generation: Generation) -> None:
         table = generation.table
@@ -165,40 +180,39 @@ class PostgresRows:
                 if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
                     raise
         if names:
-            raise Passing("readers hold the tables that are to be replaced; refold doctor says who")
+            held = {"schema": self._schema, "names": there}
+            pids = connection.exec_driver_sql(_HOLDERS, held).scalars()
+            who = ", ".join(map(str, pids)) or "gone by now"
+            raise Passing(
+                f"readers hold the tables that are to be replaced (processes of the server: {who})"
+            )
 
     def show(self, connection: sa.Connection, generation: Generation) -> None:
         """Replace the view, with its comments; the grants on it stay if its columns do."""
-        table = generation.table
-        name, view = generation.projection.NAME, self._quoted(generation.projection.NAME)
-        names = [column.name for column in table.columns]
-        inspector = sa.inspect(connection)
-        if inspector.has_table(name, self._schema) and names != [
-            column["name"] for column in inspector.get_columns(name, self._schema)
-        ]:
-            connection.exec_driver_sql(f"DROP VIEW {view} CASCADE")
-        connection.exec_driver_sql(
-            f"CREATE OR REPLACE VIEW {view} AS"
-            f" SELECT {', '.join(names)} FROM {self._quoted(table.name)}"
-        )
+        table, name = generation.table, generation.projection.NAME
+        names = ", ".join(column.name for column in table.columns)
+        self._replace(connection, name, f"SELECT {names} FROM {self._quoted(table.name)}")
         self._describe(connection, "VIEW", name, table.comment, _comments(table))
         self.let_read(connection, name)
 
     def view(self, connection: sa.Connection, view: View) -> None:
         """Replace the view, with its comments; the grants on it stay if its columns do."""
         names = {name: self._quoted(name) for name in view.tables}
-        query = view.query.format(**names, now_us=_NOW_US)
-        shown = f"{self._quoted(view.name)} AS {query}"
+        self._replace(connection, view.name, view.query.format(**names, now_us=_NOW_US))
+        self._describe(connection, "VIEW", view.name, view.comment, view.columns)
+        self.let_read(connection, view.name)
+
+    def _replace(self, connection: sa.Connection, name: str, query: str) -> None:
+        """Make a view, or replace it; what is built on it goes when a column of it does."""
+        shown = f"{self._quoted(name)} AS {query}"
         try:
             with connection.begin_nested():
                 connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {shown}")
         except ProgrammingError as error:
             if not isinstance(error.orig, InvalidTableDefinition):  # other columns than before
                 raise
-            connection.exec_driver_sql(f"DROP VIEW {self._quoted(view.name)} CASCADE")
+            connection.exec_driver_sql(f"DROP VIEW {self._quoted(name)} CASCADE")
             connection.exec_driver_sql(f"CREATE VIEW {shown}")
-        self._describe(connection, "VIEW", view.name, view.comment, view.columns)
-        self.let_read(connection, view.name)
 
     def _describe(
         self,

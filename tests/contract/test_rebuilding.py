@@ -361,6 +361,7 @@ def test_a_reader_that_holds_a_table_keeps_nobody_from_folding(
 
         assert seen == found(store, "now") == {"one", "two"}
         assert "readers hold the tables" in failed[0]
+        assert failed[0].endswith(f"(processes of the server: {analyst.info.backend_pid})")
 
 
 def refusal_of(store: Store, shadows: Any) -> str:
