@@ -171,10 +171,10 @@ def keep(store: Store, past: Store, projection: Projection, name: str) -> int:
     `NameTaken`.
     """
     _check_name(name)
-    table = store.tables.physical(projection, name)
+    table = store.tables.physical(projection, sa.quoted_name(name, quote=True))
     with past.tables.reading() as then, store.tables.writing() as now:
-        if sa.inspect(now).has_table(name, table.schema):
-            raise NameTaken(f"there is a table or view {name} already")
+        if store.tables.rows.is_taken(now, name):
+            raise NameTaken(f"there is a table, view, index or type {name} already")
         table.create(now)
         source = past.tables.current(then)[projection.NAME].table
         query = sa.select(*(source.c[column.name] for column in table.columns))

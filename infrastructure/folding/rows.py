@@ -105,6 +105,10 @@ class Rows(Protocol):
         """Make a view over query tables, or replace it."""
         ...
 
+    def is_taken(self, connection: sa.Connection, name: str) -> bool:
+        """Tell whether no table can have this name, since a table, index or other thing has it."""
+        ...
+
     def let_read(self, connection: sa.Connection, name: str) -> None:
         """Let those read a table or view who may read the query tables."""
         ...

@@ -67,6 +67,15 @@ WHERE l.granted AND l.pid <> pg_backend_pid()
 ORDER BY l.pid
 """
 
+_TAKEN: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_class WHERE relname = %(name)s AND relnamespace = place
+    UNION ALL  -- a table makes a type of its name; that of an array steps aside
+    SELECT FROM pg_type WHERE typname = %(name)s AND typnamespace = place AND typcategory <> 'A'
+) FROM to_regnamespace(quote_ident(%(schema)s)) AS place
+"""
+
+
 def tables_in(address: str, schema: str, connecting: Connecting = ORDINARY) -> Tables:
     """Return the query tables in `schema` of the database at `address`."""
 
@@ -229,6 +238,10 @@ class PostgresRows:
         literals = {what: (each or "").replace("'", "''") for what, each in said.items()}
         text = "; ".join(f"COMMENT ON {what} IS '{each}'" for what, each in literals.items())
         connection.connection.cursor().execute(text)  # several go only with a plain cursor
+
+    def is_taken(self, connection: sa.Connection, name: str) -> bool:
+        found = connection.exec_driver_sql(_TAKEN, {"schema": self._schema, "name": name})
+        return bool(found.scalar())
 
     def let_read(self, connection: sa.Connection, name: str) -> None:
         """Grant it to analysts, where they may use the schema."""

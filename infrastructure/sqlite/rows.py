@@ -187,6 +187,10 @@ class SqliteRows:
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view.name}")
         connection.exec_driver_sql(f"CREATE VIEW {view.name} AS {query}")
 
+    def is_taken(self, connection: sa.Connection, name: str) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = :name COLLATE NOCASE)"
+        return bool(connection.exec_driver_sql(query, {"name": name}).scalar())
+
     def let_read(self, connection: sa.Connection, name: str) -> None:
         """Do nothing: who may read the file may read all of it."""
 

@@ -38,7 +38,7 @@ from refold.infrastructure.store import Store
 from refold.infrastructure.table_files import write_csv, write_jsonl
 from refold.projections import catalog, file_tags, files, users
 from refold.projections.projection import Projection
-from refold.tests.contract.query_tables import at, query, receive, schema
+from refold.tests.contract.query_tables import at, prefix, query, receive, schema
 
 SHA = "ab" * 32
 OTHER = "cd" * 32
@@ -415,14 +415,17 @@ def shape(store: Store, table: str) -> tuple[Any, ...]:
 
 TAKEN = (
     *("files", "files_2", "files_1_search", "push_activity", "parked", "trackings", "mine"),
-    "sqlite_x",
+    *("sqlite_x", "an_index"),
 )
+KEYWORDS = ("nothing", "returning", "user", "order")
 ILL_FORMED = ("", "Mine", "1st", "a b", 'a"; DROP TABLE x', "a" * 64, "é")
 
 
 def test_a_name_that_is_none_or_taken_or_may_come_to_be_is_refused(tagged: Store) -> None:
     with as_of(tagged, at(4), file_tags) as then:
         keep(tagged, then, file_tags, "mine")
+        with tagged.tables.writing() as connection:
+            connection.exec_driver_sql(f"CREATE INDEX an_index ON {prefix(tagged)}mine (tag)")
         before = everything(tagged_now(tagged))
         for name in TAKEN:
             with pytest.raises(NameTaken, match=name):
@@ -432,6 +435,30 @@ def test_a_name_that_is_none_or_taken_or_may_come_to_be_is_refused(tagged: Store
                 keep(tagged, then, file_tags, name)
 
     assert everything(tagged) == before
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_a_name_may_be_a_keyword_of_sql(tagged: Store, name: str) -> None:
+    with as_of(tagged, at(4), file_tags) as then:
+        keep(tagged, then, file_tags, name)
+        with pytest.raises(NameTaken, match=name):
+            keep(tagged, then, file_tags, name)
+
+    assert query(tagged, f'SELECT tag FROM {{}}"{name}"') == [("t",)]
+
+
+@pytest.mark.parametrize("name", ["events_pkey", "mine_pkey", "mood"])
+def test_a_name_that_an_index_or_type_of_postgres_has_is_refused(
+    postgres_url: str, name: str
+) -> None:
+    with open_store(postgres_url, create=True) as store:
+        take(store, BEGINNING)
+        with store.tables.writing() as connection:
+            connection.exec_driver_sql("CREATE TYPE refold.mood AS ENUM ('glad')")
+        with as_of(store, at(4), file_tags) as then:
+            keep(store, then, file_tags, "mine")
+            with pytest.raises(NameTaken, match=name):
+                keep(store, then, file_tags, name)
 
 
 def test_a_table_that_cannot_be_kept_whole_is_not_kept(tagged: Store) -> None:
