@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -72,7 +72,8 @@ def import_eventsourcing(
     Events keep their order, ids and bytes, and get positions 1, 2, 3 …; trackings of applications
     that are imported with them are told in positions, too. Again, only what is new is imported.
     `named` is the application whose tables have no name. Snapshots of an aggregate of which an
-    event was refused are left out. Raises `BadInput` and `Unavailable`.
+    event was refused are left out. Raises `BadInput`, also where its events are there under ids of
+    another kind, and `Unavailable`.
     """
     with tables.opened(source, has_schema=has_schema, text_ids=text_ids) as found:
         prefixes = found.applications()
@@ -138,11 +139,36 @@ class _Import:
             work(log)
 
     def _bring_events(self, log: Log, progress: Progress) -> None:
+        report = self.application.report
         for rows in _batches(self._found.events(self._prefix)):
-            self.application.report.records += len(rows)
+            if not (report.imported or report.unchanged):
+                self._check_ids(log, rows)
+            report.records += len(rows)
             self._append(log, rows)
-            progress(self.application.name, self.application.report.records, None)
+            progress(self.application.name, report.records, None)
         chain.seal(log, PARTITION, log.heads()[PARTITION].position)
+
+    def _check_ids(self, log: Log, rows: list[Row]) -> None:
+        """Raise `BadInput` where the first of `rows` that is in the log has an id of another kind.
+
+        SQLite does not tell UUIDs from texts: all events would go in again, under other ids.
+        """
+        if not log.heads()[PARTITION].position:
+            return
+        for row in rows:
+            if self._is_in(log, row):
+                return
+            if self._is_in(log, row._replace(id=_of_other_kind(row.id))):
+                are, were, mend = _TEXTS if isinstance(row.id, str) else _UUIDS
+                raise BadInput(
+                    f"the ids of {self._prefix}_events {are}, and its events were imported into"
+                    f" {self.application.store} with {were} for ids: {mend}"
+                )
+
+    def _is_in(self, log: Log, row: Row) -> bool:
+        with suppress(Refused):
+            return log.outcome(self._command(row).id) is not None
+        return False
 
     def _append(self, log: Log, rows: list[Row]) -> None:
         report, commands = self.application.report, list[tuple[Row, Command]]()
@@ -218,6 +244,23 @@ class _Import:
                 raise outcome
         stands = log.tracked(upstream)
         self.application.trackings[upstream] = stands.position if stands else 0
+
+
+_TEXTS: Final = (
+    "are texts",
+    "UUIDs",
+    "import them without --text-ids, or into an empty store where not all look like UUIDs",
+)
+_UUIDS: Final = ("look like UUIDs", "texts", "say --text-ids")
+
+
+def _of_other_kind(id: UUID | str) -> UUID | str:
+    """Return an id as it would be if it had been taken for a text, or for a UUID."""
+    if isinstance(id, UUID):
+        return id.hex
+    with suppress(ValueError):
+        return UUID(id)
+    return id
 
 
 def _batches(rows: Iterable[T]) -> Iterator[list[T]]:

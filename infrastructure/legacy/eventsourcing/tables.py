@@ -9,6 +9,7 @@ PostgreSQL names tables after the application: `orders_events`, `orders_snapshot
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
@@ -162,17 +163,24 @@ class _InSqlite:
     def _rows(self, table: str, number: str, order: str) -> Iterator[Row]:
         if table not in self._tables:
             return
-        [texts] = self._file.execute(
-            f"SELECT count(*) FROM {table} WHERE length(originator_id) <> 32"
-            " OR originator_id GLOB '*[^0-9a-f]*'"
-        ).fetchone()
-        keeps_texts = self._text_ids or texts
         rows = self._file.execute(
             f"SELECT {number}, originator_id, originator_version, topic, state"
             f" FROM {table} ORDER BY {order}"
         )
         for found, id, *rest in rows:
-            yield Row(found, id if keeps_texts else UUID(id), *rest)
+            yield Row(found, id if self._keeps_texts else UUID(id), *rest)
+
+    @cached_property
+    def _keeps_texts(self) -> bool:
+        """Tell whether ids are texts, those of events and of snapshots alike."""
+        return self._text_ids or any(
+            self._file.execute(
+                f"SELECT 1 FROM {table} WHERE length(originator_id) <> 32"
+                " OR originator_id GLOB '*[^0-9a-f]*' LIMIT 1"
+            ).fetchone()
+            for table in ("stored_events", "stored_snapshots")
+            if table in self._tables
+        )
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

@@ -1,7 +1,7 @@
 """`refold import eventsourcing`: what applications kept in the library's own tables goes on."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,60 @@ def test_texts_that_look_like_uuids_are_texts_where_that_is_said(
     with open_at(applications.place(place, "")) as store:
         [record] = store.log.page(0, 0, 9)
     assert record.stream == f"aggregate-{id.hex if text_ids else id}"
+
+
+@pytest.mark.parametrize("odd", ["an event", "a snapshot"])
+def test_ids_are_of_one_kind_in_events_and_snapshots(tmp_path: Path, odd: str) -> None:
+    id, place = uuid4().hex, parse(f"sqlite:///{tmp_path / 'stores'}")
+    events, snapshots = [StoredEvent(id, 1, "t", b"")], [StoredEvent(id, 1, "t", b"")]
+    (events if odd == "an event" else snapshots).append(StoredEvent("dog-1", 1, "t", b""))
+    keep(tmp_path / "own.db", events, snapshots)
+
+    [imported] = import_eventsourcing(place, parse(f"sqlite:///{tmp_path / 'own.db'}"))
+
+    with open_at(applications.place(place, "")) as store:
+        [record, *_] = store.log.page(0, 0, 9)
+        [snapshot] = store.log.snapshots(record.stream, -1, 9, 9)
+    assert record.stream == snapshot.stream == f"aggregate-{id}"
+    assert imported.snapshots == len(snapshots)
+
+
+def test_ids_that_are_no_longer_what_they_were_taken_for_are_refused(tmp_path: Path) -> None:
+    place, source = parse(f"sqlite:///{tmp_path}/stores"), parse(f"sqlite:///{tmp_path}/own.db")
+    keep(tmp_path / "own.db", [StoredEvent(uuid4().hex, version, "t", b"") for version in (9, 1)])
+    import_eventsourcing(place, source)
+    keep(tmp_path / "own.db", [StoredEvent("dog-1", 1, "t", b"")])
+
+    with pytest.raises(BadInput, match=r"are texts, .* with UUIDs .* empty store"):
+        import_eventsourcing(place, source)
+
+    with open_at(applications.place(place, "")) as store:
+        assert store.log.heads()[0].position == 1
+
+
+def test_texts_that_are_no_longer_said_to_be_texts_are_refused(tmp_path: Path) -> None:
+    place, source = parse(f"sqlite:///{tmp_path}/stores"), parse(f"sqlite:///{tmp_path}/own.db")
+    keep(tmp_path / "own.db", [StoredEvent(uuid4().hex, 1, "t", b"")])
+    import_eventsourcing(place, source, text_ids=True)
+    keep(tmp_path / "own.db", [StoredEvent(uuid4().hex, 1, "t", b"")])
+
+    with pytest.raises(BadInput, match=r"look like UUIDs, .* with texts .* say --text-ids"):
+        import_eventsourcing(place, source)
+    [imported] = import_eventsourcing(place, source, text_ids=True)
+
+    assert (imported.report.imported, imported.report.unchanged) == (1, 1)
+
+
+def keep(path: Path, events: list[StoredEvent], snapshots: Sequence[StoredEvent] = ()) -> None:
+    """Insert into the library's own tables in a file, whose ids are texts."""
+    own = {
+        "PERSISTENCE_MODULE": "eventsourcing.sqlite",
+        "SQLITE_DBNAME": str(path),
+        "ORIGINATOR_ID_TYPE": "text",
+    }
+    with closing(InfrastructureFactory[Any].construct(Environment("", own))) as factory:
+        factory.application_recorder().insert_events(events)
+        factory.aggregate_recorder("snapshots").insert_events(snapshots)
 
 
 @pytest.mark.parametrize("made", ["nothing", "text", "empty", "other"])
