@@ -70,10 +70,10 @@ def import_eventsourcing(
     """Import the tables at `source`, each application into its store below `below`.
 
     Events keep their order, ids and bytes, and get positions 1, 2, 3 …; trackings of applications
-    that are imported with them are told in positions, too. Again, only what is new is imported.
-    `named` is the application whose tables have no name. Snapshots of an aggregate of which an
-    event was refused are left out. Raises `BadInput`, also where its events are there under ids of
-    another kind, and `Unavailable`.
+    that are imported with them are told in positions, too. Those of what has no events, such as a
+    projection, are only noted. Again, only what is new is imported. `named` is the application
+    whose tables have no name. Snapshots of an aggregate of which an event was refused are left out.
+    Raises `BadInput`, also where its events are there under ids of another kind, and `Unavailable`.
     """
     with tables.opened(source, has_schema=has_schema, text_ids=text_ids) as found:
         prefixes = found.applications()
@@ -92,6 +92,7 @@ def import_eventsourcing(
             each.bring_events(progress)
         for each in imports.values():
             each.bring_the_rest({name: one.position for name, one in imports.items()})
+        _tell_trackings_alone(found, imports)
         return [each.application for each in imports.values()]
 
 
@@ -105,6 +106,24 @@ def _check_names(names: Mapping[str, str]) -> None:
                 f"the tables {other}_events and {prefix}_events would both be those of the"
                 f" application {name!r}"
             )
+
+
+def _tell_trackings_alone(found: Tables, imports: Mapping[str, "_Import"]) -> None:
+    """Note up to where what has trackings alone, such as a projection, has processed events.
+
+    The note is with the application whose events they are; else, with the first.
+    """
+    for table, name, number in found.trackings_alone():
+        tracked = imports.get(name.lower())
+        position = (
+            f"which is position {tracked.position(number)} here"
+            if tracked
+            else "which is not in this database"
+        )
+        noting = tracked or next(iter(imports.values()))
+        noting.application.report.notes.append(
+            (table, f"is not imported: it stands at event {number} of {name}, {position}")
+        )
 
 
 class _Import:

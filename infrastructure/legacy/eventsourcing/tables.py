@@ -58,6 +58,10 @@ class Tables(Protocol):
         """Return up to which notification ids it has processed other applications' events."""
         ...
 
+    def trackings_alone(self) -> Iterator[tuple[str, str, int]]:
+        """Yield (table, application, notification id) of tables that no application has."""
+        ...
+
 
 @contextmanager
 def opened(place: Address, *, has_schema: bool, text_ids: bool) -> Iterator[Tables]:
@@ -113,8 +117,16 @@ class _InPostgres:
         return self._rows(f"{application}_snapshots", _SNAPSHOTS)
 
     def trackings(self, application: str) -> dict[str, int]:
-        name = "notification" if application == NAMELESS else application
-        table = f"{name}_tracking"
+        return self._trackings(_tracking(application))
+
+    def trackings_alone(self) -> Iterator[tuple[str, str, int]]:
+        known = set(map(_tracking, self.applications()))
+        for table, columns in sorted(self._columns.items()):
+            if table.endswith("_tracking") and columns >= _TRACKINGS and table not in known:
+                for application, number in sorted(self._trackings(table).items()):
+                    yield table, application, number
+
+    def _trackings(self, table: str) -> dict[str, int]:
         if table not in self._columns:
             return {}
         rows = self._connection.execute(
@@ -160,6 +172,9 @@ class _InSqlite:
         )
         return {name: number for name, number in rows if name != MIGRATION}
 
+    def trackings_alone(self) -> Iterator[tuple[str, str, int]]:
+        return iter(())
+
     def _rows(self, table: str, number: str, order: str) -> Iterator[Row]:
         if table not in self._tables:
             return
@@ -183,6 +198,10 @@ class _InSqlite:
         )
 
 
+def _tracking(application: str) -> str:
+    return f"{'notification' if application == NAMELESS else application}_tracking"
+
+
 def _read_only(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise BadInput(f"there is no file {path}")
@@ -197,3 +216,4 @@ _SNAPSHOTS: Final = SQL(
     "SELECT 0, originator_id, originator_version, topic, state FROM {} ORDER BY originator_version"
 )
 _EVENTS: Final = frozenset({"originator_id", "originator_version", "topic", "state"})
+_TRACKINGS: Final = frozenset({"application_name", "notification_id"})

@@ -102,6 +102,33 @@ def test_what_was_appended_meanwhile_is_imported_by_the_next_run(
     assert counters.trackings == {"DogSchool": 7}
 
 
+def test_trackings_of_what_has_no_events_are_noted_in_positions(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    for name, trackings in ("Orders", {}), ("View", {"Orders": 20, "Elsewhere": 7}):
+        environment = library(postgres_url)
+        environment.name = name
+        with closing(InfrastructureFactory[Any].construct(environment)) as factory:
+            if not trackings:
+                events = [StoredEvent(uuid4(), 1, "t", b"") for _ in range(3)]
+                factory.process_recorder().insert_events(events)
+            for upstream, number in trackings.items():
+                factory.tracking_recorder().insert_tracking(Tracking(upstream, number))
+    with psycopg.connect(postgres_url) as server:
+        server.execute("UPDATE orders_events SET notification_id = notification_id * 10")
+        server.execute("CREATE TABLE parcel_tracking (courier text, seen_at date)")
+
+    [orders] = import_eventsourcing(parse(f"sqlite:///{tmp_path / 'all'}"), parse(postgres_url))
+
+    assert orders.document()["notes"] == [
+        {"key": "view_tracking", "note": f"is not imported: it stands at {where}"}
+        for where in (
+            "event 7 of Elsewhere, which is not in this database",
+            "event 20 of Orders, which is position 2 here",
+        )
+    ]
+
+
 def test_ids_that_are_texts_stay_so_and_odd_ones_too(
     postgres_url: str, new_environment: New
 ) -> None:
