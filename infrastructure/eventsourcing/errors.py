@@ -1,6 +1,7 @@
 """What refold's errors are called by the eventsourcing library."""
 
 from types import TracebackType
+from typing import Final
 
 from eventsourcing.persistence import DataError, IntegrityError, OperationalError
 
@@ -12,13 +13,17 @@ class told:  # noqa: N801 - reads like contextlib.suppress, and is entered for e
     """Raise the library's errors instead of refold's.
 
     `IntegrityError` says that somebody was faster, `DataError` that a text cannot be kept, and
-    `OperationalError` that the store cannot be reached, or has moved.
+    `OperationalError` that the store cannot be reached, has moved, or is closed.
     """
 
-    __slots__ = ()
+    __slots__ = ("is_closed",)
+
+    def __init__(self) -> None:
+        self.is_closed = False
 
     def __enter__(self) -> None:
-        pass
+        if self.is_closed:
+            raise OperationalError(_CLOSED)
 
     def __exit__(
         self,
@@ -33,3 +38,8 @@ class told:  # noqa: N801 - reads like contextlib.suppress, and is entered for e
                 raise DataError(str(error)) from error
             case Refused() | Unavailable():
                 raise OperationalError(str(error)) from error
+            case Exception() if self.is_closed:  # beneath who was at work
+                raise OperationalError(_CLOSED) from error
+
+
+_CLOSED: Final = "this application's store is closed"

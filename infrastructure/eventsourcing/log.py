@@ -67,6 +67,7 @@ class ApplicationLog:
         self._log = log
         self._commits = GroupCommit(log)
         self._known: dict[str, _Known] = {}
+        self._told = told()
         self.wakeups = Wakeups()
 
     def append(self, events: Sequence[StoredEvent], tracking: Tracking | None) -> list[int]:
@@ -83,7 +84,7 @@ class ApplicationLog:
             if tracking
             else ()
         )
-        with told():
+        with self._told:
             for each in trackings:
                 check_text("application", each.application)
             while True:
@@ -103,7 +104,7 @@ class ApplicationLog:
 
     def events(self, id: UUID | str, after: int) -> list[StoredEvent]:
         """Return the events of an aggregate behind a version, in order."""
-        with told():
+        with self._told:
             records = self._read(originators.stream(id), max(after, 0))
         return [
             StoredEvent(id, version, record.type, record.data)
@@ -116,7 +117,7 @@ class ApplicationLog:
 
         Only where this process knows nothing of the aggregate, more than those are read.
         """
-        with told():
+        with self._told:
             stream = originators.stream(id)
             known = self._known.get(stream)
             after = max(known.end - number, 0) if known else 0
@@ -130,17 +131,17 @@ class ApplicationLog:
 
     def notifications(self, after: int, limit: int) -> list[Notification]:
         """Return up to `limit` events behind a position."""
-        with told():
+        with self._told:
             return [_notification(each) for each in self._log.page(PARTITION, after, limit)]
 
     def end(self) -> int:
         """Return the position of the last event, 0 when there is none."""
-        with told():
+        with self._told:
             return self._log.heads()[PARTITION].position
 
     def check_goes_on(self, position: int) -> Head:
         """Raise `OperationalError` where the store has moved and nothing is behind a position."""
-        with told():
+        with self._told:
             head = self._log.heads()[PARTITION]
             if head.state is State.SEALED and head.position <= position:
                 raise Moved(head.successor or "an unknown address")
@@ -154,14 +155,14 @@ class ApplicationLog:
 
     def tracked(self, application: str) -> int | None:
         """Return up to which position an application's events were processed."""
-        with told():
+        with self._told:
             check_text("application", application)
             found = self._log.tracked(application)
         return found.position if found else None
 
     def keep_snapshots(self, snapshots: Sequence[StoredEvent]) -> None:
         """Keep all of `snapshots`, or raise `IntegrityError` when there is one of them already."""
-        with told():
+        with self._told:
             kept = not snapshots or self._log.keep_snapshots(
                 [
                     Snapshot(
@@ -178,13 +179,15 @@ class ApplicationLog:
 
     def snapshots(self, id: UUID | str, after: int, until: int, limit: int) -> list[StoredEvent]:
         """Return up to `limit` snapshots of an aggregate, newest first."""
-        with told():
+        with self._told:
             found = self._log.snapshots(originators.stream(id), after, until, limit)
         return [StoredEvent(id, each.version, each.type, each.data) for each in found]
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Let go of files and connections; who uses them still, or waits, is told so."""
+        self._told.is_closed = True
         self._log.close()
+        self.wakeups.wake()
 
     def _write(self, run: Sequence[StoredEvent], starts: dict[str, int]) -> Write:
         """Return the write that a run is; `starts` are those of the command's streams so far."""

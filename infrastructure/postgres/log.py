@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import sql
 from psycopg.errors import DataError, UniqueViolation
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolClosed
 
-from refold.domain.errors import Refused
+from refold.domain.errors import Refused, Unavailable
 from refold.domain.ports import (
     Appended,
     Beside,
@@ -455,7 +455,10 @@ class PostgresLog:
 
         def once() -> T:
             with available(self._address):
-                connection = self._pool.getconn()
+                try:
+                    connection = self._pool.getconn()
+                except PoolClosed:
+                    raise Unavailable("this log is closed") from None
                 try:
                     return work(connection)
                 finally:  # not `with`, which would commit again what was committed

@@ -6,7 +6,7 @@ Where it is cheap, a test first shows the fault: with the library's own recorder
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from threading import Thread, Timer
@@ -30,6 +30,7 @@ from eventsourcing.persistence import (
 from eventsourcing.popo import POPOProcessRecorder
 from eventsourcing.utils import Environment
 
+from refold.domain.errors import Unavailable
 from refold.domain.ports import State
 from refold.infrastructure import applications, config
 from refold.infrastructure.eventsourcing.factory import Factory
@@ -349,6 +350,75 @@ def _again(work: Callable[[], object]) -> None:
             sleep(0.1)
         else:
             return
+
+
+# --- a store that is closed -------------------------------------------------------------
+
+
+def test_what_is_used_after_the_store_was_closed_says_so_at_once(
+    environment: dict[str, str],
+) -> None:
+    factory = Factory(Environment("Closed", environment))
+    recorder, snapshots = factory.process_recorder(), factory.aggregate_recorder("snapshots")
+    factory.close()
+    factory.close()
+
+    uses: list[Callable[[], object]] = [
+        lambda: recorder.insert_events([stored()]),
+        lambda: recorder.insert_events([], tracking=Tracking("up", 1)),
+        lambda: recorder.select_events(uuid4()),
+        lambda: recorder.select_events(uuid4(), desc=True, limit=1),
+        lambda: recorder.select_notifications(1, 9),
+        lambda: recorder.max_tracking_id("up"),
+        lambda: recorder.wait("up", 1),
+        lambda: next(recorder.subscribe(gt=0)),
+        lambda: snapshots.insert_events([stored()]),
+        lambda: snapshots.select_events(uuid4()),
+    ]
+    for use in uses:
+        with pytest.raises(OperationalError, match="this application's store is closed"):
+            use()
+
+
+def test_who_waits_while_the_store_is_closed_is_told_so(environment: dict[str, str]) -> None:
+    factory = Factory(Environment("Closed", environment))
+    recorder = factory.process_recorder()
+
+    with _following(recorder, 0) as subscription, ThreadPoolExecutor(2) as pool:
+        waiting: list[Future[object]] = [
+            pool.submit(next, subscription),
+            pool.submit(recorder.wait, "up", 1, timeout=10),
+        ]
+        sleep(0.2)
+        factory.close()
+        for each in waiting:
+            with pytest.raises(OperationalError, match="is closed"):
+                each.result()
+
+
+def test_a_closed_log_is_not_waited_for(postgres_url: str) -> None:
+    _make(postgres_url)
+    log = PostgresLog(postgres_url, "refold_stored")
+    log.close()
+
+    with pytest.raises(Unavailable, match="this log is closed"):
+        log.heads()
+
+
+def test_who_is_at_work_while_the_store_is_closed_is_told_so(
+    kept_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory = Factory(Environment("Closed", kept_environment))
+    recorder, log = factory.application_recorder(), factory._log._log
+    heads = log.heads
+
+    def close_before() -> object:
+        factory.close()
+        return heads()
+
+    monkeypatch.setattr(log, "heads", close_before)
+    with pytest.raises(OperationalError, match="is closed"):
+        recorder.max_notification_id()
 
 
 # --- waiting ----------------------------------------------------------------------------
