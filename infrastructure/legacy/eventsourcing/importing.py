@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import islice
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from refold.domain.errors import BadInput, Conflict, Filling, Moved, Refused
@@ -19,12 +18,11 @@ from refold.infrastructure.address import Address
 from refold.infrastructure.legacy.eventsourcing import tables
 from refold.infrastructure.legacy.eventsourcing.tables import Row, Tables
 from refold.infrastructure.legacy.importing import Refusal, Report
+from refold.infrastructure.limits import PAGE_BYTES
 from refold.infrastructure.progress import Progress, quietly
 
 BATCH: Final = 1_000
 """Events that go in with one commit."""
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -282,7 +280,14 @@ def _of_other_kind(id: UUID | str) -> UUID | str:
     return id
 
 
-def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
-    several = iter(rows)
-    while batch := list(islice(several, BATCH)):
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield rows in batches of up to `BATCH`, and of `PAGE_BYTES` unless one row has more."""
+    batch, size = list[Row](), 0
+    for row in rows:
+        size += len(row.state)
+        if len(batch) == BATCH or (batch and size > PAGE_BYTES):
+            yield batch
+            batch, size = [], len(row.state)
+        batch.append(row)
+    if batch:
         yield batch

@@ -20,13 +20,14 @@ from psycopg.sql import SQL, Identifier
 from refold.domain.errors import BadInput
 from refold.infrastructure.address import Address, Memory, Postgres, Sqlite
 from refold.infrastructure.applications import NAMELESS
+from refold.infrastructure.limits import PAGE_BYTES
 from refold.infrastructure.postgres.connection import available, connect
 
 MIGRATION: Final = "__migration__"
 """The library's own mark among the trackings."""
 
-ROWS: Final = 1_000
-"""Rows that are fetched at once."""
+ROWS: Final = 100
+"""Rows that are fetched at once, unless those before would have more than `PAGE_BYTES`."""
 
 
 class Row(NamedTuple):
@@ -140,9 +141,12 @@ class _InPostgres:
         if table not in self._columns:
             return
         with self._connection.cursor(name="refold_import", binary=True) as cursor:
-            cursor.itersize = ROWS
             cursor.execute(statement.format(Identifier(self._schema, table)))
-            yield from map(Row._make, cursor)
+            number = 1
+            while rows := list(map(Row._make, cursor.fetchmany(number))):
+                yield from rows
+                largest = max(len(row.state) for row in rows)
+                number = min(max(PAGE_BYTES // (largest + 1), 1), ROWS)
 
 
 class _InSqlite:

@@ -14,11 +14,13 @@ from eventsourcing.system import SingleThreadedRunner
 from eventsourcing.utils import Environment
 
 from refold.domain.errors import BadInput
+from refold.domain.ports import Command, Outcome, Snapshot
 from refold.infrastructure import applications
 from refold.infrastructure.address import parse
 from refold.infrastructure.legacy.eventsourcing.importing import import_eventsourcing
 from refold.infrastructure.moving import verifying
 from refold.infrastructure.open import open_at
+from refold.infrastructure.sqlite.log import SqliteLog
 from refold.tests.infrastructure.eventsourcing.examples import SYSTEM, Counters, DogSchool
 from refold.tests.infrastructure.eventsourcing.test_faults import library
 
@@ -257,6 +259,33 @@ def test_an_import_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     with open_at(applications.place(place, "")) as store:
         assert [each.position for each in store.log.seals(0)] == [1_000, 2_000]
         assert verifying.verify(store).ok
+
+
+def test_large_events_and_snapshots_go_in_by_16_mib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = uuid4().hex
+    large = [StoredEvent(id, version, "t", bytes(6 << 20)) for version in (1, 2, 3)]
+    large += [StoredEvent(id, 4, "t", bytes(17 << 20)), StoredEvent(id, 5, "t", b"")]
+    keep(tmp_path / "own.db", large, large)
+    appended, kept = list[int](), list[int]()
+    append, keep_snapshots = SqliteLog.append, SqliteLog.keep_snapshots
+
+    def counted(log: SqliteLog, commands: Sequence[Command]) -> list[Outcome]:
+        appended.append(len(commands))
+        return append(log, commands)
+
+    def counted_snapshots(log: SqliteLog, snapshots: Sequence[Snapshot]) -> bool:
+        kept.append(len(snapshots))
+        return keep_snapshots(log, snapshots)
+
+    monkeypatch.setattr(SqliteLog, "append", counted)
+    monkeypatch.setattr(SqliteLog, "keep_snapshots", counted_snapshots)
+    place, source = parse(f"sqlite:///{tmp_path}/all"), parse(f"sqlite:///{tmp_path}/own.db")
+    [imported] = import_eventsourcing(place, source)
+
+    assert (imported.report.imported, imported.snapshots) == (5, 5)
+    assert appended == kept == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("text_ids", [False, True])
