@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -40,6 +40,20 @@ TOUCH_SECONDS: Final = 60.0
 FOR_ANY_STORE: Final = frozenset({"drift_seconds", "pool", "media"})
 """Keys of a file that do not name its store."""
 
+LONGEST_TOUCH: Final = 1_000_000_000
+"""Seconds."""
+
+
+def _number(value: object) -> object:
+    """Refuse a boolean, which Python counts as a number."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not a boolean")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+
 
 class Environment(BaseSettings):
     """What the environment says of everything but `[storage]`.
@@ -57,7 +71,9 @@ class Environment(BaseSettings):
     store: SecretStr | None = None
     blobs: Path | None = None
     vault_key: SecretStr | None = None
-    session_touch_seconds: float = Field(default=TOUCH_SECONDS, ge=0)
+    session_touch_seconds: float = Field(
+        default=TOUCH_SECONDS, ge=0, le=LONGEST_TOUCH, allow_inf_nan=False
+    )
     payload_bytes: int = Field(default=PAYLOAD_BYTES, ge=1)
 
 
@@ -66,10 +82,10 @@ class Pool(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    min_size: int = Field(default=ORDINARY.min_size, ge=1)
-    max_size: int = Field(default=ORDINARY.max_size, ge=1)
-    connect_seconds: int = Field(default=ORDINARY.connect_seconds, ge=1)
-    silent_seconds: float = Field(default=ORDINARY.silent_seconds, gt=0, allow_inf_nan=False)
+    min_size: Whole = Field(default=ORDINARY.min_size, ge=1)
+    max_size: Whole = Field(default=ORDINARY.max_size, ge=1)
+    connect_seconds: Whole = Field(default=ORDINARY.connect_seconds, ge=1)
+    silent_seconds: Number = Field(default=ORDINARY.silent_seconds, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -88,14 +104,14 @@ class Media(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     provider: Literal["disk", "s3"] = "disk"
-    upload_bytes: int = Field(default=UPLOAD_BYTES, ge=1)
+    upload_bytes: Whole = Field(default=UPLOAD_BYTES, ge=1)
     folder: Path | None = None
     bucket: str | None = Field(default=None, min_length=1)
     region: str | None = None
-    endpoint: str | None = None
+    endpoint: str | None = Field(default=None, repr=False)  # may hold a password by mistake
     path_style: bool = False
     prefix: str = ""
-    presign_seconds: int = Field(default=LONGEST, ge=1, le=LONGEST)
+    presign_seconds: Whole = Field(default=LONGEST, ge=1, le=LONGEST)
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     session_token: SecretStr | None = None
@@ -138,7 +154,7 @@ class Storage(BaseSettings):
     database_path: str | None = None
     database_url: SecretStr | None = None
     host: str | None = None
-    port: int | None = Field(default=None, ge=1, le=65_535)
+    port: Whole | None = Field(default=None, ge=1, le=65_535)
     user: str | None = None
     password: SecretStr | None = None
     password_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = Field(
@@ -153,8 +169,8 @@ class Storage(BaseSettings):
     sslcert: str | None = None
     sslkey: str | None = None
     insecure_tls: bool = False
-    drift_seconds: float | None = Field(default=None, ge=1, allow_inf_nan=False)
-    partitions: int | None = Field(default=None, ge=1, le=MOST_PARTITIONS)
+    drift_seconds: Number | None = Field(default=None, ge=1, allow_inf_nan=False)
+    partitions: Whole | None = Field(default=None, ge=1, le=MOST_PARTITIONS)
     pool: Pool = Pool()
     media: Media = Media()
 
@@ -356,7 +372,7 @@ def of_environment(keys: Mapping[str, Any] | None = None, path: Path | None = No
 
 
 def _keys(path: Path) -> dict[str, Any]:
-    """Return the table `[storage]` of a file; the keys of it are known."""
+    """Return the table `[storage]` of a file but empty texts; the keys of it are known."""
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -369,7 +385,15 @@ def _keys(path: Path) -> dict[str, Any]:
     unknown = [*(document.keys() - {"storage"}), *(f"storage.{key}" for key in keys.keys() - known)]
     if unknown:
         raise BadInput(f"{path}: unknown key {min(unknown)}")
-    return keys
+    for name, table in (("pool", Pool), ("media", Media)):
+        if isinstance(keys.get(name), dict):
+            keys[name] = _given(keys[name], table.model_fields)
+    return _given(keys, known)
+
+
+def _given(keys: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
+    """Leave out known keys with an empty text: it says nothing, as an empty variable does."""
+    return {key: value for key, value in keys.items() if value != "" or key not in known}
 
 
 def _place(error: ValueError) -> str:

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -236,6 +237,18 @@ def test_how_large_an_upload_may_be_holds_wherever_it_goes(
     assert (in_environment.folder, in_environment.upload_bytes) == (Path("large"), 9)
 
 
+def test_an_empty_text_of_a_file_says_nothing(here: Path) -> None:
+    s3 = {"provider": "s3", "bucket": "media", "folder": "", "region": "", "endpoint": ""}
+    keys = {"access_key": "", "secret_key": "", "session_token": ""}
+    write(here / "one.toml", backend="memory", user="", media={"folder": ""}, pool={"min_size": ""})
+    write(here / "other.toml", backend="memory", media=s3 | keys)
+
+    on_disk, in_bucket = (config.read(config=here / f"{name}.toml") for name in ("one", "other"))
+
+    assert on_disk == replace(in_bucket, storage=_storage(), media=Media())
+    assert in_bucket.media == Media(provider="s3", bucket="media")
+
+
 def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STORE", "BLOBS", "VAULT_KEY", "HOST", "PASSWORD_COMMAND", "POOL_MAX_SIZE"):
         monkeypatch.setenv(f"REFOLD_{name}", "")
@@ -366,10 +379,15 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"password": CANARY, "password_command": "x"}, "storage: password and password_command are b"),
     ({"sslmode": CANARY}, "storage.sslmode: Input should be 'disable', 'allow', 'prefer'"),
     ({"insecure_tls": CANARY}, "storage.insecure_tls: Input should be a valid boolean"),
+    ({"partitions": True}, "storage.partitions: Input should be a number"),
+    ({"drift_seconds": True}, "storage.drift_seconds: Input should be a number"),
+    ({"media": {"upload_bytes": True}}, "storage.media.upload_bytes: Input should be a number"),
+    ({"pool": {"silent_seconds": True}}, "storage.pool.silent_seconds: Input should be a number"),
     ({"pool": CANARY}, "storage.pool: Input should be a valid dictionary"),
     ({"pool": {"min_size": 9}}, "storage.pool: min_size 9 is above max_size 8"),
     ({"pool": {"connect_seconds": 0}}, "storage.pool.connect_seconds: Input should be greater"),
     ({"pool": {"silent_seconds": CANARY}}, "storage.pool.silent_seconds: Input should be a valid"),
+    ({"media": {"buckets": ""}}, "unknown key storage.media.buckets"),
     ({"media": {"bucket": CANARY}}, "storage.media: provider disk has no bucket"),
     ({"media": {"upload_bytes": 0}}, "storage.media.upload_bytes: Input should be greater than"),
     ({"media": {"upload_bytes": "1 MiB"}}, "storage.media.upload_bytes: Input should be a valid"),
@@ -405,6 +423,16 @@ def test_a_wrong_variable_is_named_and_not_repeated(
 
     assert name.lower() in str(refused.value).lower()
     assert CANARY not in everything(refused.value)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e305", "-1"])
+def test_the_step_of_sessions_is_a_number_of_seconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("REFOLD_SESSION_TOUCH_SECONDS", seconds)
+
+    with pytest.raises(BadInput, match=r"^REFOLD_SESSION_TOUCH_SECONDS: Input should be "):
+        config.read("memory:")
 
 
 @pytest.mark.parametrize("text", [f"password = '{CANARY}", f'[storage]\npassword = "\\{CANARY}"'])
@@ -484,6 +512,9 @@ def test_settings_show_no_secret() -> None:
     shown = (
         f"{settings!r} {settings} {place!r} {place.public} {storage} {storage.model_dump_json()}"
     )
+
+    endpoint = Media(provider="s3", bucket="media", endpoint=f"https://ada:{CANARY}@localhost")
+    shown += f"{endpoint} {replace(settings, media=endpoint)}"
 
     assert "ada" in shown
     assert CANARY not in shown.replace(json.dumps(["echo", CANARY], separators=(",", ":")), "")
