@@ -13,6 +13,7 @@ from uuid import UUID
 from refold.domain.errors import BadInput, Conflict, Filling, Moved, Refused
 from refold.domain.ports import Appended, Command, Log, Snapshot, Tracking, Write
 from refold.domain.positions import PARTITION
+from refold.domain.texts import check_text
 from refold.infrastructure import applications, chain, originators
 from refold.infrastructure.address import Address
 from refold.infrastructure.legacy.eventsourcing import tables
@@ -211,6 +212,7 @@ class _Import:
                     self._refuse(row, str(outcome))
 
     def _command(self, row: Row) -> Command:
+        row.check()
         stream = originators.stream(row.id)
         if row.version == 0:
             self._from_zero.add(stream)
@@ -232,17 +234,26 @@ class _Import:
 
     def _bring_the_rest(self, log: Log, positions: Mapping[str, Callable[[int], int]]) -> None:
         for rows in _batches(self._found.snapshots(self._prefix)):
-            kept = [
-                Snapshot(originators.stream(row.id), row.version, row.topic, row.state)
-                for row in rows
-                if row.id not in self._refused  # it may tell what its events do not
-            ]
+            kept = list(self._snapshots(rows))
             if log.keep_snapshots(kept):
                 self.application.snapshots += len(kept)
             else:
                 self.application.snapshots += sum(log.keep_snapshots([each]) for each in kept)
         for upstream, number in self._found.trackings(self._prefix).items():
             self._track(log, upstream, number, positions.get(upstream.lower()))
+
+    def _snapshots(self, rows: list[Row]) -> Iterator[Snapshot]:
+        """Yield those that can be kept, none of an aggregate of which an event was refused."""
+        for row in rows:
+            if row.id in self._refused:  # it may tell what its events do not
+                continue
+            try:
+                row.check()
+                check_text("topic", row.topic)
+                yield Snapshot(originators.stream(row.id), row.version, row.topic, row.state)
+            except Refused as refusal:
+                note = f"its snapshot of version {row.version} is left out: {refusal}"
+                self.application.report.notes.append((str(row.id), note))
 
     def _track(
         self, log: Log, upstream: str, number: int, positions: Callable[[int], int] | None
@@ -284,10 +295,10 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Yield rows in batches of up to `BATCH`, and of `PAGE_BYTES` unless one row has more."""
     batch, size = list[Row](), 0
     for row in rows:
-        size += len(row.state)
+        size += row.size
         if len(batch) == BATCH or (batch and size > PAGE_BYTES):
             yield batch
-            batch, size = [], len(row.state)
+            batch, size = [], row.size
         batch.append(row)
     if batch:
         yield batch

@@ -39,6 +39,21 @@ class Row(NamedTuple):
     topic: str
     state: bytes
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of its state, 0 where that is none: `check` tells."""
+        return len(self.state) if isinstance(self.state, bytes) else 0
+
+    def check(self) -> None:
+        """Raise `BadInput` for what a table without a schema can hold, and an event cannot."""
+        for name, value, kind in (
+            ("version", self.version, int),
+            ("topic", self.topic, str),
+            ("state", self.state, bytes),
+        ):
+            if not isinstance(value, kind):
+                raise BadInput(f"its {name} is {type(value).__name__}, not {kind.__name__}")
+
 
 class Tables(Protocol):
     """The tables of a database, as they stood at one instant."""
@@ -145,7 +160,7 @@ class _InPostgres:
             number = 1
             while rows := list(map(Row._make, cursor.fetchmany(number))):
                 yield from rows
-                largest = max(len(row.state) for row in rows)
+                largest = max(row.size for row in rows)
                 number = min(max(PAGE_BYTES // (largest + 1), 1), ROWS)
 
 

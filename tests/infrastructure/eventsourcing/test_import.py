@@ -261,6 +261,26 @@ def test_an_import_that_was_broken_off_goes_on(tmp_path: Path) -> None:
         assert verifying.verify(store).ok
 
 
+def test_a_row_that_holds_no_event_or_snapshot_is_refused_alone(tmp_path: Path) -> None:
+    path, snapshot = tmp_path / "own.db", StoredEvent("a", 1, "t\0", b"")
+    keep(path, [StoredEvent(id, 1, "t", b"") for id in "abcd"], [snapshot])
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE stored_events SET state = NULL WHERE originator_id = 'b'")
+        file.execute("UPDATE stored_events SET state = 'text' WHERE originator_id = 'c'")
+
+    [imported] = import_eventsourcing(
+        parse(f"sqlite:///{tmp_path}/all"), parse(f"sqlite:///{path}")
+    )
+
+    assert [(each.key, each.reason) for each in imported.report.refused] == [
+        ("b version 1", "its state is NoneType, not bytes"),
+        ("c version 1", "its state is str, not bytes"),
+    ]
+    assert (imported.report.imported, imported.snapshots) == (2, 0)
+    [(key, note)] = imported.report.notes
+    assert (key, "its snapshot of version 1 is left out" in note) == ("a", True)
+
+
 def test_large_events_and_snapshots_go_in_by_16_mib(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
