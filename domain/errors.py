@@ -305,8 +305,8 @@ class DamagedTables(Unavailable):
 
     def __init__(self, path: str, why: str, mend: str) -> None:
         super().__init__(
-            f"the query tables in {path} are damaged: {why}; delete them, and they are folded"
-            f" again: {mend}"
+            f"the query tables in {path} are damaged: {why}; delete them while nobody uses the"
+            f" store, and they are folded again: {mend}"
         )
         self.path = path
         self.mend = mend

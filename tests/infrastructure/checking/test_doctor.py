@@ -337,7 +337,9 @@ def test_who_needs_damaged_tables_is_told_to_delete_them(in_sqlite: Url, tmp_pat
         open_store(in_sqlite)
 
     for raised, name in (read, "SQLITE_CORRUPT"), (opened, "SQLITE_NOTADB"):
-        sentence = f"the query tables in {tables} are damaged: {name}; delete them"
+        sentence = (
+            f"the query tables in {tables} are damaged: {name}; delete them while nobody uses"
+        )
         assert str(raised.value).startswith(sentence)
         assert f"rm {tables}" in str(raised.value)
 
