@@ -62,7 +62,7 @@ def status(store: Store) -> Status:
         current = store.tables.current(connection)
         standing = store.advance.standing(connection, current.values())
         positions = {name: each.positions for name, each in zip(current, standing, strict=True)}
-        waiting = parked.waiting(connection, current.values())
+        waiting = parked.waiting(connection, current.values(), len(heads))
     head = ends(heads)
     projections = [
         _status(

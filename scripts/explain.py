@@ -52,22 +52,25 @@ def explain(
 def _show(found: Explanation) -> None:
     for step in found.steps:
         who = f" by {output.shown([step.actor])}" if step.actor else ""
-        print(lines.parts(f"event {step.position}, {step.at}:", f"{step.type}{who}"))
+        print(lines.parts(f"event {found.named(step.position)}, {step.at}:", f"{step.type}{who}"))
         print(lines.listed(step.what, _cells(step), indent="  "))
     if found.stopped:
         stop = found.stopped
-        print(lines.prose(f"STOPPED before event {stop.position}, {stop.type}: {stop.reason}"))
+        where = found.named(stop.position)
+        print(lines.prose(f"STOPPED before event {where}, {stop.type}: {stop.reason}"))
+    here = found.named(found.position)
     if found.parked:
-        why = f"parked at event {found.parked.position}: {found.parked.error}; see refold retry"
+        where = found.named(found.parked.position)
+        why = f"parked at event {where}: {found.parked.error}; see refold retry"
         print(lines.prose(why))
     elif found.drifted:
-        print(f"DIFFERENT at position {found.position}")
+        print(f"DIFFERENT at position {here}")
         for line in differences(found.drifted):
             print(line)
     elif found.compared:
-        print(f"the live row is what its events make, at position {found.position}")
+        print(f"the live row is what its events make, at position {here}")
     else:
-        print(f"the live row, at position {found.position}, cannot be compared")
+        print(f"the live row, at position {here}, cannot be compared")
 
 
 def differences(drifted: Drifted) -> Iterator[str]:

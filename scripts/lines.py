@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Final
 
+from refold.domain.positions import Positions
 from refold.infrastructure.folding.parked import Waiting
 from refold.scripts import output
 
@@ -35,12 +36,16 @@ def parts(*parts: str, indent: str = "") -> str:
     return indent + f"\n{indent}{_DEEPER}".join(parts)
 
 
-def waiting(table: str, found: Waiting) -> str:
-    """Return which rows of a table are parked, why and since when, and what folds them again."""
+def waiting(table: str, found: Waiting, positions: Positions) -> str:
+    """Return which rows of a table are parked, why and since when, and what folds them again.
+
+    The table stands at `positions`.
+    """
     said = [prose(f"{table}: {rows(found.total)} parked; once mended: refold retry {table}")]
     for row in found.first:
         said.append(f"{_DEEPER}{output.shown(row.key)}")
-        said.append(prose(f"at event {row.position}, since {row.since}: {row.error}", 2 * _DEEPER))
+        where = positions.named(row.partition, row.position)
+        said.append(prose(f"at event {where}, since {row.since}: {row.error}", 2 * _DEEPER))
     if found.total > len(found.first):
         said.append(f"{_DEEPER}and {found.total - len(found.first)} more")
     return "\n".join(said)

@@ -38,7 +38,12 @@ def rehearse(
                 "tables": [rebuild.document(each) for each in found.compared],
                 "unfoldable": list(found.unfoldable),
                 "unreadable": [
-                    {"position": record.position, "type": record.type, "reason": str(error)}
+                    {
+                        "partition": record.partition,
+                        "position": record.position,
+                        "type": record.type,
+                        "reason": str(error),
+                    }
                     for record, error in found.unreadable
                 ],
             }
@@ -52,7 +57,8 @@ def rehearse(
 def _show(found: Rehearsal) -> None:
     rebuild.show(found.compared)
     for record, error in found.unreadable:
-        print(lines.prose(f"event {record.position}, {record.type}: {error}"))
+        where = found.head.named(record.partition, record.position)
+        print(lines.prose(f"event {where}, {record.type}: {error}"))
     for name in found.unfoldable:
         print(f"{name} cannot be folded past those events")
     verdict = "nothing would change" if found.changes_nothing else "the tables would change"

@@ -54,7 +54,8 @@ def _show(found: Status) -> None:
         if each.why:
             print(lines.prose(f"{each.name} is stopped: {each.why}"))
         if each.parked:
-            print(lines.waiting(each.name, Waiting(each.parked, tuple(each.parked_rows))))
+            rows = Waiting(each.parked, tuple(each.parked_rows))
+            print(lines.waiting(each.name, rows, each.positions))
 
 
 def _state(table: ProjectionStatus) -> str:

@@ -74,18 +74,29 @@ class Stop:
 class Explanation:
     """The events that touched a row, and what is wrong with the live one at `position`.
 
-    It ends before the event that it is `stopped` at. A row is not `compared` when it is parked,
-    when that event is in it, or when its subject was forgotten behind that.
+    All of these are in one `partition`; the table stands at `positions`. It ends before the event
+    that it is `stopped` at. A row is not `compared` when it is parked, when that event is in it, or
+    when its subject was forgotten behind that.
     """
 
     table: str
     key: Key
-    position: int
+    partition: int
+    positions: Positions
     steps: Sequence[Step]
     stopped: Stop | None
     parked: Parked | None
     compared: bool
     drifted: Drifted | None
+
+    @property
+    def position(self) -> int:
+        """Return up to where the row is folded."""
+        return self.positions[self.partition]
+
+    def named(self, position: int) -> str:
+        """Return how a position of the row's partition is told."""
+        return self.positions.named(self.partition, position)
 
     @property
     def is_well(self) -> bool:
@@ -97,6 +108,7 @@ class Explanation:
         return {
             "table": self.table,
             "key": list(self.key),
+            "partition": self.partition,
             "position": self.position,
             "events": [each.document() for each in self.steps],
             "stopped": asdict(self.stopped) if self.stopped else None,
@@ -169,7 +181,8 @@ def _explained(store: Store, projection: Projection, key: Key, family: str) -> E
         parked = None  # not yet: the table is not folded that far
     compared = parked is None and (stopped is None or stopped.position > position)
     drifted = live.compare(projection, key, row, made) if compared else None
-    return Explanation(name, key, position, steps, stopped, parked, compared, drifted)
+    home = store.partition(family)
+    return Explanation(name, key, home, there.positions, steps, stopped, parked, compared, drifted)
 
 
 def _readable(

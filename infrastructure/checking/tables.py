@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from refold.domain.errors import (
@@ -18,7 +19,7 @@ from refold.infrastructure.folding import pages
 from refold.infrastructure.folding.generations import Generation, Standing
 from refold.infrastructure.store import Store
 from refold.projections import catalog
-from refold.projections.projection import Parked, Projection
+from refold.projections.projection import Key, Parked, Projection
 
 Behind = Mapping[Positions, Sequence[Projection]]
 """Tables by the positions that they stand at."""
@@ -35,7 +36,7 @@ def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Find
         }
         standing = store.advance.standing(connection, current.values())
         parked = {
-            name: list(store.tables.parked(connection, generation).values())
+            name: store.tables.parked(connection, generation)
             for name, generation in current.items()
         }
     yield from _lost(lost, mends)
@@ -45,7 +46,7 @@ def table_findings(store: Store, head: Positions, mends: Mends) -> Iterator[Find
         what = f"{_tables(missing)} will be built when somebody asks first"
         yield Finding("tables", "warning", what, mends.rebuild(missing))
     tables = list(zip(current.values(), standing, strict=True))
-    yield from _parked(current, parked, mends)
+    yield from _parked(store, current, parked, mends)
     yield from _stale(tables, mends)
     own = [each for each in tables if each[0].is_of_this_version]
     yield from _elsewhere(store, own, head, mends)
@@ -63,13 +64,18 @@ def _lost(lost: Sequence[Generation], mends: Mends) -> Iterator[Finding]:
 
 
 def _parked(
-    current: Mapping[str, Generation], parked: Mapping[str, Sequence[Parked]], mends: Mends
+    store: Store,
+    current: Mapping[str, Generation],
+    parked: Mapping[str, Mapping[Key, Parked]],
+    mends: Mends,
 ) -> Iterator[Finding]:
     for name, rows in parked.items():
         if rows:
-            first = min(rows)
+            key, first = min(rows.items(), key=itemgetter(1))
+            home = store.partition(current[name].projection.family(key))
+            where = Positions((0,) * store.log.partitions).named(home, first.position)
             what = f"{len(rows)} rows of table {name} are parked, the first one at event"
-            what += f" {first.position}: {first.error}"
+            what += f" {where}: {first.error}"
             again = current[name].is_of_this_version
             mend = f"refold retry {name}{mends.at}" if again else mends.rebuild([name])
             yield Finding("parked", "problem", what, mend)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from refold.domain import times
+from refold.domain import streams, times
 from refold.infrastructure.folding.generations import Generation, rows_of
 from refold.projections.projection import Key
 
@@ -20,6 +20,7 @@ class ParkedRow:
     """A row that waits: its fold broke off at the event at `position`; `since` is RFC 3339."""
 
     key: Key
+    partition: int
     position: int
     error: str
     since: str
@@ -55,8 +56,13 @@ def among(
     return frozenset(map(_key, connection.execute(query).scalars()))
 
 
-def waiting(connection: sa.Connection, generations: Iterable[Generation]) -> Mapping[str, Waiting]:
-    """Return which rows of those generations are parked, by table; tables without any are not."""
+def waiting(
+    connection: sa.Connection, generations: Iterable[Generation], partitions: int
+) -> Mapping[str, Waiting]:
+    """Return which rows of those generations are parked, by table; tables without any are not.
+
+    The log has so many `partitions`.
+    """
     live = {each.projection.NAME: each for each in generations}
     if not live:
         return {}
@@ -69,7 +75,9 @@ def waiting(connection: sa.Connection, generations: Iterable[Generation]) -> Map
     query = sa.select(numbered).where(numbered.c.number <= FIRST)
     for row in connection.execute(query.order_by(numbered.c.projection, numbered.c.number)):
         if row.projection in live and live[row.projection].number == row.generation:
-            told = ParkedRow(_key(row.key), row.position, row.error, times.text(row.since))
+            key = _key(row.key)
+            home = streams.partition(live[row.projection].projection.family(key), partitions)
+            told = ParkedRow(key, home, row.position, row.error, times.text(row.since))
             before = found.get(row.projection, NONE)
             found[row.projection] = Waiting(row.total, (*before.first, told))
     return found

@@ -17,12 +17,14 @@ from refold.projections.projection import Projection
 class Rehearsal:
     """What would change: tables compared, and events that cannot be read with the reason of each.
 
-    `unfoldable` are the tables that such events stop; they are not compared.
+    `unfoldable` are the tables that such events stop; they are not compared. The log ended at
+    `head`.
     """
 
     compared: Sequence[Comparison]
     unreadable: Sequence[tuple[Recorded, Failure]]
     unfoldable: Sequence[str]
+    head: Positions
 
     @property
     def changes_nothing(self) -> bool:
@@ -47,7 +49,8 @@ def rehearse(
         live = advance.tables.current(connection)
         standing = advance.standing(connection, live.values())
         stand = {name: one.positions for name, one in zip(live, standing, strict=True)}
-    stops = list(advance.unreadable(projections, advance.head(), progress))
+    head = advance.head()
+    stops = list(advance.unreadable(projections, head, progress))
     unfoldable = {name for _, stopped in stops for name in stopped}
     foldable = [each for each in projections if each.NAME not in unfoldable]
     rebuilder = Rebuilder(advance, REHEARSING)
@@ -62,4 +65,5 @@ def rehearse(
         compared,
         [(record, next(iter(stopped.values()))) for record, stopped in stops],
         [each.NAME for each in projections if each.NAME in unfoldable],
+        head,
     )

@@ -426,6 +426,7 @@ def test_rows_that_are_parked_are_counted_and_retried(
     assert of_files["parked_rows"] == [
         {
             "key": [sha256],
+            "partition": 0,
             "position": 3,
             "error": "KeyError at files.py:1",
             "since": "1970-01-01T00:00:00Z",

@@ -73,7 +73,8 @@ def test_explain_tells_what_each_event_changed(refold: Refold, store: str) -> No
         "row": "changes",
         "cells": {"tag_count": {"before": 1, "after": 2}},
     }
-    assert (document["position"], document["drifted"], document["parked"]) == (5, None, None)
+    assert (document["partition"], document["position"]) == (0, 5)
+    assert (document["drifted"], document["parked"]) == (None, None)
     assert (document["compared"], document["stopped"]) == (True, None)
 
 

@@ -4,7 +4,11 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from refold.domain import streams
+from refold.domain.ports import Command, NewEvent, Write
+from refold.infrastructure.open import open_store
 from refold.tests.scripts.conftest import Refold
 
 SMALL = Path(__file__).parents[2] / "scripts" / "demo-data" / "metadata.small.json"
@@ -54,6 +58,46 @@ def test_a_store_of_four_partitions_does_all_that_one_of_one_does(
     )
     refused = refold("copy", "sqlite:///store.db", "archive:backup.zst")
     assert "an archive is of a log with one partition, and " in refused.sentence
+
+
+def test_positions_are_told_with_their_partition(refold: Refold) -> None:
+    address = "sqlite:///store.db"
+    open_store(address, create=True, partitions=4).close()
+    assert refold("import", "pinshare", SMALL, "--store", address).code == 0
+    home = streams.partition(f"file-{SHA}", 4)
+    with open_store(address) as store:
+        store.folder.catch_up()
+        end = store.log.heads()[home].position
+        event = NewEvent("file.from_the_future", 1, b"{}", b"{}")
+        store.log.append([Command("future", (Write(f"file-{SHA}", None, (event,)),))])
+    with closing(sqlite3.connect("store.db-tables")) as connection:
+        parked = ("files", 1, json.dumps([SHA]), end, "KeyError", 0)
+        connection.execute("INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?)", parked)
+        connection.commit()
+    here, there = f"{home}:{end}", f"{home}:{end + 1}"
+
+    def said(*words: str) -> str:
+        return " ".join(refold(*words, "--store", address).out.split())
+
+    def document(*words: str) -> Any:
+        return refold(*words, "--json", "--store", address).json
+
+    explained, rehearsed = document("explain", "files", SHA), document("rehearse", "files")
+    [of_files] = [each for each in document("status")["projections"] if each["parked"]]
+
+    assert home
+    assert f"parked at event {here}: KeyError" in said("explain", "files", SHA)
+    assert f"STOPPED before event {there}, file.from" in said("explain", "files", SHA)
+    assert f"at position {here}" in said("explain", "file_tags", SHA, "role::program")
+    assert (explained["partition"], explained["stopped"]["position"]) == (home, end + 1)
+    assert f"at event {here}, since" in said("status")
+    assert [(each["partition"], each["position"]) for each in of_files["parked_rows"]] == [
+        (home, end)
+    ]
+    assert f"event {there}, file.from_the_future" in said("rehearse", "files")
+    [unread] = rehearsed["unreadable"]
+    assert (unread["partition"], unread["position"]) == (home, end + 1)
+    assert f"the first one at event {here}: KeyError" in said("doctor")
 
 
 def test_what_was_changed_in_the_last_partition_is_found(refold: Refold, tmp_path: Path) -> None:
