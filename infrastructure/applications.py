@@ -38,9 +38,10 @@ def place(below: Address, name: str) -> Address:
         case Memory():
             return below
         case Sqlite():
-            if below.path.is_file():
+            if any(each.is_file() for each in (below.path, *below.path.parents)):
                 raise BadInput(
-                    f"{below.public} is a file; applications need a folder, where each has a store"
+                    f"{below.public} is a file, or below one; applications need a folder, where"
+                    " each has a store"
                 )
             return Sqlite(below.path / f"{name}.db")
         case Postgres():

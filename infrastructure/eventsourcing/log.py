@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import (
+    DataError,
     IntegrityError,
     Notification,
     OperationalError,
@@ -27,6 +28,9 @@ from refold.infrastructure.ulids import new_ulid
 
 MOST_KNOWN: Final = 100_000
 """Aggregates of which is remembered where they begin and end: a save then looks nothing up."""
+
+MOST_BYTES: Final = 1_000_000_000 - (1 << 20)
+"""Bytes of a save: PostgreSQL takes no message of 1 GiB, SQLite no row of more than 1 GB."""
 
 
 class _Known(NamedTuple):
@@ -74,10 +78,12 @@ class ApplicationLog:
         """Append all of `events` and move the tracking, or nothing; return the positions.
 
         Each aggregate's versions go on by one and begin with 0 or 1. Raises `IntegrityError` where
-        a version is there already or one before it is missing, or the tracking is not ahead.
+        a version is there already or one before it is missing, or the tracking is not ahead, and
+        `DataError` for what not every engine can keep.
         """
         if not events and tracking is None:
             return []
+        _check(events)
         command_id = new_ulid()  # sorted by time: it goes to the end of its index
         trackings = (
             (ports.Tracking(tracking.application_name, tracking.notification_id),)
@@ -87,6 +93,7 @@ class ApplicationLog:
         with self._told:
             for each in trackings:
                 check_text("application", each.application)
+                _check_number("notification id", each.position)
             while True:
                 starts = dict[str, int]()
                 writes = tuple([self._write(run, starts) for run in _runs(events)])
@@ -94,7 +101,11 @@ class ApplicationLog:
                 [outcome] = self._commits.append([command])
                 if isinstance(outcome, Appended):
                     break
-                if not (isinstance(outcome, Conflict) and self._counts_from_zero(outcome)):
+                if not (
+                    isinstance(outcome, Conflict)
+                    and starts[outcome.stream] == 1
+                    and self._counts_from_zero(outcome)
+                ):
                     raise outcome
         for write in writes:
             end = (write.expected or 0) + len(write.events)
@@ -162,7 +173,10 @@ class ApplicationLog:
 
     def keep_snapshots(self, snapshots: Sequence[StoredEvent]) -> None:
         """Keep all of `snapshots`, or raise `IntegrityError` when there is one of them already."""
+        _check(snapshots)
         with self._told:
+            for each in snapshots:
+                check_text("topic", each.topic)
             kept = not snapshots or self._log.keep_snapshots(
                 [
                     Snapshot(
@@ -216,10 +230,9 @@ class ApplicationLog:
         return known.start if known else 1
 
     def _counts_from_zero(self, conflict: Conflict) -> bool:
-        """Tell whether a conflict is only about where versions count from, which is known now."""
-        if conflict.stream in self._known:
-            return False
-        self._read(conflict.stream, conflict.actual - 1)
+        """Tell whether a conflict is only about where versions count from, taken for 1."""
+        if conflict.stream not in self._known:
+            self._read(conflict.stream, conflict.actual - 1)
         known = self._known.get(conflict.stream)
         return known is not None and known.start == 0
 
@@ -234,6 +247,20 @@ class ApplicationLog:
         if len(self._known) > MOST_KNOWN:
             self._known = {}
         self._known[stream] = _Known(start, end)
+
+
+def _check(events: Sequence[StoredEvent]) -> None:
+    """Raise `DataError` where not every engine can keep them."""
+    for each in events:
+        _check_number("version", each.originator_version)
+    size = sum([len(each.state) for each in events])
+    if size > MOST_BYTES:
+        raise DataError(f"a save of {size} bytes is larger than the limit of {MOST_BYTES}")
+
+
+def _check_number(what: str, number: int) -> None:
+    if not -(2**63) <= number < 2**63:
+        raise DataError(f"the {what} {number} is not within 64 bits")
 
 
 def _runs(events: Sequence[StoredEvent]) -> Iterable[Sequence[StoredEvent]]:

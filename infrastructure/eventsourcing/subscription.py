@@ -32,7 +32,7 @@ class LogSubscription(Subscription[ApplicationRecorder]):
     ) -> None:
         super().__init__(recorder, gt, topics)
         self._log = log
-        self._position = gt or 0
+        self._position = max(gt or 0, 0)
         self._found = deque[Notification]()
 
     def stop(self) -> None:

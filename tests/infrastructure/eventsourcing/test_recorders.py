@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -186,12 +187,73 @@ def test_a_version_that_does_not_go_on_by_one_is_a_conflict(
     assert recorder.max_notification_id() is None
 
 
-@pytest.mark.parametrize("event", [stored("a\0", 1), StoredEvent("a", 1, "\ud800", b"")])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+def test_a_number_of_more_than_64_bits_is_refused(
+    factory: InfrastructureFactory[Any], number: int
+) -> None:
+    recorder, snapshots = factory.process_recorder(), factory.aggregate_recorder("snapshots")
+    refused: list[Callable[[], object]] = [
+        lambda: recorder.insert_events([stored("a", number)]),
+        lambda: recorder.insert_tracking(Tracking("up", number)),
+        lambda: snapshots.insert_events([stored("a", number)]),
+    ]
+    for insert in refused:
+        with pytest.raises(DataError, match="is not within 64 bits"):
+            insert()
+
+
+def test_a_save_that_not_every_engine_can_keep_is_refused_before_it_is_sent(
+    factory: InfrastructureFactory[Any],
+) -> None:
+    half = stored("a", 1, bytes(500_000_000))
+    for recorder in (factory.application_recorder(), factory.aggregate_recorder("snapshots")):
+        with pytest.raises(DataError, match="1000000000 bytes is larger than the limit"):
+            recorder.insert_events([half, stored("a", 2, half.state)])
+
+
+def test_a_subscription_from_before_the_first_event_begins_with_it(
+    factory: InfrastructureFactory[Any],
+) -> None:
+    recorder = factory.application_recorder()
+    recorder.insert_events([stored("a", 1), stored("a", 2)])
+
+    with recorder.subscribe(gt=-1) as subscription:
+        late = Timer(10, subscription.stop)
+        late.start()
+        assert [next(subscription).id for _ in range(2)] == [1, 2]
+        late.cancel()
+
+
+def test_who_learns_meanwhile_where_an_aggregate_begins_can_go_on(
+    kept_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (Factory(Environment("Kept", kept_environment)) for _ in range(2))
+    one.application_recorder().insert_events([stored("dog", 0)])
+    recorder, commits = other.application_recorder(), other._log._commits
+    append = commits.append
+
+    def learn_before(commands: Any) -> Any:
+        recorder.select_events("dog")  # as another thread does
+        return append(commands)
+
+    monkeypatch.setattr(commits, "append", learn_before)
+    recorder.insert_events([stored("dog", 1)])
+
+    assert recorder.select_events("dog") == [stored("dog", 0), stored("dog", 1)]
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [stored("a\0", 1), StoredEvent("a", 1, "\ud800", b""), StoredEvent("a", 1, "t\0", b"")],
+)
 def test_a_text_that_cannot_be_kept_is_refused_by_name(
     factory: InfrastructureFactory[Any], event: StoredEvent
 ) -> None:
-    with pytest.raises(DataError):
-        factory.application_recorder().insert_events([event])
+    for recorder in (factory.application_recorder(), factory.aggregate_recorder("snapshots")):
+        with pytest.raises(DataError):
+            recorder.insert_events([event])
 
 
 def test_an_event_of_any_topic_and_size_is_kept(factory: InfrastructureFactory[Any]) -> None:
@@ -317,6 +379,7 @@ class OwnRecorder(RefoldProcessRecorder):
         ({"REFOLD_STORE": ""}, "REFOLD_STORE names no store"),
         ({"REFOLD_STORE": "oracle://x"}, "a store's address starts with"),
         ({"REFOLD_STORE": f"sqlite:///{__file__}"}, "applications need a folder"),
+        ({"REFOLD_STORE": f"sqlite:///{__file__}/sub"}, "applications need a folder"),
     ],
 )
 def test_an_environment_without_a_place_is_told_so(named: dict[str, str], sentence: str) -> None:
