@@ -427,6 +427,11 @@ class Blobs(Protocol):
     method can then be called again.
     """
 
+    @property
+    def place(self) -> object:
+        """Return what blobs of the same place have in common, and no others."""
+        ...
+
     def put(
         self, chunks: Iterable[bytes], *, expected: str | None = None, cap: int | None = None
     ) -> Blob:

@@ -43,6 +43,10 @@ class DiskBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def place(self) -> Path:
+        return self._folder.resolve()
+
     def put(
         self, chunks: Iterable[bytes], *, expected: str | None = None, cap: int | None = None
     ) -> Blob:

@@ -16,6 +16,10 @@ class MemoryBlobs:
         self._lock = Lock()
         self._contents: dict[str, bytes] = {}
 
+    @property
+    def place(self) -> int:
+        return id(self)
+
     def put(
         self, chunks: Iterable[bytes], *, expected: str | None = None, cap: int | None = None
     ) -> Blob:

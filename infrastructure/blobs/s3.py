@@ -56,6 +56,10 @@ class S3Blobs:
             self._client = client(place)
         self._host = urlsplit(self._client.meta.endpoint_url).netloc.rpartition("@")[2]
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self._host, self._place.bucket, self._place.prefix
+
     def put(
         self, chunks: Iterable[bytes], *, expected: str | None = None, cap: int | None = None
     ) -> Blob:

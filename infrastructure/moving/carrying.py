@@ -314,7 +314,7 @@ class Carrier:
     def _remove_blobs(self) -> None:
         """Remove what events say was removed, unless one behind them needs it, or a newer one.
 
-        What the source still has stays: its place may be the same, and somebody about to use it.
+        Not from a place that the source shares: an erasure there does, and looks who needs it.
         """
         for walk in self.walks if self._removed else ():
             end = head(self.source).positions[walk.partition]
@@ -322,9 +322,9 @@ class Carrier:
                 for record in page:
                     self._removed.difference_update(self.source.codec.blobs(record))
         here, there = self.target.place_for_blobs, self.source.place_for_blobs
-        for sha256 in sorted(self._removed) if here else ():
-            if not (there and there.head(sha256)):
-                self.target.blobs.delete(sha256)
+        if here and not (there and there.place == here.place):
+            for sha256 in sorted(self._removed):
+                here.delete(sha256)
 
 
 def _lacks(there: Sequence[Tracked], trackings: Sequence[Tracked]) -> bool:

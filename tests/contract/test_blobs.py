@@ -54,6 +54,13 @@ def blobs(new_blobs: Callable[[], Blobs]) -> Blobs:
     return new_blobs()
 
 
+def test_each_place_is_one_and_no_other(new_blobs: Callable[[], Blobs]) -> None:
+    one, other = new_blobs(), new_blobs()
+
+    assert one.place == one.place
+    assert one.place != other.place
+
+
 # --- what comes back ----------------------------------------------------------------
 
 

@@ -237,7 +237,10 @@ def test_as_of_keeps_a_plain_table(refold: Refold, store: str) -> None:
 
     assert kept.out.startswith("1 rows of file_tags as of position 3, recorded at 20")
     assert kept.out.endswith(" are in tags_then\n")
-    assert (again.code, again.sentence) == (1, "there is a table or view tags_then already")
+    assert (again.code, again.sentence) == (
+        1,
+        "there is a table, view, index or type tags_then already",
+    )
     document = refold("as-of", "file_tags", "3", "--into", "other", "--json").json
     empty = refold("as-of", "file_tags", "0", "--into", "none", "--json").json
     assert re.fullmatch("20.*Z", document.pop("recorded_at"))
