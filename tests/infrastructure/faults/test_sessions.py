@@ -1,5 +1,6 @@
 """PostgreSQL ends sessions and statements under load: writers and a folder go on by themselves."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from refold.tests.infrastructure.faults.lengths import LONG
 from refold.tests.infrastructure.faults.processes import PATIENCE
 
 WRITERS: Final = 4
+LOGGER: Final = logging.getLogger(__name__)
 TIMES: Final = 100 if LONG else 10
 END_ALL: Final = (
     "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity"
@@ -183,7 +185,11 @@ def _write(store: Store, name: str, done: dict[str, int], enough: Event) -> None
     while not enough.is_set():
         id = f"{name}-{len(done)}"
         exact = None if len(done) % 2 else 0
-        [outcome] = store.commits.append([registration(id, id, expected=exact)])
+        try:
+            [outcome] = store.commits.append([registration(id, id, expected=exact)])
+        except Exception:
+            LOGGER.exception("writer %s ended", name)  # or nobody knows why one waits for it
+            raise
         assert isinstance(outcome, Appended)
         done[id] = outcome.position
 
