@@ -28,10 +28,11 @@ def clear(store: Store, gone: Gone) -> list[str]:
     dropped = []
     with store.tables.writing(BUILDING, CURRENT) as connection:
         head = store.advance.head()
+        lost = store.tables.lost(connection)
         touched = [
             generation
             for generation in store.tables.generations(connection)
-            if generation.projection.KINDS & TOUCHED
+            if generation.projection.KINDS & TOUCHED and generation not in lost
         ]
         for generation in touched:
             if generation.state == CURRENT:

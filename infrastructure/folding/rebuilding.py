@@ -203,7 +203,7 @@ class Rebuilder:
         return patiently(partial(self._roll_back, projections))
 
     def _roll_back(self, projections: Sequence[Projection]) -> list[Generation]:
-        with self._tables.writing(CURRENT) as connection:
+        with self._tables.writing(BUILDING, CURRENT) as connection:
             self._forget_lost(connection, projections)
             previous = self._all(connection, projections, PREVIOUS)
             self._advance.check_fits(self._advance.standing(connection, previous))
@@ -215,6 +215,16 @@ class Rebuilder:
     def drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
         """Remove the generations in `state` that no view shows, and return them."""
         return patiently(partial(self._drop, projections, state))
+
+    def remove(self, shadows: Sequence[Generation]) -> None:
+        """Remove what `fill` made, unless another has already, or has switched to it."""
+        patiently(partial(self._remove, shadows))
+
+    def _remove(self, shadows: Sequence[Generation]) -> None:
+        with self._tables.writing(BUILDING, CURRENT) as connection:
+            for generation in self._tables.generations(connection):
+                if generation in shadows:
+                    self._tables.drop(connection, generation)
 
     def _drop(self, projections: Sequence[Projection], state: str) -> list[Generation]:
         with self._tables.writing(BUILDING, CURRENT) as connection:

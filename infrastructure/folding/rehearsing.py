@@ -58,9 +58,13 @@ def rehearse(
     until = Positions.lowest(reached) if reached else None
     try:
         shadows = rebuilder.fill(foldable, progress, until)
+    except BaseException:
+        rebuilder.drop(foldable, REHEARSING)
+        raise
+    try:
         compared = rebuilder.compare(shadows, samples, folds_live=False)
     finally:
-        rebuilder.drop(foldable, REHEARSING)
+        rebuilder.remove(shadows)
     return Rehearsal(
         compared,
         [(record, next(iter(stopped.values()))) for record, stopped in stops],

@@ -57,8 +57,7 @@ class Carrier:
         self._removed: set[str] = set()
         self._claims_at: Positions | None = None
         self._erased: set[str] = set()
-        is_numbered_alike = source.log.partitions == target.log.partitions
-        self._had = head(target).positions if is_numbered_alike else Positions(())
+        self._had_events = head(target).positions.total > 0
 
     @property
     def positions(self) -> Positions:
@@ -130,13 +129,9 @@ class Carrier:
         self._erased |= {
             streams.family_key(record.stream)
             for record in page
-            if record.type == "user.erased" and self._is_news(record)
+            if record.type == "user.erased" and self._had_events
         }
         self._carry_blobs(page)
-
-    def _is_news(self, record: Recorded) -> bool:
-        """Tell whether the target, which had others already, gets an event from this run."""
-        return bool(self._had.total) and record.position > self._had[record.partition]
 
     def _carry_blobs(self, page: Sequence[Recorded]) -> None:
         """Bring the blobs that events refer to over, before the events; note removed ones."""
@@ -302,7 +297,7 @@ class Carrier:
             self.open()
 
     def clear_tables(self) -> None:
-        """Clear what the target's tables keep for a rollback of who was erased in this run."""
+        """Clear what tables that the target had before keep for a rollback of who was erased."""
         if self._erased:
             clear(self.target, {"user": self._erased})
             self._erased.clear()

@@ -92,7 +92,6 @@ def follow(
         there = head(source)
         if not folded.covers(carrier.positions) and monotonic() - folded_at >= FOLD_SECONDS:
             target.folder.catch_up(carrier.positions)
-            carrier.clear_tables()
             folded, folded_at = carrier.positions, monotonic()
         if there.positions == carrier.positions and head(target).state is State.FILLING:
             target.log.create_indexes()
@@ -105,6 +104,7 @@ def follow(
                 raise
         if carrier.differences:
             raise ForeignTarget(carrier.differences[0])
+        carrier.clear_tables()
         if head(target).state is not State.FILLING:
             return head(source).positions, _is_done(source, target)
     return carrier.positions, False
@@ -253,6 +253,7 @@ def _prepare(carrier: Carrier, comparison: Comparison) -> None:
     carrier.check_blobs()
     if not carrier.differences:
         comparison.compare_whole()
+        carrier.clear_tables()
     before = inf
     while not carrier.differences:
         left = head(carrier.source).positions.total - comparison.positions.total

@@ -29,6 +29,7 @@ from refold.infrastructure.erasing.erasing import erase
 from refold.infrastructure.moving import cutover
 from refold.infrastructure.moving.carrying import Carrier
 from refold.infrastructure.moving.certificate import Certificate
+from refold.infrastructure.moving.comparing import Comparison
 from refold.infrastructure.moving.copying import copy
 from refold.infrastructure.moving.cutover import move
 from refold.infrastructure.moving.heads import head
@@ -534,6 +535,25 @@ def test_who_is_erased_goes_from_tables_that_a_target_keeps_for_a_rollback(
 
     erase(source, person.find(source, "ada"), actor="dpo")
     assert carry(source, target).equal
+
+    assert kept_names(target) == [[], []]
+
+
+@pytest.mark.usefixtures("settings_of_stores")
+def test_who_is_erased_goes_from_them_though_a_copy_is_broken_off_before(
+    source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = {"id": "1", "profile": {"username": "ada"}}
+    run(source, "user.register", user, command_id="u", actor="x")
+    copy(source, target)
+    target.rebuilder.rebuild([users])
+    erase(source, person.find(source, "ada"), actor="dpo")
+    with monkeypatch.context() as patch:
+        patch.setattr(Comparison, "compare_whole", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            copy(source, target)
+
+    assert copy(source, target).equal
 
     assert kept_names(target) == [[], []]
 

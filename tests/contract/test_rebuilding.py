@@ -523,6 +523,18 @@ def test_a_rebuild_that_begins_during_a_rehearsal_keeps_what_it_makes(store: Sto
     assert generations(store, "files") == {1: "current", 2: BUILDING}
 
 
+def test_a_rehearsal_that_another_replaced_removes_nothing_of_that(store: Store) -> None:
+    register(store, "one")
+    refresh(store, "now")
+    rehearsing = Rebuilder(store.advance, REHEARSING)
+    first, second = rehearsing.fill([files]), rehearsing.fill([files])
+
+    rehearsing.remove(first)
+
+    [compared] = rehearsing.compare(second, folds_live=False)
+    assert compared.is_equal
+
+
 def test_what_a_broken_off_rehearsal_left_is_gone_with_the_next_one(store: Store) -> None:
     register(store, "one")
     refresh(store, "now")

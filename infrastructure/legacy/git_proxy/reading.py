@@ -48,7 +48,7 @@ def open_source(paths: Iterable[Path | Postgres]) -> Source:
         raise BadInput("a PostgreSQL address stands alone: it names all that git-proxy keeps")
     for place in places:
         return Source([Tables(place)])
-    files = _files(each for each in given if isinstance(each, Path))
+    files = _files(Path(each) for each in given if not isinstance(each, Postgres))
     return Source(SourceFile(files[name], name) for name in COLLECTIONS if name in files)
 
 
