@@ -149,6 +149,14 @@ def check_following(records: Sequence[Recorded], head: Head) -> None:
             )
 
 
+def taken(records: Sequence[Recorded]) -> Refused:
+    """Return what is told of `records` of which one has what only one event may have."""
+    return Refused(
+        f"one of the events {records[0].position} to {records[-1].position} has the stream and"
+        " version, or the command id, of one that is there"
+    )
+
+
 def ends_at(heads: Iterable[Head], positions: Positions) -> bool:
     """Tell whether a store that is being filled ends there. Raises `Refused` for others."""
     ends = []

@@ -19,7 +19,7 @@ from refold.infrastructure.claiming import CLAIMING, evolve, held
 from refold.infrastructure.codec import EVENTS
 from refold.infrastructure.moving.certificate import Certificate, End, TableProof, VaultProof
 from refold.infrastructure.moving.delivering import Delivery, differing_seal
-from refold.infrastructure.moving.heads import head, open_filled
+from refold.infrastructure.moving.heads import head, held_by_a_move, open_filled
 from refold.infrastructure.progress import Progress, quietly
 from refold.infrastructure.store import Store
 from refold.projections import catalog
@@ -138,10 +138,7 @@ class _Filling:
         if there.state is State.SEALED:
             raise Moved(there.successor or "an unknown address")
         if there.state is State.FILLING and there.successor:
-            raise Refused(
-                f"{address} is being filled by a move from {there.successor}, which has to be done"
-                " or called off first"
-            )
+            raise held_by_a_move(address, there.successor)
         if there.position and self._target.log.identity().log_id != self._report.log_id:
             raise ForeignTarget(f"{address} holds {there.position} events of another history")
         if there.position > self._report.position:

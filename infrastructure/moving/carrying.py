@@ -126,11 +126,9 @@ class Carrier:
 
     def _note(self, page: Sequence[Recorded]) -> None:
         self.types.update(record.type for record in page)
-        self._erased |= {
-            streams.family_key(record.stream)
-            for record in page
-            if record.type == "user.erased" and self._had_events
-        }
+        if self._had_events:
+            erased = (record.stream for record in page if record.type == "user.erased")
+            self._erased.update(map(streams.family_key, erased))
         self._carry_blobs(page)
 
     def _carry_blobs(self, page: Sequence[Recorded]) -> None:

@@ -37,6 +37,14 @@ def open_filled(target: Store, holder: str | None, at: Positions | None) -> None
     raise ForeignTarget(f"{target.address.public} was filled further meanwhile")
 
 
+def held_by_a_move(address: str, holder: str) -> Refused:
+    """Return what is told of a target that a move from another store fills."""
+    return Refused(
+        f"{address} is being filled by a move from {holder}, which has to be done or called off"
+        " first"
+    )
+
+
 def sealed_up_to(store: Store) -> Positions:
     """Return up to where a log is sealed."""
     partitions = range(store.log.partitions)
@@ -65,10 +73,7 @@ def check(source: Store, target: Store, *, sealed_for: str | None) -> None:
     if to_head.state is State.SEALED and to_head.successor != sealed_for:
         raise Moved(to_head.successor or "an unknown address")
     if to_head.state is State.FILLING and to_head.successor not in (None, sealed_for):
-        raise Refused(
-            f"{address} is being filled by a move from {to_head.successor}, which has to be done"
-            " or called off first"
-        )
+        raise held_by_a_move(address, to_head.successor)
     if source.log.partitions != target.log.partitions:
         raise Refused(
             f"{address} has {target.log.partitions} partitions, the source has"

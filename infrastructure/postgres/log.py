@@ -43,6 +43,7 @@ from refold.infrastructure.appending.sorting import (
     is_in,
     is_received,
     sort,
+    taken,
 )
 from refold.infrastructure.patience import patiently
 from refold.infrastructure.postgres import silence
@@ -387,10 +388,7 @@ class PostgresLog:
         except UniqueViolation as error:
             if error.diag.constraint_name not in _TAKEN:
                 raise
-            raise Refused(
-                f"one of the events {records[0].position} to {records[-1].position} has the stream"
-                " and version, or the command id, of one that is there"
-            ) from error
+            raise taken(records) from error
         except DataError as error:
             raise Refused(
                 f"one of the events {records[0].position} to {records[-1].position} has a text or"

@@ -10,7 +10,6 @@ from threading import Lock
 from time import time_ns
 from typing import Any, Final, TypeVar
 
-from refold.domain.errors import Refused
 from refold.domain.ports import (
     Appended,
     Beside,
@@ -41,6 +40,7 @@ from refold.infrastructure.appending.sorting import (
     is_in,
     is_received,
     sort,
+    taken,
 )
 from refold.infrastructure.sqlite import guards
 from refold.infrastructure.sqlite.connection import available, connect, immediate
@@ -235,10 +235,7 @@ class SqliteLog:
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorname not in _TAKEN:
                 raise
-            raise Refused(
-                f"one of the events {records[0].position} to {records[-1].position} has the stream"
-                " and version, or the command id, of one that is there"
-            ) from error
+            raise taken(records) from error
 
     def create_indexes(self) -> None:
         with self._reading, available(self._path):

@@ -463,10 +463,7 @@ def test_a_finished_move_that_is_run_again_removes_no_content_that_is_used_since
     source = new_at(engines[0])
     monkeypatch.setenv("REFOLD_BLOBS", str(tmp_path / "other"))
     target = new_at(engines[1])
-    user = {"id": "1", "profile": {"username": "ada"}}
-    run(source, "user.register", user, command_id="u", actor="x")
-    put(source, "hers", "ada")
-    erase(source, person.find(source, "ada"), actor="dpo")
+    upload_and_erase(source)
     assert move(source, target).equal
     again = put(target, "his", "bo")
 
@@ -508,13 +505,8 @@ def test_a_finished_move_is_equal_whatever_keys_came_and_went_since(
 
 
 @pytest.mark.usefixtures("settings_of_stores")
-def test_a_copy_leaves_a_content_in_a_place_that_both_share(
-    source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    user = {"id": "1", "profile": {"username": "ada"}}
-    run(source, "user.register", user, command_id="u", actor="x")
-    put(source, "hers", "ada")
-    erase(source, person.find(source, "ada"), actor="dpo")
+def test_a_copy_leaves_a_content_in_a_place_that_both_share(source: Store, target: Store) -> None:
+    upload_and_erase(source)
     again = source.blobs.put([CONTENT]).sha256  # and its event is about to come
 
     assert copy(source, target).equal
@@ -527,8 +519,7 @@ def test_a_copy_leaves_a_content_in_a_place_that_both_share(
 def test_who_is_erased_goes_from_tables_that_a_target_keeps_for_a_rollback(
     source: Store, target: Store, carry: Carry
 ) -> None:
-    user = {"id": "1", "profile": {"username": "ada"}}
-    run(source, "user.register", user, command_id="u", actor="x")
+    register_ada(source)
     copy(source, target)
     target.rebuilder.rebuild([users])
     assert kept_names(target) == [["ada"], ["ada"]]
@@ -543,8 +534,7 @@ def test_who_is_erased_goes_from_tables_that_a_target_keeps_for_a_rollback(
 def test_who_is_erased_goes_from_them_though_a_copy_is_broken_off_before(
     source: Store, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user = {"id": "1", "profile": {"username": "ada"}}
-    run(source, "user.register", user, command_id="u", actor="x")
+    register_ada(source)
     copy(source, target)
     target.rebuilder.rebuild([users])
     erase(source, person.find(source, "ada"), actor="dpo")
@@ -569,6 +559,18 @@ def kept_names(store: Store) -> list[list[str]]:
 
 
 CONTENT = b"content"
+
+
+def register_ada(store: Store) -> None:
+    user = {"id": "1", "profile": {"username": "ada"}}
+    run(store, "user.register", user, command_id="u", actor="x")
+
+
+def upload_and_erase(store: Store) -> None:
+    """Put a content that is of one person alone, and erase her."""
+    register_ada(store)
+    put(store, "hers", "ada")
+    erase(store, person.find(store, "ada"), actor="dpo")
 
 
 def put(store: Store, id: str, uploader: str) -> str:
